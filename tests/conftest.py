@@ -1,0 +1,61 @@
+"""Fixtures that several test files share: the real embeddings and small synthetic pairs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def data_folder() -> Path:
+    """Return the folder of real embeddings; skip without it, but fail in CI."""
+    folder = Path(os.environ.get("FILLGAP_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "coco_clip_vitb16_500").is_dir():
+        reason = f"no real embeddings in {folder}: set FILLGAP_TEST_DATA to their folder"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    return data_folder()
+
+
+@pytest.fixture(scope="session")
+def coco(real_data: Path) -> tuple[np.ndarray, np.ndarray]:
+    """500 COCO pairs, CLIP B/16, unit rows in float64."""
+    arrays = load_npz(real_data / "coco_clip_vitb16_500" / "coco_clip_vitb16_500.npz")
+    X, Y = (arrays[side].astype(np.float64) for side in ("images", "texts"))
+    return (
+        X / np.linalg.norm(X, axis=1, keepdims=True),
+        Y / np.linalg.norm(Y, axis=1, keepdims=True),
+    )
+
+
+@pytest.fixture(scope="session")
+def gapped() -> tuple[np.ndarray, np.ndarray]:
+    """300 synthetic pairs in 24 dimensions: shared meaning, a gap, and noise; float64."""
+    return make_gapped(300, 24, seed=0)
+
+
+def make_gapped(n: int, d: int, *, seed: int, gap: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw pairs with a shared signal, an offset of length about `gap`, and private noise."""
+    rng = np.random.default_rng(seed)
+    scales = 1.0 / np.sqrt(1.0 + np.arange(d))
+    meaning = rng.normal(size=(n, d)) * scales
+    offset = rng.normal(size=d)
+    offset *= 2 * gap / np.linalg.norm(offset)
+    X = meaning + 0.3 * rng.normal(size=(n, d)) * scales[::-1] + offset
+    Y = meaning + 0.3 * rng.normal(size=(n, d)) * scales - offset
+    return X, Y
