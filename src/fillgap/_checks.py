@@ -24,8 +24,13 @@ __all__ = [
     "check_same_features",
     "require",
     "row_norms",
+    "row_scales",
     "unit_rows",
 ]
+
+
+#: Below this, squares of float32 entries lose digits to underflow.
+_SMALLEST_NORM = 1e-15
 
 
 class InputError(ValueError):
@@ -151,26 +156,38 @@ def unit_rows(X: Any, what: str, *, first_row: int = 0) -> Any:
     InputError
         If a row holds NaN or infinity, or is zero: such a row has no direction.
     """
+    rows, scales = row_scales(X, what, first_row=first_row)
+    return rows * scales[:, None]
+
+
+def row_scales(X: Any, what: str, *, first_row: int = 0) -> tuple[Any, Any]:
+    """Return the rows as float32 or float64, and the factor that gives each row length one.
+
+    Nothing is copied where the type is float32 or float64 already. Raises as `unit_rows` does.
+    """
     from array_api_compat import array_namespace
 
     xp = array_namespace(X)
-    # astype here also copies a memory-mapped block into memory once.
     rows = X if X.dtype in (xp.float32, xp.float64) else xp.astype(X, xp.float32)
-    norms = row_norms(rows, xp)
-    usable = xp.isfinite(norms) & (norms > 0)
+    norms = row_norms(rows)
+    usable = xp.isfinite(norms) & (norms > _SMALLEST_NORM)
     if not bool(xp.all(usable)):
-        rows, norms = _rescue(rows, what, first_row, xp)
-    return rows / norms[:, None]
+        rows = _rescue(rows, what, first_row, xp)
+        norms = row_norms(rows)
+    return rows, 1 / norms
 
 
-def row_norms(rows: Any, xp: Any) -> Any:
+def row_norms(rows: Any) -> Any:
     """Return the Euclidean length of each row."""
     if isinstance(rows, np.ndarray):  # a third of the time of the generic form: no n × d temporary
         return np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    from array_api_compat import array_namespace
+
+    xp = array_namespace(rows)
     return xp.sqrt(xp.sum(rows * rows, axis=1))
 
 
-def _rescue(rows: Any, what: str, first_row: int, xp: Any) -> tuple[Any, Any]:
+def _rescue(rows: Any, what: str, first_row: int, xp: Any) -> Any:
     """Name the first unusable row, or rescale rows whose squares left the range of the type."""
     finite = xp.all(xp.isfinite(rows), axis=1)
     largest = xp.max(xp.abs(rows), axis=1)
@@ -184,8 +201,7 @@ def _rescue(rows: Any, what: str, first_row: int, xp: Any) -> tuple[Any, Any]:
                 f"({total} such row{'s' * (total > 1)} in this block). "
                 "Remove those rows, and look for a failed encoding."
             )
-    rows = rows / largest[:, None]
-    return rows, row_norms(rows, xp)
+    return rows / largest[:, None]
 
 
 def check_same_features(X: Any, Y: Any, what_x: str = "images", what_y: str = "texts") -> None:

@@ -1,0 +1,27 @@
+"""Aligners: estimators with two sides that bring images and texts to one place."""
+
+from fillgap.aligners.balanced import BalancedAligner
+from fillgap.aligners.base import Aligner, FitWarning, SumAligner
+from fillgap.aligners.centring import DimensionRemoval, EmbeddingShift, MeanCentering
+from fillgap.aligners.gaussian import GaussianTransport
+from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
+from fillgap.aligners.spectral import SpectralAligner
+from fillgap.aligners.whitening import PCAProjection, Standardisation, Whitening
+
+__all__ = [
+    "CCA",
+    "Aligner",
+    "BalancedAligner",
+    "DimensionRemoval",
+    "EmbeddingShift",
+    "FitWarning",
+    "GaussianTransport",
+    "MeanCentering",
+    "OrthogonalProcrustes",
+    "PCAProjection",
+    "RidgeRegression",
+    "SpectralAligner",
+    "Standardisation",
+    "SumAligner",
+    "Whitening",
+]

@@ -1,0 +1,305 @@
+"""What all aligners share: two sides, fitting by merged sums, one map per modality."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+from fillgap._checks import (
+    InputError,
+    check_matrix,
+    check_same_count,
+    check_same_features,
+    unit_rows,
+)
+from fillgap._progress import Progress, silent
+from fillgap.affine import AffineMap, scale_to_unit
+from fillgap.moments import Moments, PairMoments
+from fillgap.rows import BLOCK_ROWS, iter_blocks
+
+__all__ = ["Aligner", "BlockFunction", "FitWarning", "MomentAligner", "SumAligner", "Sums", "drive"]
+
+Matrix = NDArray[np.float64]
+
+
+class FitWarning(UserWarning):
+    """A fit that went through, with something that its user should know."""
+
+
+class Sums(Protocol):
+    """Statistics of blocks that merge."""
+
+    def absorb(self, other: Any, /) -> None:
+        """Add the rows behind `other`, in place."""
+        ...
+
+
+#: From (number of the first row, images or None, texts or None) to the sums of that block.
+BlockFunction: TypeAlias = Callable[[int, Any | None, Any | None], Any]
+#: Yields what to sum over all blocks, receives the sums, and ends when the fit is done.
+FitSteps: TypeAlias = Generator[BlockFunction, Any, None]
+
+
+class Aligner(BaseEstimator):
+    """Base of all aligners: `fit(X, Y)`, `transform(X)`, `transform_y(Y)`, `transform_pair(X, Y)`.
+
+    Attributes
+    ----------
+    needs_pairs : bool
+        Whether row i of X must belong to row i of Y in `fit`.
+    linear : bool
+        Whether the fitted result is one affine map per modality, `map_x_` and `map_y_`.
+    passes : int
+        How often `fit` reads the rows: 1 or 2 where sums suffice, 0 where it must hold them.
+    """
+
+    needs_pairs: ClassVar[bool] = False
+    linear: ClassVar[bool] = True
+    passes: ClassVar[int] = 1
+
+    normalize: bool
+    n_features_in_: int
+    n_samples_: tuple[int, int]
+    mean_x_: Matrix
+    mean_y_: Matrix
+    notes_: tuple[str, ...]
+    map_x_: AffineMap
+    map_y_: AffineMap
+
+    def fit(self, X: Any, Y: Any, *, progress: Progress | None = None) -> Self:
+        """Fit to images `X` of shape (n, d) and texts `Y` of shape (m, d).
+
+        Parameters
+        ----------
+        X, Y : array or `RowSource`
+            Rows need not be normalised. A `RowSource` is read in blocks and never held.
+        progress : callable, optional
+            Called as progress(rows done, rows in all, what).
+
+        Returns
+        -------
+        Self
+            The fitted aligner.
+
+        Raises
+        ------
+        InputError
+            If the dimensions differ, the counts differ where pairs are needed, or a row is zero or
+            not finite.
+        """
+        X, Y = self._check_sides(X, Y)
+        self._reset()
+        self._fit(X, Y, progress or silent)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Return the aligned images, of shape (n, n_components), in float32 or float64."""
+        return self._apply(X, "images")
+
+    def transform_y(self, Y: Any) -> Any:
+        """Return the aligned texts, of shape (m, n_components), in float32 or float64."""
+        return self._apply(Y, "texts")
+
+    def transform_pair(self, X: Any, Y: Any) -> tuple[Any, Any]:
+        """Return the aligned images and the aligned texts."""
+        return self.transform(X), self.transform_y(Y)
+
+    def _fit(self, X: Any, Y: Any, progress: Progress) -> None:
+        """Fit to checked sides."""
+        raise NotImplementedError
+
+    def _map_rows(self, rows: Any, what: str) -> Any:
+        """Return the image of a block of unit rows, before it is normalised."""
+        return (self.map_x_ if what == "images" else self.map_y_)(rows)
+
+    def _check_sides(self, X: Any, Y: Any) -> tuple[Any, Any]:
+        sides = [
+            side if hasattr(side, "iter_blocks") else check_matrix(side, what, min_rows=2)
+            for side, what in ((X, "images"), (Y, "texts"))
+        ]
+        check_same_features(*sides)
+        if self.needs_pairs:
+            check_same_count(sides[0], sides[1], f"for {type(self).__name__}")
+        return sides[0], sides[1]
+
+    def _reset(self) -> None:
+        """Forget an earlier fit."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+        self.notes_ = ()
+
+    def _note(self, message: str) -> None:
+        """Keep a remark with the fit, and warn with it."""
+        self.notes_ = (*self.notes_, message)
+        warnings.warn(message, FitWarning, stacklevel=4)
+
+    def _apply(self, X: Any, what: str) -> Any:
+        """Normalise, map and normalise again, block by block."""
+        if not hasattr(self, "n_features_in_"):
+            name = type(self).__name__
+            raise NotFittedError(f"{name} must be fitted before it is applied. Call fit first.")
+        X = check_matrix(X, what)
+        if X.shape[1] != self.n_features_in_:
+            raise InputError(
+                f"{what} must be of dimension {self.n_features_in_}, as in the fit, got "
+                f"{X.shape[1]}. Use embeddings of the model that the aligner was fitted to."
+            )
+        if X.shape[0] <= BLOCK_ROWS:
+            return self.apply_block(X, what, 0)
+        out: Any = None
+        for start, block in iter_blocks(X, what):
+            rows = self.apply_block(block, what, start)
+            if out is None:
+                shape = (X.shape[0], rows.shape[1])
+                out = array_namespace(rows).empty(shape, dtype=rows.dtype, device=device(rows))
+            out[start : start + rows.shape[0], :] = rows
+        return out
+
+    def apply_block(self, block: Any, what: str, first_row: int = 0) -> Any:
+        """Return one aligned block of a longer stream.
+
+        Parameters
+        ----------
+        block : array of shape (n_samples, n_features)
+        what : "images" or "texts"
+        first_row : int
+            Number of the block's first row in the stream, for messages.
+        """
+        out = self._map_rows(unit_rows(block, what, first_row=first_row), what)
+        return scale_to_unit(out) if self.normalize else out
+
+
+class SumAligner(Aligner):
+    """Base of aligners that are functions of sums: the rows are read in blocks, never held."""
+
+    def fit_steps(self) -> FitSteps:
+        """Yield each function of a block whose merged sums the fit needs, and receive the sums.
+
+        Whoever drives this decides where the blocks are: in memory, in files, on a cluster.
+        """
+        raise NotImplementedError
+
+    def _fit(self, X: Any, Y: Any, progress: Progress) -> None:
+        drive(self.fit_steps(), lambda function: self._sum(function, X, Y, progress))
+
+    def _sum(self, function: BlockFunction, X: Any, Y: Any, progress: Progress) -> Any:
+        """Merge `function` over all blocks of both sides."""
+        total: Any = None
+        n_rows, done = X.shape[0] + Y.shape[0], 0
+        for first_row, x, y in self._blocks(X, Y):
+            sums = function(first_row, x, y)
+            if total is None:
+                total = sums
+            else:
+                total.absorb(sums)
+            done += sum(side.shape[0] for side in (x, y) if side is not None)
+            progress(done, n_rows, "fit")
+        return total
+
+    def _blocks(self, X: Any, Y: Any) -> Iterator[tuple[int, Any, Any]]:
+        """Yield blocks of both sides: together where rows are pairs, one by one otherwise."""
+        if self.needs_pairs:
+            for (first_row, x), (_, y) in zip(
+                iter_blocks(X, "images"), iter_blocks(Y, "texts"), strict=True
+            ):
+                yield first_row, x, y
+            return
+        for first_row, x in iter_blocks(X, "images"):
+            yield first_row, x, None
+        for first_row, y in iter_blocks(Y, "texts"):
+            yield first_row, None, y
+
+
+class MomentAligner(SumAligner):
+    """Base of aligners that one pass fits: functions of counts, means and second moments."""
+
+    moments_: PairMoments
+
+    def partial_fit(self, X: Any, Y: Any) -> Self:
+        """Add rows to the fit, and solve again.
+
+        Parameters
+        ----------
+        X, Y : array of shape (n, n_features) and (m, n_features)
+            More images and more texts: pairs row by row where `needs_pairs`.
+        """
+        X, Y = self._check_sides(X, Y)
+        before = getattr(self, "moments_", None)
+        if before is None and hasattr(self, "n_features_in_"):
+            raise InputError(
+                f"{type(self).__name__} must be fitted in this process to go on, got one that was "
+                "loaded. Keep the moments with your shards, or fit again."
+            )
+        if before is not None and before.n_features != X.shape[1]:
+            raise InputError(
+                f"images must be of dimension {before.n_features}, as before, got {X.shape[1]}. "
+                "Use embeddings of one model."
+            )
+        moments = self._sum(self._from_block(), X, Y, silent)
+        if before is not None:
+            before.absorb(moments)
+            moments = before
+        self._reset()
+        self.fit_moments(moments)
+        return self
+
+    def fit_moments(self, moments: PairMoments) -> Self:
+        """Fit to sums that were merged elsewhere, with the cross scatter where pairs are needed."""
+        self.notes_ = ()
+        self.moments_ = moments
+        self.n_features_in_ = moments.n_features
+        self.n_samples_ = (moments.x.count, moments.y.count)
+        self.mean_x_, self.mean_y_ = moments.x.mean, moments.y.mean
+        for what, side in (("images", moments.x), ("texts", moments.y)):
+            _check_spread(what, side)
+        self._solve(moments)
+        return self
+
+    def fit_steps(self) -> FitSteps:
+        """Ask for the moments, and solve."""
+        self.fit_moments((yield self._from_block()))
+
+    def _from_block(self) -> BlockFunction:
+        return partial(PairMoments.from_block, cross=self.needs_pairs)
+
+    def _solve(self, moments: PairMoments) -> None:
+        """Set `map_x_` and `map_y_`."""
+        raise NotImplementedError
+
+    def _note_if_few_rows(self, what: str) -> None:
+        """Say so where there are fewer rows than the d × d moments need."""
+        fewest, d = min(self.n_samples_), self.n_features_in_
+        if fewest <= d:
+            self._note(
+                f"{what} was fitted on {fewest} rows in {d} dimensions: with no more rows than "
+                "dimensions it fits noise; use more rows or a larger ridge."
+            )
+
+
+def _check_spread(what: str, side: Moments) -> None:
+    """Refuse rows that are all the same: they have a mean and nothing else."""
+    spread = np.sqrt(np.trace(side.covariance(ddof=0)))
+    if spread < 1e-6:
+        raise InputError(
+            f"{what} must be different embeddings, got {side.count} rows whose spread is "
+            f"{spread:.1g} of their norm. Look for a constant input or a collapsed encoder."
+        )
+
+
+def drive(steps: FitSteps, reduce: Callable[[BlockFunction], Any]) -> None:
+    """Run `steps`, with `reduce` to merge a block function over all blocks."""
+    sums: Any = None
+    while True:
+        try:
+            function = steps.send(sums)
+        except StopIteration:
+            return
+        sums = reduce(function)

@@ -1,0 +1,101 @@
+"""Aligners that move each modality as a whole: centring, shifting, dropping dimensions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fillgap._checks import check_integer, check_real
+from fillgap.affine import AffineMap
+from fillgap.aligners.base import MomentAligner
+from fillgap.moments import PairMoments
+
+__all__ = ["DimensionRemoval", "EmbeddingShift", "MeanCentering"]
+
+
+class MeanCentering(MomentAligner):
+    """Subtract each modality's own mean: x − μ_x, y − μ_y.
+
+    It makes both centroids zero and leaves the covariances as they differ.
+
+    Parameters
+    ----------
+    normalize : bool
+        Return unit rows; False returns the affine image as it is.
+
+    References
+    ----------
+    GR-CLIP (arXiv:2507.19054).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X, Y = np.eye(4)[:3], np.eye(4)[1:]
+    >>> MeanCentering(normalize=False).fit(X, Y).transform(X).mean(axis=0).round(12) + 0.0
+    array([0., 0., 0., 0.])
+    """
+
+    def __init__(self, *, normalize: bool = True) -> None:
+        self.normalize = normalize
+
+    def _solve(self, moments: PairMoments) -> None:
+        self.map_x_ = AffineMap(center=moments.x.mean)
+        self.map_y_ = AffineMap(center=moments.y.mean)
+
+
+class EmbeddingShift(MomentAligner):
+    """Move both modalities along the gap vector δ = μ_x − μ_y: x − ½λδ, y + ½λδ.
+
+    λ = 1 makes the two means equal, λ = 0 changes nothing, λ < 0 widens the gap.
+
+    Parameters
+    ----------
+    amount : float
+        λ, the share of the gap that is closed.
+    normalize : bool
+        Return unit rows; False returns the affine image as it is.
+
+    References
+    ----------
+    Liang et al., "Mind the Gap" (arXiv:2203.02053), section 5.
+    """
+
+    def __init__(self, *, amount: float = 1.0, normalize: bool = True) -> None:
+        self.amount = amount
+        self.normalize = normalize
+
+    def _solve(self, moments: PairMoments) -> None:
+        half = 0.5 * check_real(self.amount, "amount") * (moments.x.mean - moments.y.mean)
+        self.map_x_, self.map_y_ = AffineMap(center=half), AffineMap(center=-half)
+
+
+class DimensionRemoval(MomentAligner):
+    """Drop the dimensions in which the two means differ most.
+
+    Parameters
+    ----------
+    n_removed : int
+        How many dimensions are dropped; the result has n_features − n_removed.
+    normalize : bool
+        Return unit rows; False returns the remaining columns as they are.
+
+    Attributes
+    ----------
+    removed_ : array of int of shape (n_removed,)
+        The dropped dimensions, the one with the largest |μ_x − μ_y| first.
+
+    References
+    ----------
+    A baseline of DG (arXiv:2510.03268), tables 1 to 3.
+    """
+
+    def __init__(self, *, n_removed: int = 5, normalize: bool = True) -> None:
+        self.n_removed = n_removed
+        self.normalize = normalize
+
+    def _solve(self, moments: PairMoments) -> None:
+        d = moments.n_features
+        count = check_integer(self.n_removed, "n_removed", low=0, high=d - 1)
+        order = np.argsort(-np.abs(moments.x.mean - moments.y.mean), kind="stable")
+        self.removed_ = order[:count]
+        matrix = np.delete(np.eye(d), self.removed_, axis=1)
+        self.map_x_, self.map_y_ = AffineMap(matrix=matrix), AffineMap(matrix=matrix)

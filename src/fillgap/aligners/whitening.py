@@ -1,0 +1,117 @@
+"""Aligners that equalise spread: standardisation, whitening, principal components."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fillgap._checks import check_integer, check_real
+from fillgap._linalg import add_ridge, fix_signs, mean_eigenvalue, symmetric_power
+from fillgap.affine import AffineMap
+from fillgap.aligners.base import MomentAligner
+from fillgap.moments import Moments, PairMoments
+
+__all__ = ["PCAProjection", "Standardisation", "Whitening"]
+
+
+class Standardisation(MomentAligner):
+    """Subtract each modality's mean and divide each dimension by its standard deviation.
+
+    A dimension that is constant in a modality is divided by the typical deviation instead.
+
+    Parameters
+    ----------
+    normalize : bool
+        Return unit rows; False returns the affine image as it is.
+    """
+
+    def __init__(self, *, normalize: bool = True) -> None:
+        self.normalize = normalize
+
+    def _solve(self, moments: PairMoments) -> None:
+        self.map_x_ = _standardising_map(moments.x)
+        self.map_y_ = _standardising_map(moments.y)
+
+
+def _standardising_map(moments: Moments) -> AffineMap:
+    variance = np.diag(moments.covariance(ddof=0))
+    typical = variance.mean()
+    usable = variance > 1e-12 * typical
+    scale = np.sqrt(np.where(usable, variance, typical if typical > 0 else 1.0))
+    return AffineMap(center=moments.mean, matrix=np.diag(1 / scale))
+
+
+class Whitening(MomentAligner):
+    """Subtract each modality's mean and whiten it: (x − μ_x) G_x^-½, and the same for texts.
+
+    G is the covariance plus `ridge` times its mean eigenvalue times the identity. The symmetric
+    root is used, so each whitened row stays as near as it can to where it was.
+
+    Parameters
+    ----------
+    ridge : float
+        In units of the mean eigenvalue of each covariance. 0 whitens fully, directions without
+        variance are dropped; a large value only centres.
+    normalize : bool
+        Return unit rows; False returns the affine image as it is.
+    """
+
+    def __init__(self, *, ridge: float = 0.3, normalize: bool = True) -> None:
+        self.ridge = ridge
+        self.normalize = normalize
+
+    def _solve(self, moments: PairMoments) -> None:
+        ridge = check_real(self.ridge, "ridge", low=0)
+        self.map_x_, self.map_y_ = (
+            AffineMap(
+                center=side.mean,
+                matrix=symmetric_power(add_ridge(side.covariance(ddof=0), ridge), -0.5),
+            )
+            for side in (moments.x, moments.y)
+        )
+        if ridge == 0:
+            self._note_if_few_rows("Whitening without a ridge")
+
+
+class PCAProjection(MomentAligner):
+    """Project both modalities on the first principal components of the stacked rows.
+
+    One mean and one covariance for both: the gap is then among the first components, which is
+    why this baseline closes nothing.
+
+    Parameters
+    ----------
+    n_components : int
+        How many components are kept; fewer, with a note, where the rows have no more.
+    normalize : bool
+        Return unit rows; False returns the affine image as it is.
+
+    Attributes
+    ----------
+    explained_variance_ratio_ : array of shape (n_components,)
+        Share of the variance of the stacked rows.
+
+    References
+    ----------
+    A baseline of FG (arXiv:2505.03703), table 6.
+    """
+
+    def __init__(self, *, n_components: int = 60, normalize: bool = True) -> None:
+        self.n_components = n_components
+        self.normalize = normalize
+
+    def _solve(self, moments: PairMoments) -> None:
+        stacked = Moments(moments.x.count, moments.x.mean, moments.x.scatter.copy())
+        stacked.absorb(moments.y)
+        wanted = check_integer(self.n_components, "n_components", low=1, high=moments.n_features)
+        values, vectors = np.linalg.eigh(stacked.covariance())
+        values, vectors = values[::-1], vectors[:, ::-1]
+        rank = int(np.sum(values > 1e-12 * values[0]))
+        kept = min(wanted, rank)
+        if kept < wanted:
+            self._note(
+                f"n_components is {wanted}, but the rows span {rank} components: {kept} kept."
+            )
+        (matrix,) = fix_signs(vectors[:, :kept])
+        total = mean_eigenvalue(stacked.covariance()) * moments.n_features
+        self.explained_variance_ratio_ = values[:kept] / total
+        self.map_x_ = self.map_y_ = AffineMap(center=stacked.mean, matrix=matrix)
