@@ -4,6 +4,7 @@ from fillgap.aligners.balanced import BalancedAligner
 from fillgap.aligners.base import Aligner, FitWarning, SumAligner
 from fillgap.aligners.centring import DimensionRemoval, EmbeddingShift, MeanCentering
 from fillgap.aligners.gaussian import GaussianTransport
+from fillgap.aligners.refined import RefinedAligner
 from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
 from fillgap.aligners.spectral import SpectralAligner
 from fillgap.aligners.whitening import PCAProjection, Standardisation, Whitening
@@ -19,6 +20,7 @@ __all__ = [
     "MeanCentering",
     "OrthogonalProcrustes",
     "PCAProjection",
+    "RefinedAligner",
     "RidgeRegression",
     "SpectralAligner",
     "Standardisation",

@@ -22,10 +22,19 @@ from fillgap._checks import (
 )
 from fillgap._progress import Progress, silent
 from fillgap.affine import AffineMap, scale_to_unit
-from fillgap.moments import Moments, PairMoments
+from fillgap.moments import PairMoments
 from fillgap.rows import BLOCK_ROWS, iter_blocks
 
-__all__ = ["Aligner", "BlockFunction", "FitWarning", "MomentAligner", "SumAligner", "Sums", "drive"]
+__all__ = [
+    "Aligner",
+    "BlockFunction",
+    "FitWarning",
+    "MomentAligner",
+    "SumAligner",
+    "Sums",
+    "check_spread",
+    "drive",
+]
 
 Matrix = NDArray[np.float64]
 
@@ -258,8 +267,7 @@ class MomentAligner(SumAligner):
         self.n_features_in_ = moments.n_features
         self.n_samples_ = (moments.x.count, moments.y.count)
         self.mean_x_, self.mean_y_ = moments.x.mean, moments.y.mean
-        for what, side in (("images", moments.x), ("texts", moments.y)):
-            _check_spread(what, side)
+        check_spread(moments)
         self._solve(moments)
         return self
 
@@ -284,14 +292,15 @@ class MomentAligner(SumAligner):
             )
 
 
-def _check_spread(what: str, side: Moments) -> None:
-    """Refuse rows that are all the same: they have a mean and nothing else."""
-    spread = np.sqrt(np.trace(side.covariance(ddof=0)))
-    if spread < 1e-6:
-        raise InputError(
-            f"{what} must be different embeddings, got {side.count} rows whose spread is "
-            f"{spread:.1g} of their norm. Look for a constant input or a collapsed encoder."
-        )
+def check_spread(moments: PairMoments) -> None:
+    """Refuse sides whose rows are all the same: they have a mean and nothing else."""
+    for what, side in (("images", moments.x), ("texts", moments.y)):
+        spread = np.sqrt(np.trace(side.covariance(ddof=0)))
+        if spread < 1e-6:
+            raise InputError(
+                f"{what} must be different embeddings, got {side.count} rows whose spread is "
+                f"{spread:.1g} of their norm. Look for a constant input or a collapsed encoder."
+            )
 
 
 def drive(steps: FitSteps, reduce: Callable[[BlockFunction], Any]) -> None:

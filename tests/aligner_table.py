@@ -1,0 +1,54 @@
+"""One row for each aligner: how to make it, and what must hold of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fillgap.aligners import (
+    CCA,
+    Aligner,
+    BalancedAligner,
+    DimensionRemoval,
+    EmbeddingShift,
+    GaussianTransport,
+    MeanCentering,
+    OrthogonalProcrustes,
+    PCAProjection,
+    RefinedAligner,
+    RidgeRegression,
+    SpectralAligner,
+    Standardisation,
+    Whitening,
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An aligner and its stated properties."""
+
+    name: str
+    make: Callable[[], Aligner]
+    #: Rotating every embedding by one orthogonal matrix leaves all cosines of the result alone.
+    rotation_invariant: bool = True
+    #: Exchanging images and texts exchanges the results.
+    symmetric: bool = True
+
+
+ROWS = [
+    Row("mean-centering", MeanCentering),
+    Row("embedding-shift", EmbeddingShift),
+    Row("standardisation", Standardisation, rotation_invariant=False),
+    Row("whitening", Whitening),
+    Row("pca-projection", lambda: PCAProjection(n_components=7)),
+    Row("dimension-removal", DimensionRemoval, rotation_invariant=False),
+    Row("spectral", lambda: SpectralAligner(n_components=5)),
+    Row("balanced", BalancedAligner),
+    Row("balanced-cut", lambda: BalancedAligner(n_components=7, power=0.3)),
+    Row("gaussian-transport", GaussianTransport, symmetric=False),
+    Row("procrustes", OrthogonalProcrustes),
+    Row("procrustes-linear", lambda: OrthogonalProcrustes(center=False)),
+    Row("ridge-regression", RidgeRegression, symmetric=False),
+    Row("cca", CCA),
+    Row("refined", lambda: RefinedAligner(penalty=10.0, max_iter=5), rotation_invariant=False),
+]

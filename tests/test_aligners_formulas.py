@@ -1,0 +1,307 @@
+"""Each aligner against its definition, computed another way, and on real embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from conftest import load_npz, make_gapped
+from fillgap._checks import InputError
+from fillgap.aligners import (
+    CCA,
+    BalancedAligner,
+    DimensionRemoval,
+    EmbeddingShift,
+    FitWarning,
+    GaussianTransport,
+    OrthogonalProcrustes,
+    PCAProjection,
+    RefinedAligner,
+    RidgeRegression,
+    SpectralAligner,
+    Whitening,
+)
+from fillgap.aligners._mixed_loss import MixedPoolLoss
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def units(X: np.ndarray) -> np.ndarray:
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def dense_spectral(X: np.ndarray, Y: np.ndarray, k: int, shift: float = 0.0) -> np.ndarray:
+    """Embed by the eigenvectors of the whole bipartite graph, as the definition says."""
+    W = units(X) @ units(Y).T + shift
+    n, m = W.shape
+    A = np.block([[np.zeros((n, n)), W], [W.T, np.zeros((m, m))]])
+    root = 1 / np.sqrt(A.sum(1))
+    _, F = np.linalg.eigh(np.eye(n + m) - root[:, None] * A * root)
+    return units(root[:, None] * F[:, 1 : k + 1])
+
+
+def stacked(pair: Pair) -> np.ndarray:
+    return np.vstack(pair)
+
+
+def assert_same_cosines(Z: np.ndarray, F: np.ndarray, atol: float) -> None:
+    np.testing.assert_allclose(Z @ Z.T, F @ F.T, atol=atol)
+
+
+@pytest.mark.parametrize("k", [5, 20, 60, 120])
+def test_spectral_is_the_eigenvectors_of_the_graph(coco: Pair, k: int) -> None:
+    X, Y = coco
+    aligner = SpectralAligner(n_components=k).fit(X, Y)
+    assert_same_cosines(stacked(aligner.transform_pair(X, Y)), dense_spectral(X, Y, k), 1e-8)
+
+
+def test_spectral_of_float32_is_as_exact_as_its_input(coco: Pair) -> None:
+    X, Y = (side.astype(np.float32) for side in coco)
+    aligner = SpectralAligner().fit(X, Y)
+    expected = dense_spectral(X.astype(np.float64), Y.astype(np.float64), 60)
+    Z = stacked(aligner.transform_pair(X.astype(np.float64), Y.astype(np.float64)))
+    assert_same_cosines(Z, expected, 1e-6)
+
+
+def test_spectral_of_sets_of_different_sizes(coco: Pair) -> None:
+    X, Y = coco[0][:300], coco[1][:170]
+    aligner = SpectralAligner(n_components=9).fit(X, Y)
+    assert_same_cosines(stacked(aligner.transform_pair(X, Y)), dense_spectral(X, Y, 9), 1e-8)
+
+
+def test_spectral_reproduces_the_published_recall(coco: Pair) -> None:
+    A, B = SpectralAligner(n_components=60).fit(*coco).transform_pair(*coco)
+    S = A @ np.vstack([A, B]).T
+    n = len(A)
+    own = S[np.arange(n), n + np.arange(n)]
+    S[np.arange(n), np.arange(n)] = -np.inf
+    rank = 1 + (own[:, None] < S).sum(1)
+    recall = [(rank <= k).mean() for k in (5, 10, 20)]
+    np.testing.assert_allclose(recall, [0.66, 0.78, 0.86], atol=0.005)
+
+
+def test_spectral_adds_one_to_every_weight_where_degrees_are_not_positive(real_data: Path) -> None:
+    arrays = load_npz(real_data / "amumo" / "coco100__CLOOB.npz")
+    X, Y = (units(arrays[side].astype(np.float64)) for side in ("images", "texts"))
+    assert (X @ Y.sum(0)).min() <= 0
+    aligner = SpectralAligner(n_components=10)
+    with pytest.warns(FitWarning, match="1 was added to every weight"):
+        aligner.fit(X, Y)
+    assert aligner.shift_ == 1
+    assert len(aligner.notes_) == 1
+    Z = stacked(aligner.transform_pair(X, Y))
+    assert_same_cosines(Z, dense_spectral(X, Y, 10, shift=1.0), 1e-8)
+    with pytest.raises(InputError, match="degrees of the graph must be positive"):
+        SpectralAligner(negative="raise").fit(X, Y)
+
+
+def test_spectral_has_no_more_components_than_the_graph(real_data: Path) -> None:
+    arrays = load_npz(real_data / "amumo" / "coco100__CLIP.npz")
+    aligner = SpectralAligner(n_components=120)
+    with pytest.warns(FitWarning, match="only 99 non-trivial eigenvectors: 99 kept"):
+        aligner.fit(arrays["images"], arrays["texts"])
+    assert aligner.transform(arrays["images"]).shape == (100, 99)
+    assert abs(aligner.map_x_.folded(200)[0]).max() < 1e6
+
+
+def test_spectral_counts_new_rows_of_no_degree(coco: Pair) -> None:
+    X, Y = coco
+    aligner = SpectralAligner(n_components=5).fit(X, Y)
+    strange = np.vstack([X[:3], -X[:2]])
+    with pytest.warns(FitWarning, match="2 of 5 images have a degree that is not positive"):
+        out = aligner.transform(strange)
+    np.testing.assert_allclose(out[3:], -out[:2], atol=1e-12)
+
+
+def test_balanced_keeps_every_cross_modal_product_and_equals_the_covariances(gapped: Pair) -> None:
+    X, Y = gapped
+    A, B = BalancedAligner(ridge=0, normalize=False).fit(X, Y).transform_pair(X, Y)
+    X_c, Y_c = (units(side) - units(side).mean(0) for side in gapped)
+    np.testing.assert_allclose(A @ B.T, X_c @ Y_c.T, atol=1e-9)
+    np.testing.assert_allclose(np.cov(A.T), np.cov(B.T), atol=1e-12)
+    off_diagonal = np.cov(A.T) - np.diag(np.diag(np.cov(A.T)))
+    assert abs(off_diagonal).max() < 1e-12
+
+
+def test_balanced_keeps_products_of_new_rows_at_any_ridge(coco: Pair) -> None:
+    X, Y = coco
+    aligner = BalancedAligner(ridge=0.3, normalize=False).fit(X[:250], Y[:250])
+    A, B = aligner.transform_pair(X[250:], Y[250:])
+    expected = (X[250:] - X[:250].mean(0)) @ (Y[250:] - Y[:250].mean(0)).T
+    np.testing.assert_allclose(A @ B.T, expected, atol=1e-9)
+
+
+def test_balanced_without_a_ridge_notes_that_rows_are_few(coco: Pair) -> None:
+    with pytest.warns(FitWarning, match="fitted on 250 rows in 512 dimensions"):
+        aligner = BalancedAligner(ridge=0, normalize=False).fit(coco[0][:250], coco[1][:250])
+    A, B = aligner.transform_pair(coco[0][:250], coco[1][:250])
+    centred = [side[:250] - side[:250].mean(0) for side in coco]
+    np.testing.assert_allclose(A @ B.T, centred[0] @ centred[1].T, atol=1e-9)
+
+
+def test_balanced_at_power_zero_whitens_both_sides(gapped: Pair) -> None:
+    A, B = BalancedAligner(power=0, ridge=0, normalize=False).fit(*gapped).transform_pair(*gapped)
+    for side in (A, B):
+        np.testing.assert_allclose(side.T @ side / len(side), np.eye(side.shape[1]), atol=1e-9)
+
+
+def test_balanced_components_are_the_strongest(gapped: Pair) -> None:
+    all_of_them = BalancedAligner(normalize=False).fit(*gapped)
+    first = BalancedAligner(n_components=6, normalize=False).fit(*gapped)
+    assert (np.diff(all_of_them.singular_values_) <= 0).all()
+    np.testing.assert_allclose(
+        first.transform(gapped[0]), all_of_them.transform(gapped[0])[:, :6], atol=1e-12
+    )
+
+
+def test_whitening_gives_the_identity_covariance(gapped: Pair) -> None:
+    A, B = Whitening(ridge=0, normalize=False).fit(*gapped).transform_pair(*gapped)
+    for side in (A, B):
+        np.testing.assert_allclose(side.T @ side / len(side), np.eye(side.shape[1]), atol=1e-9)
+
+
+def test_gaussian_transport_gives_images_the_moments_of_texts(gapped: Pair) -> None:
+    X, Y = gapped
+    aligner = GaussianTransport(ridge=0, normalize=False).fit(X, Y)
+    moved, texts = aligner.transform_pair(X, Y)
+    np.testing.assert_allclose(moved.mean(0), texts.mean(0), atol=1e-12)
+    np.testing.assert_allclose(np.cov(moved.T), np.cov(texts.T), atol=1e-12)
+    matrix = aligner.map_x_.matrix
+    assert matrix is not None
+    # A map of least displacement between Gaussians is symmetric and positive definite.
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-9)
+    assert np.linalg.eigvalsh(matrix).min() > 0
+
+
+def test_embedding_shift_equals_the_published_matrix(real_data: Path) -> None:
+    for name in ("CLIP", "CLOOB", "CyCLIP"):
+        arrays = load_npz(real_data / "amumo" / f"coco100__{name}.npz")
+        aligner = EmbeddingShift().fit(arrays["images"], arrays["texts"])
+        Z = stacked(aligner.transform_pair(arrays["images"], arrays["texts"]))
+        np.testing.assert_allclose(Z @ Z.T, arrays["gram_nogap"], atol=2e-6)
+
+
+def test_pca_agrees_with_scikit_learn(gapped: Pair) -> None:
+    from sklearn.decomposition import PCA
+
+    Z = units(np.vstack(gapped))
+    aligner = PCAProjection(n_components=4, normalize=False).fit(*gapped)
+    expected = PCA(n_components=4).fit(Z)
+    got = stacked(aligner.transform_pair(*gapped))
+    np.testing.assert_allclose(np.abs(got), np.abs(expected.transform(Z)), atol=1e-9)
+    np.testing.assert_allclose(
+        aligner.explained_variance_ratio_, expected.explained_variance_ratio_, atol=1e-12
+    )
+
+
+def test_dimension_removal_drops_the_largest_mean_differences(gapped: Pair) -> None:
+    X, Y = (units(side) for side in gapped)
+    aligner = DimensionRemoval(n_removed=3, normalize=False).fit(X, Y)
+    order = np.argsort(-abs(X.mean(0) - Y.mean(0)))
+    assert aligner.removed_.tolist() == order[:3].tolist()
+    np.testing.assert_allclose(aligner.transform(X), X[:, np.sort(order[3:])], atol=1e-15)
+
+
+@pytest.mark.parametrize("center", [True, False])
+def test_procrustes_agrees_with_scipy(gapped: Pair, center: bool) -> None:
+    X, Y = (units(side) for side in gapped)
+    aligner = OrthogonalProcrustes(center=center, normalize=False).fit(X, Y)
+    sides = [side - side.mean(0) * center for side in (X, Y)]
+    R = scipy.linalg.orthogonal_procrustes(*sides)[0]
+    np.testing.assert_allclose(aligner.transform(X), sides[0] @ R, atol=1e-10)
+    assert (aligner.map_x_.center is None) == (not center)
+
+
+def test_ridge_regression_agrees_with_scikit_learn(gapped: Pair) -> None:
+    from sklearn.linear_model import Ridge
+
+    X, Y = (units(side) for side in gapped)
+    aligner = RidgeRegression(ridge=0.5, normalize=False).fit(X, Y)
+    alpha = 0.5 * np.trace((X - X.mean(0)).T @ (X - X.mean(0))) / X.shape[1]
+    expected = Ridge(alpha=alpha, solver="cholesky").fit(X, Y).predict(X)
+    np.testing.assert_allclose(aligner.transform(X), expected, atol=1e-10)
+
+
+def test_cca_correlations_are_those_of_the_projections(gapped: Pair) -> None:
+    aligner = CCA(ridge=0, power=0, n_components=5, normalize=False).fit(*gapped)
+    A, B = aligner.transform_pair(*gapped)
+    got = [np.corrcoef(A[:, i], B[:, i])[0, 1] for i in range(5)]
+    np.testing.assert_allclose(got, aligner.correlations_, atol=1e-9)
+    units_c = [units(side) - units(side).mean(0) for side in gapped]
+    angles = scipy.linalg.subspace_angles(*units_c)
+    np.testing.assert_allclose(np.cos(angles)[::-1][:5], aligner.correlations_, atol=1e-9)
+
+
+def test_mixed_pool_loss_against_its_definition_and_finite_differences() -> None:
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(2, 8, 6))
+    X[3] = X[2]
+    groups = np.array([0, 1, 2, 2, 3, 4, 5, 6])
+    maps = (rng.normal(size=(6, 4)), rng.normal(size=(6, 4)))
+    loss = MixedPoolLoss(X, Y, groups, temperature=0.3)
+
+    def by_definition(maps: Pair) -> float:
+        Z = units(np.vstack([X @ maps[0], Y @ maps[1]]))
+        total = 0.0
+        for i in range(16):
+            own = (i + 8) % 16
+            others = [j for j in range(16) if j == own or groups[j % 8] != groups[i % 8]]
+            logits = Z[others] @ Z[i] / 0.3
+            total += np.log(np.exp(logits).sum()) - Z[own] @ Z[i] / 0.3
+        return total / 16
+
+    value, gradients = loss.value_and_gradient(maps)
+    assert value == pytest.approx(by_definition(maps), abs=1e-5)
+    for side in range(2):
+        for index in [(0, 0), (3, 2), (5, 3)]:
+            step = np.zeros((6, 4))
+            step[index] = 1e-5
+            moved = [tuple(m + s * step * (i == side) for i, m in enumerate(maps)) for s in (1, -1)]
+            slope = (by_definition(moved[0]) - by_definition(moved[1])) / 2e-5
+            assert gradients[side][index] == pytest.approx(slope, abs=1e-4)
+
+
+def test_refinement_lowers_the_loss_and_a_strong_pull_keeps_the_start(gapped: Pair) -> None:
+    start = BalancedAligner(n_components=8).fit(*gapped)
+    near = RefinedAligner(n_components=8, penalty=1e9).fit(*gapped)
+    np.testing.assert_allclose(near.transform(gapped[0]), start.transform(gapped[0]), atol=1e-4)
+    free = RefinedAligner(n_components=8, penalty=1.0).fit(*gapped)
+    centred = [units(side) - units(side).mean(0) for side in gapped]
+    loss = MixedPoolLoss(centred[0], centred[1], np.arange(300), 0.07)
+    values = [loss.value((a.map_x_.matrix, a.map_y_.matrix)) for a in (start, free)]
+    assert values[1] < 0.9 * values[0]
+
+
+def test_refinement_chooses_its_penalty_on_held_out_pairs_and_may_keep_the_start() -> None:
+    X, Y = make_gapped(60, 24, seed=3)
+    Y = np.random.default_rng(0).permutation(Y)  # nothing to learn: the pairing is random
+    aligner = RefinedAligner(penalty=(1e-3, 1e-2)).fit(X, Y)
+    assert aligner.penalty_ == np.inf
+    assert min(aligner.losses_, key=aligner.losses_.get) == np.inf
+    np.testing.assert_allclose(
+        aligner.transform(X), BalancedAligner().fit(X, Y).transform(X), atol=1e-10
+    )
+
+
+@pytest.mark.parametrize(
+    ("aligner", "sentence"),
+    [
+        (BalancedAligner(ridge=-1), "ridge must be at least 0, got -1"),
+        (BalancedAligner(n_components=0), "n_components must be between 1 and 24, got 0"),
+        (BalancedAligner(n_components=99), "n_components must be between 1 and 24, got 99"),
+        (BalancedAligner(power=np.nan), "power must be finite, got nan"),
+        (SpectralAligner(n_components=0), "n_components must be at least 1, got 0"),
+        (SpectralAligner(negative="drop"), "negative must be one of 'shift', 'raise', got 'drop'"),
+        (DimensionRemoval(n_removed=24), "n_removed must be between 0 and 23, got 24"),
+        (PCAProjection(n_components=25), "n_components must be between 1 and 24, got 25"),
+        (RefinedAligner(temperature=0), "temperature must be greater than 0, got 0"),
+        (RefinedAligner(penalty=()), "penalty must be at least one number, got none"),
+        (EmbeddingShift(amount="half"), "amount must be a number, got 'half'"),
+    ],
+)
+def test_parameters_out_of_range(aligner: BalancedAligner, sentence: str, gapped: Pair) -> None:
+    with pytest.raises((InputError, TypeError), match=sentence):
+        aligner.fit(*gapped)
