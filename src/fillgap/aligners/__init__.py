@@ -4,13 +4,16 @@ from fillgap.aligners.balanced import BalancedAligner
 from fillgap.aligners.base import Aligner, FitWarning, SumAligner
 from fillgap.aligners.centring import DimensionRemoval, EmbeddingShift, MeanCentering
 from fillgap.aligners.gaussian import GaussianTransport
+from fillgap.aligners.methods import METHODS, make_aligner, method_name
 from fillgap.aligners.refined import RefinedAligner
 from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
+from fillgap.aligners.saving import Provenance, load_aligner, save_aligner
 from fillgap.aligners.spectral import SpectralAligner
 from fillgap.aligners.whitening import PCAProjection, Standardisation, Whitening
 
 __all__ = [
     "CCA",
+    "METHODS",
     "Aligner",
     "BalancedAligner",
     "DimensionRemoval",
@@ -20,10 +23,15 @@ __all__ = [
     "MeanCentering",
     "OrthogonalProcrustes",
     "PCAProjection",
+    "Provenance",
     "RefinedAligner",
     "RidgeRegression",
     "SpectralAligner",
     "Standardisation",
     "SumAligner",
     "Whitening",
+    "load_aligner",
+    "make_aligner",
+    "method_name",
+    "save_aligner",
 ]

@@ -59,6 +59,8 @@ class BalancedAligner(MomentAligner):
     True
     """
 
+    extra_arrays = ("singular_values_",)
+
     def __init__(
         self,
         *,

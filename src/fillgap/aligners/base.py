@@ -68,11 +68,14 @@ class Aligner(BaseEstimator):
         Whether the fitted result is one affine map per modality, `map_x_` and `map_y_`.
     passes : int
         How often `fit` reads the rows: 1 or 2 where sums suffice, 0 where it must hold them.
+    extra_arrays : tuple of str
+        Fitted arrays that a file must keep besides the maps and the means.
     """
 
     needs_pairs: ClassVar[bool] = False
     linear: ClassVar[bool] = True
     passes: ClassVar[int] = 1
+    extra_arrays: ClassVar[tuple[str, ...]] = ()
 
     normalize: bool
     n_features_in_: int
@@ -82,6 +85,7 @@ class Aligner(BaseEstimator):
     notes_: tuple[str, ...]
     map_x_: AffineMap
     map_y_: AffineMap
+    metadata_: dict[str, Any]
 
     def fit(self, X: Any, Y: Any, *, progress: Progress | None = None) -> Self:
         """Fit to images `X` of shape (n, d) and texts `Y` of shape (m, d).

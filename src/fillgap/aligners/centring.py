@@ -88,6 +88,8 @@ class DimensionRemoval(MomentAligner):
     A baseline of DG (arXiv:2510.03268), tables 1 to 3.
     """
 
+    extra_arrays = ("removed_",)
+
     def __init__(self, *, n_removed: int = 5, normalize: bool = True) -> None:
         self.n_removed = n_removed
         self.normalize = normalize

@@ -116,6 +116,7 @@ class CCA(MomentAligner):
     """
 
     needs_pairs = True
+    extra_arrays = ("correlations_",)
 
     def __init__(
         self,

@@ -54,6 +54,7 @@ class SpectralAligner(SumAligner):
     """
 
     passes = 2
+    extra_arrays = ("shift_", "eigenvalues_")
 
     def __init__(
         self, *, n_components: int = 60, negative: str = "shift", normalize: bool = True

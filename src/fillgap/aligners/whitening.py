@@ -95,6 +95,8 @@ class PCAProjection(MomentAligner):
     A baseline of FG (arXiv:2505.03703), table 6.
     """
 
+    extra_arrays = ("explained_variance_ratio_",)
+
     def __init__(self, *, n_components: int = 60, normalize: bool = True) -> None:
         self.n_components = n_components
         self.normalize = normalize

@@ -1,0 +1,173 @@
+"""An aligner's file: what goes in comes out, equal fits give equal bytes, bad files are refused."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from sklearn.exceptions import NotFittedError
+
+from aligner_table import ROWS, Row
+from fillgap._checks import InputError
+from fillgap.aligners import (
+    METHODS,
+    Aligner,
+    BalancedAligner,
+    MeanCentering,
+    Provenance,
+    load_aligner,
+    make_aligner,
+    save_aligner,
+)
+from fillgap.artifact import write_artifact
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def fitted(row: Row, pair: Pair) -> Aligner:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return row.make().fit(*pair)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_loaded_aligner_gives_the_same_bits(row: Row, gapped: Pair, tmp_path: Path) -> None:
+    aligner = fitted(row, gapped)
+    path = save_aligner(aligner, tmp_path / "a.safetensors")
+    loaded = load_aligner(path)
+    for got, expected in zip(
+        loaded.transform_pair(*gapped), aligner.transform_pair(*gapped), strict=True
+    ):
+        assert np.array_equal(got, expected)
+    assert type(loaded) is type(aligner)
+    for name in (*aligner.extra_arrays, "mean_x_", "n_samples_", "notes_"):
+        assert np.array_equal(getattr(loaded, name), getattr(aligner, name))
+    again = save_aligner(fitted(row, gapped), tmp_path / "b.safetensors")
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_the_header_tells_where_it_comes_from(gapped: Pair, tmp_path: Path) -> None:
+    provenance = Provenance(model="clip", data_hash="abc", created="2026-01-31", evidence={"n": 1})
+    path = save_aligner(BalancedAligner().fit(*gapped), tmp_path / "a", provenance=provenance)
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["fillgap"])
+    assert header == load_aligner(path).metadata_
+    assert header["format_version"] == 1
+    assert header["method"] == "balanced"
+    assert header["parameters"]["power"] == 0.5
+    assert header["n_features"] == 24
+    assert header["n_samples"] == [300, 300]
+    assert (header["model"], header["data_hash"], header["created"]) == (
+        "clip",
+        "abc",
+        "2026-01-31",
+    )
+    assert header["evidence"] == {"n": 1}
+
+
+def test_a_loaded_aligner_cannot_go_on_with_its_fit(gapped: Pair, tmp_path: Path) -> None:
+    loaded = load_aligner(save_aligner(MeanCentering().fit(*gapped), tmp_path / "a"))
+    with pytest.raises(InputError, match="must be fitted in this process to go on"):
+        loaded.partial_fit(*gapped)  # type: ignore[attr-defined]
+
+
+def test_every_class_in_the_table_is_tested() -> None:
+    assert {type(row.make()) for row in ROWS} >= set(METHODS.values())
+
+
+def test_names_are_the_classes_in_kebab_case() -> None:
+    for name, cls in METHODS.items():
+        joined = "".join(part.capitalize() for part in name.split("-"))
+        assert cls.__name__.lower() in {joined.lower(), joined.lower() + "aligner"}
+
+
+def test_unknown_methods_and_parameters_are_refused() -> None:
+    with pytest.raises(InputError, match="got 'ballanced'. Did you mean balanced?"):
+        make_aligner("ballanced")
+    with pytest.raises(InputError, match="a parameter of spectral must be one of .* got 'k'"):
+        make_aligner("spectral", k=3)
+    assert make_aligner("spectral", n_components=3).get_params()["n_components"] == 3
+
+
+class TestBadFiles:
+    def test_not_fitted(self, tmp_path: Path) -> None:
+        with pytest.raises(NotFittedError, match="must be fitted before it is saved"):
+            save_aligner(MeanCentering(), tmp_path / "a")
+        assert not list(tmp_path.iterdir())
+
+    def test_existing_target(self, gapped: Pair, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        path.write_text("precious")
+        aligner = MeanCentering().fit(*gapped)
+        with pytest.raises(InputError, match="must be a new name"):
+            save_aligner(aligner, path)
+        assert path.read_text() == "precious"
+        save_aligner(aligner, path, overwrite=True)
+        assert load_aligner(path).n_features_in_ == 24
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="must be a file or folder that exists"):
+            load_aligner(tmp_path / "a")
+
+    def test_not_safetensors(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_text("hello")
+        with pytest.raises(InputError, match="must be a whole safetensors file"):
+            load_aligner(tmp_path / "a")
+
+    def test_somebody_elses_safetensors(self, tmp_path: Path) -> None:
+        save_file({"w": np.zeros(3)}, tmp_path / "a")
+        with pytest.raises(InputError, match="must be a file written by fillgap"):
+            load_aligner(tmp_path / "a")
+
+    def test_another_kind(self, tmp_path: Path) -> None:
+        write_artifact(tmp_path / "a", "calibration", {"w": np.zeros(3)}, {})
+        with pytest.raises(
+            InputError, match="must hold a fitted aligner, got a fitted calibration"
+        ):
+            load_aligner(tmp_path / "a")
+
+    def test_a_newer_version(self, tmp_path: Path) -> None:
+        text = json.dumps({"kind": "aligner", "format_version": 99})
+        save_file({"w": np.zeros(3)}, tmp_path / "a", metadata={"fillgap": text})
+        with pytest.raises(InputError, match="format version 1 or older, got 99. Upgrade fillgap"):
+            load_aligner(tmp_path / "a")
+
+    @pytest.mark.parametrize("change", ["method", "parameters", "n_features", "n_samples", "notes"])
+    def test_a_header_that_lacks_something(self, change: str, gapped: Pair, tmp_path: Path) -> None:
+        metadata = load_aligner(
+            save_aligner(BalancedAligner().fit(*gapped), tmp_path / "a")
+        ).metadata_
+        del metadata[change]
+        with safe_open(tmp_path / "a", framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        write_artifact(tmp_path / "b", "aligner", arrays, metadata)
+        with pytest.raises(InputError, match=f"must be a whole aligner, .*{change}"):
+            load_aligner(tmp_path / "b")
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+    @given(data=st.data())
+    def test_damage_is_refused_or_harmless(
+        self, data: st.DataObject, tmp_path: Path, gapped: Pair
+    ) -> None:
+        whole = tmp_path / "whole"
+        if not whole.exists():
+            save_aligner(BalancedAligner(n_components=2).fit(*gapped), whole)
+        content = bytearray(whole.read_bytes())
+        if data.draw(st.booleans(), "truncate"):
+            content = content[: data.draw(st.integers(0, len(content) - 1), "length")]
+        else:
+            place = data.draw(st.integers(0, 2000), "place")
+            content[place] = data.draw(st.integers(0, 255), "byte")
+        damaged = tmp_path / "damaged"
+        damaged.write_bytes(content)
+        try:
+            load_aligner(damaged)
+        except InputError as error:
+            assert str(damaged) in str(error) or "must be" in str(error)
