@@ -1,0 +1,169 @@
+"""Reduce blocks of similarities with NumPy, as many rows at a time as a cache holds."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap._similarity import Question, Scores
+
+__all__ = ["NumpyPool"]
+
+Array = NDArray[Any]
+
+#: A group of items has at most this many members: a longer fold saves no time.
+LONGEST_FOLD = 32
+#: Bytes of similarities that a core works on at a time: half of a usual second-level cache.
+CACHE_BYTES = 512 * 2**10
+
+
+class _Found(NamedTuple):
+    """Items that reach the bound of their row: the row, the item, and the similarity."""
+
+    row: Array
+    item: Array
+    value: Array
+
+
+class _Side:
+    """The items of one modality, and the block of similarities with them.
+
+    The buffer is padded with -inf to `fold` times `groups` columns; item j is in group
+    j modulo `groups`.
+    """
+
+    def __init__(self, rows: Array, n_block: int, k: int) -> None:
+        self.rows, self.size = rows, rows.shape[0]
+        self.fold = max(1, min(LONGEST_FOLD, self.size // (8 * k)))
+        self.groups = -(-self.size // self.fold)
+        self.scores = np.full((n_block, self.fold * self.groups), -np.inf, rows.dtype)
+
+    def fill(self, queries: Array) -> None:
+        """Compute the similarities of a block of queries."""
+        np.matmul(queries, self.rows.T, out=self.scores[: len(queries), : self.size])
+
+    def maxima(self, part: slice) -> Array:
+        """Return the largest similarity in each group, one row for each query."""
+        return self.scores[part].reshape(-1, self.fold, self.groups).max(axis=1)
+
+    def reaching(self, bounds: Array, part: slice, maxima: Array) -> _Found:
+        """Return every item of these rows whose similarity is at least the bound of its row."""
+        row, group = np.divmod(np.flatnonzero(maxima >= bounds[:, None]), self.groups)
+        columns = group[:, None] + self.groups * np.arange(self.fold)
+        values = self.scores[part].take(row[:, None] * self.scores.shape[1] + columns)
+        hit = np.flatnonzero(values >= bounds[row, None])
+        return _Found(row[hit // self.fold], columns.take(hit), values.take(hit))
+
+
+class NumpyPool:
+    """A pool of two modalities in memory, and the buffers to scan it with.
+
+    Parameters
+    ----------
+    same, other : array of shape (n_items, n_features)
+        Unit rows of the modality of the queries, and of the other one.
+    n_block : int
+        Queries in a block at most.
+    k, k_own : int
+        Neighbours to keep in the whole pool, and within `same`.
+    """
+
+    def __init__(self, same: Array, other: Array, n_block: int, k: int, k_own: int) -> None:
+        self.same, self.other = (_Side(rows, n_block, max(k, k_own)) for rows in (same, other))
+        self.k, self.k_own = k, k_own
+        width = self.same.scores.shape[1] + self.other.scores.shape[1]
+        self.step = max(1, CACHE_BYTES // (width * same.dtype.itemsize))
+
+    def scan(self, queries: Array, question: Question, out: Scores) -> None:
+        """Fill `out` with what a block of queries finds."""
+        self.same.fill(queries)
+        self.other.fill(queries)
+        n, first = len(queries), self.same.size
+        of = np.repeat(np.arange(n), np.diff(question.start))
+        mine = question.item < first
+        out.pair_score[mine] = self.same.scores[of[mine], question.item[mine]]
+        out.pair_score[~mine] = self.other.scores[of[~mine], question.item[~mine] - first]
+        if question.own is not None:
+            self.same.scores[np.arange(n), question.own] = -np.inf
+        starts = range(0, n, self.step)
+
+        def reduce(at: int) -> None:
+            part = slice(at, min(at + self.step, n))
+            self._find_neighbours(part, out)
+            self._rank_best_other(part, out)
+            self._rank_pairs(part, question.start, out)
+
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, len(starts), 4)) as threads:
+            for _ in threads.map(reduce, starts):
+                pass
+
+    def _find_neighbours(self, part: slice, out: Scores) -> None:
+        same, other = self.same.maxima(part), self.other.maxima(part)
+        out.nearest_same[part], out.nearest_other[part] = same.max(axis=1), other.max(axis=1)
+        bounds = _kth_largest(np.concatenate([same, other], axis=1), self.k)
+        own_bounds = _kth_largest(same, self.k_own)
+        near = self.same.reaching(np.minimum(bounds, own_bounds), part, same)
+        far = self.other.reaching(bounds, part, other)
+        out.own_items[part] = _best(near, self.k_own)[0]
+        far = far._replace(item=far.item + self.same.size)
+        both = _Found(*(np.concatenate(columns) for columns in zip(near, far, strict=True)))
+        out.items[part], out.values[part] = _best(both, self.k)
+        last = out.values[part, -1]
+        for found, tied in ((near, out.tied_same), (far, out.tied_other)):
+            level = found.row[found.value == last[found.row]]
+            tied[part] = np.bincount(level, minlength=len(last))
+
+    def _rank_best_other(self, part: slice, out: Scores) -> None:
+        best = out.nearest_other[part]
+        beaten = np.flatnonzero(out.nearest_same[part] >= best)
+        rows = beaten + part.start
+        out.above[rows], out.level[rows] = _count(self.same.scores, rows, best[beaten])
+
+    def _rank_pairs(self, part: slice, start: Array, out: Scores) -> None:
+        pairs = slice(start[part.start], start[part.stop])
+        rows = np.repeat(
+            np.arange(part.start, part.stop), np.diff(start[part.start : part.stop + 1])
+        )
+        for column, side in enumerate((self.same, self.other)):
+            above, level = _count(side.scores, rows, out.pair_score[pairs])
+            out.pair_above[pairs, column], out.pair_level[pairs, column] = above, level
+
+
+def _count(scores: Array, rows: Array, levels: Array) -> tuple[Array, Array]:
+    """Return how many similarities in each of these rows are above a level, and how many at it."""
+    above, reaching = np.empty((2, len(rows)), dtype=np.int32)
+    for i, (row, level) in enumerate(zip(rows.tolist(), levels, strict=True)):
+        values = scores[row]
+        above[i] = np.count_nonzero(values > level)
+        reaching[i] = np.count_nonzero(values >= level)
+    return above, reaching - above
+
+
+def _kth_largest(values: Array, k: int) -> Array:
+    """Return the k-th largest of each row."""
+    return np.partition(values, -k, axis=1)[:, -k]
+
+
+def _best(found: _Found, k: int) -> tuple[Array, Array]:
+    """Return the k best items of each row and their similarities, best first.
+
+    Of the items level with the last one an even spread is taken, not the first of them: where
+    everything is level, the neighbours are then a fair sample of the pool.
+    """
+    order = np.lexsort((-found.value, found.row))
+    item, value = found.item[order], found.value[order]
+    counts = np.bincount(found.row)
+    start = np.cumsum(counts) - counts
+    chosen = start[:, None] + np.arange(k)
+    last = value[chosen[:, -1]]
+    crowded = np.flatnonzero((counts > k) & (value[np.minimum(start + k, len(value) - 1)] == last))
+    for row in crowded:
+        level = np.flatnonzero(value[start[row] : start[row] + counts[row]] == last[row])
+        missing = k - level[0]
+        spread = (2 * np.arange(missing) + 1) * len(level) // (2 * missing)
+        chosen[row, level[0] :] = start[row] + level[spread]
+    return item[chosen], value[chosen]

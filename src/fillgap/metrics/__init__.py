@@ -1,0 +1,1 @@
+"""Measures of the modality gap, one file for each family."""

@@ -1,0 +1,244 @@
+"""Rank the mixed pool for every query once; all measures of the mixed pool read the result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import ArrayLike, NDArray
+
+from fillgap._checks import InputTypeError, check_integer, unit_rows
+from fillgap._progress import Progress
+from fillgap._similarity import MEMORY_BYTES, N_OWN, Question, answer
+from fillgap.embeddings import EmbeddingPair
+from fillgap.metrics._ties import pair_ranks, share_of_other
+from fillgap.metrics.pool import PoolScan, QueryScan, as_pair
+
+__all__ = ["MAX_QUERIES", "scan_pool", "scan_queries"]
+
+Array = NDArray[Any]
+
+#: Query rows of each modality that are scanned at most; more are sampled.
+MAX_QUERIES = 20_000
+
+
+def scan_pool(
+    X: Any,
+    Y: Any = None,
+    image_index: ArrayLike | None = None,
+    *,
+    n_neighbors: int = 10,
+    n_own: int = N_OWN,
+    max_queries: int | None = MAX_QUERIES,
+    memory_bytes: int = MEMORY_BYTES,
+    random_state: int | None = 0,
+    progress: Progress | None = None,
+) -> PoolScan:
+    """Rank all images and texts together by cosine, for every image and for every text.
+
+    Parameters
+    ----------
+    X : array of shape (n_images, n_features) or EmbeddingPair
+        Image embeddings; rows need not be normalised. Tensors are scanned on their device.
+    Y : array of shape (n_texts, n_features)
+        Text embeddings. Left out where `X` is an `EmbeddingPair`.
+    image_index : array of int of shape (n_texts,), optional
+        Row of each text's image. Left out, sets of equal size are pairs row by row.
+    n_neighbors : int
+        Neighbours of each query to keep; fewer where the pool is smaller.
+    n_own : int
+        Neighbours within the own modality to keep; fewer where it is smaller.
+    max_queries : int or None
+        Rows of each modality that are queries at most; None for all. The pool is always whole.
+    memory_bytes : int
+        What the similarities of one block may take; a block has at least 16 rows.
+    random_state : int or None
+        Seed of the sample.
+    progress : callable, optional
+        Called as progress(done, total, what).
+
+    Returns
+    -------
+    PoolScan
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If the arrays do not fit together or hold unusable rows.
+    """
+    pair = as_pair(X, Y, image_index)
+    index = None if pair.image_index is None else np.asarray(pair.image_index)
+    sides = _same_type(unit_rows(pair.images, "images"), unit_rows(pair.texts, "texts"))
+    chosen = _choose_queries(pair, max_queries, random_state)
+    scans = []
+    for side, (rows, relevant) in enumerate(zip(chosen, _relevant(index, *chosen), strict=True)):
+        same, other = sides[side], sides[1 - side]
+        query, item = relevant
+        scan = _scan(
+            same if len(rows) == len(same) else same[rows],
+            same,
+            other,
+            Question(rows, np.searchsorted(query, np.arange(len(rows) + 1)), len(same) + item),
+            sizes=(n_neighbors, n_own),
+            memory_bytes=memory_bytes,
+            progress=progress,
+        )
+        scans.append(replace(scan, rows=rows, groups=rows))
+    texts = _with_images_first(scans[1], pair.n_images, pair.n_images + pair.n_texts)
+    if index is not None:
+        texts = replace(texts, groups=index[texts.rows])
+    return PoolScan(scans[0], texts, pair.n_images, pair.n_texts, index)
+
+
+def scan_queries(
+    queries: Any,
+    same: Any,
+    other: Any,
+    *,
+    own: ArrayLike | None = None,
+    pair_query: ArrayLike = (),
+    pair_item: ArrayLike = (),
+    n_neighbors: int = 10,
+    n_own: int = N_OWN,
+    memory_bytes: int = MEMORY_BYTES,
+    progress: Progress | None = None,
+) -> QueryScan:
+    """Rank any pool of two modalities for any queries of one of them.
+
+    Parameters
+    ----------
+    queries : array of shape (n_queries, n_features)
+        Query embeddings of one modality.
+    same, other : array of shape (n_items, n_features)
+        The items of that modality in the pool, and those of the other one.
+    own : array of int of shape (n_queries,), optional
+        The row of `same` that is the query itself, and is left out.
+    pair_query, pair_item : array of int of shape (n_pairs,)
+        Position of a query, ascending, and the number of an item that is relevant to it: rows of
+        `same` first, then those of `other`. Several relevant items of a query must lie on one side.
+    n_neighbors, n_own, memory_bytes, progress
+        As for `scan_pool`.
+
+    Returns
+    -------
+    QueryScan
+    """
+    arrays = [
+        unit_rows(rows, what)
+        for rows, what in ((queries, "queries"), (same, "the pool"), (other, "the pool"))
+    ]
+    start = np.searchsorted(np.asarray(pair_query), np.arange(len(arrays[0]) + 1))
+    mine = None if own is None else np.asarray(own, dtype=np.intp)
+    rows, pool, across = _same_type(*arrays)
+    return _scan(
+        rows,
+        pool,
+        across,
+        Question(mine, start, np.asarray(pair_item, dtype=np.intp)),
+        sizes=(n_neighbors, n_own),
+        memory_bytes=memory_bytes,
+        progress=progress,
+    )
+
+
+def _same_type(*arrays: Any) -> list[Any]:
+    """Return the arrays in the widest of their types; they must be of one library."""
+    if len({isinstance(array, np.ndarray) for array in arrays}) > 1:
+        raise InputTypeError(
+            "images and texts must be arrays of one library, got NumPy and another one. "
+            "Convert one of them."
+        )
+    xp = array_namespace(*arrays)
+    wide = xp.result_type(*arrays)
+    return [xp.astype(array, wide, copy=False) for array in arrays]
+
+
+def _choose_queries(
+    pair: EmbeddingPair, limit: int | None, random_state: int | None
+) -> tuple[Array, Array]:
+    """Return the rows that are queries: all, or a sample; of pairs row by row the same ones."""
+    if limit is None:
+        return np.arange(pair.n_images), np.arange(pair.n_texts)
+    check_integer(limit, "max_queries", low=2)
+    rng = np.random.default_rng(random_state)
+    images = _sample(rng, pair.n_images, limit)
+    return images, images if pair.one_to_one else _sample(rng, pair.n_texts, limit)
+
+
+def _sample(rng: np.random.Generator, n: int, limit: int) -> Array:
+    return np.arange(n) if n <= limit else np.sort(rng.choice(n, limit, replace=False))
+
+
+def _relevant(
+    index: Array | None, image_rows: Array, text_rows: Array
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Return (position of a query, row that belongs to it), of image and of text queries."""
+    if index is None:
+        none = np.empty(0, np.intp)
+        return (none, none), (none, none)
+    order = np.argsort(index, kind="stable")
+    first, last = (np.searchsorted(index[order], image_rows, side) for side in ("left", "right"))
+    counts = last - first
+    offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    texts = order[np.repeat(first, counts) + offsets]
+    return (
+        (np.repeat(np.arange(len(image_rows)), counts), texts),
+        (np.arange(len(text_rows)), index[text_rows]),
+    )
+
+
+def _scan(
+    queries: Any,
+    same: Any,
+    other: Any,
+    question: Question,
+    *,
+    sizes: tuple[int, int],
+    memory_bytes: int,
+    progress: Progress | None,
+) -> QueryScan:
+    """Scan unit rows of one type, and apply the rule for ties."""
+    n, n_same, n_other = len(queries), len(same), len(other)
+    left_out = question.own is not None
+    n_neighbors = check_integer(sizes[0], "n_neighbors", low=1)
+    n_own = check_integer(sizes[1], "n_own", low=1)
+    scores = answer(
+        queries,
+        same,
+        other,
+        question,
+        k=min(n_neighbors, n_same + n_other - left_out),
+        k_own=min(n_own, n_same - left_out),
+        memory_bytes=memory_bytes,
+        progress=progress,
+    )
+    query = np.repeat(np.arange(n), np.diff(question.start))
+    mixed_rank, cross_rank = pair_ranks(scores, query, question.item >= n_same)
+    return QueryScan(
+        rows=np.arange(n),
+        groups=np.arange(n),
+        share=n_other / (n_same + n_other - left_out),
+        nearest_same=scores.nearest_same,
+        nearest_other=scores.nearest_other,
+        best_other_rank=1 + scores.above + 0.5 * scores.level,
+        similarities=scores.values,
+        items=scores.items,
+        other=share_of_other(scores, n_same),
+        own_items=scores.own_items,
+        pair_query=query,
+        pair_item=question.item,
+        pair_similarity=scores.pair_score,
+        mixed_rank=mixed_rank,
+        cross_rank=cross_rank,
+    )
+
+
+def _with_images_first(scan: QueryScan, n_images: int, n_items: int) -> QueryScan:
+    """Renumber what the text queries found: images first, then texts."""
+    return replace(
+        scan,
+        items=(scan.items + n_images) % n_items,
+        pair_item=(scan.pair_item + n_images) % n_items,
+    )
