@@ -12,7 +12,8 @@ from sklearn.exceptions import NotFittedError
 from aligner_table import ROWS, Row
 from conftest import make_gapped
 from fillgap._checks import InputError
-from fillgap.aligners.base import Aligner, MomentAligner
+from fillgap.aligners.base import Aligner
+from fillgap.aligners.sums import MomentAligner
 from fillgap.rows import BLOCK_ROWS
 
 Pair = tuple[np.ndarray, np.ndarray]

@@ -1,7 +1,7 @@
 """Aligners: estimators with two sides that bring images and texts to one place."""
 
 from fillgap.aligners.balanced import BalancedAligner
-from fillgap.aligners.base import Aligner, FitWarning, SumAligner
+from fillgap.aligners.base import Aligner, FitWarning
 from fillgap.aligners.centring import DimensionRemoval, EmbeddingShift, MeanCentering
 from fillgap.aligners.gaussian import GaussianTransport
 from fillgap.aligners.methods import METHODS, make_aligner, method_name
@@ -9,6 +9,7 @@ from fillgap.aligners.refined import RefinedAligner
 from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
 from fillgap.aligners.saving import Provenance, load_aligner, save_aligner
 from fillgap.aligners.spectral import SpectralAligner
+from fillgap.aligners.sums import SumAligner
 from fillgap.aligners.whitening import PCAProjection, Standardisation, Whitening
 
 __all__ = [

@@ -7,7 +7,7 @@ import numpy as np
 from fillgap._checks import check_integer, check_real
 from fillgap._linalg import Matrix, add_ridge, fix_signs, half_powers
 from fillgap.affine import AffineMap
-from fillgap.aligners.base import MomentAligner
+from fillgap.aligners.sums import MomentAligner
 from fillgap.moments import PairMoments
 
 __all__ = ["BalancedAligner", "balanced_maps"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fillgap._checks import check_real
 from fillgap._linalg import add_ridge, half_powers, symmetric_power
 from fillgap.affine import AffineMap
-from fillgap.aligners.base import MomentAligner
+from fillgap.aligners.sums import MomentAligner
 from fillgap.moments import PairMoments
 
 __all__ = ["GaussianTransport"]

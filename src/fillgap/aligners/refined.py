@@ -14,7 +14,8 @@ from fillgap._progress import Progress
 from fillgap.affine import AffineMap
 from fillgap.aligners._mixed_loss import Maps, MixedPoolLoss
 from fillgap.aligners.balanced import balanced_maps
-from fillgap.aligners.base import Aligner, check_spread
+from fillgap.aligners.base import Aligner
+from fillgap.aligners.sums import check_spread
 from fillgap.moments import PairMoments, to_numpy
 from fillgap.rows import iter_blocks
 

@@ -13,7 +13,8 @@ from fillgap._checks import InputError, check_choice, check_integer
 from fillgap._linalg import fix_signs
 from fillgap.affine import AffineMap
 from fillgap.aligners._degrees import DegreeSums, Totals, degree_block, totals_block
-from fillgap.aligners.base import FitSteps, FitWarning, SumAligner
+from fillgap.aligners.base import FitWarning
+from fillgap.aligners.sums import FitSteps, SumAligner
 
 __all__ = ["SpectralAligner"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from fillgap._checks import check_integer, check_real
 from fillgap._linalg import add_ridge, fix_signs, mean_eigenvalue, symmetric_power
 from fillgap.affine import AffineMap
-from fillgap.aligners.base import MomentAligner
+from fillgap.aligners.sums import MomentAligner
 from fillgap.moments import Moments, PairMoments
 
 __all__ = ["PCAProjection", "Standardisation", "Whitening"]

@@ -1,0 +1,40 @@
+# Everything here installs what it needs from the package registries into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TESTED := $(VENV)/.tested
+
+.PHONY: demo test lint bench docs clean
+
+demo: $(READY)
+	$(BIN)/fillgap demo
+
+test: lint docs
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(TESTED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(TESTED)
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(TESTED)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+# PyTorch has its own wheel for machines without a GPU; it is only used to test that tensors work.
+$(TESTED): $(READY)
+	$(BIN)/python -m pip install --quiet --group test --group docs
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	touch $@
+
+clean:
+	rm -rf $(VENV) site

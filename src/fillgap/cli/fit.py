@@ -1,0 +1,103 @@
+"""fillgap fit: fit one aligner to all rows of two sets."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fillgap.cli.options import AsJson, ImageIndex, Images, Out, Overwrite, Parameters, Quiet, Texts
+from fillgap.cli.output import print_json, progress_bar, say
+
+if TYPE_CHECKING:
+    from fillgap.aligners import Aligner
+
+__all__ = ["fit"]
+
+
+def fit(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="See fillgap methods.")],
+    images: Images,
+    texts: Texts = None,
+    *,
+    out: Out,
+    parameters: Parameters = None,
+    image_index: ImageIndex = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="The model behind the embeddings, kept."),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit METHOD to all rows, and write the aligner to one safetensors file.
+
+    Rows are read in blocks and never held, except by methods that need them all at once. Judge a
+    method with fillgap compare first: this command tests nothing.
+    """
+    from fillgap._files import check_target
+    from fillgap.aligners import make_aligner
+    from fillgap.cli.data import parse_parameters
+
+    aligner = make_aligner(method, **parse_parameters(parameters))
+    check_target(out, overwrite=overwrite)
+    sides = _sides(aligner, images, texts, image_index)
+    with warnings.catch_warnings(), progress_bar(quiet=quiet) as progress:
+        warnings.simplefilter("ignore", UserWarning)  # kept as notes, and said below
+        aligner.fit(*sides, progress=progress)
+    _save(aligner, out, model, sides, overwrite=overwrite)
+    if as_json:
+        print_json(_description(aligner, out))
+        return
+    n, m = aligner.n_samples_
+    say(
+        f"{method} fitted to {n} images and {m} texts in {aligner.n_features_in_} dimensions: {out}"
+    )
+    for note in aligner.notes_:
+        say(f"Note: {note}")
+
+
+def _sides(
+    aligner: Aligner, images: str, texts: str | None, image_index: str | None
+) -> tuple[Any, Any]:
+    """Return what to fit on: streams where sums suffice, pairs row by row where they are needed."""
+    if aligner.needs_pairs:
+        from fillgap.cli.data import read_pair
+
+        return read_pair(
+            images, texts, image_index=image_index, captions=None, unpaired=False
+        ).matched()
+    from fillgap.io import open_sides
+
+    return open_sides(images, texts)
+
+
+def _save(
+    aligner: Aligner, out: Any, model: str | None, sides: tuple[Any, Any], *, overwrite: bool
+) -> None:
+    from datetime import UTC, datetime
+
+    from fillgap.aligners import Provenance, save_aligner
+    from fillgap.rows import fingerprint
+
+    provenance = Provenance(
+        model=model,
+        data_hash=fingerprint(*sides),
+        created=datetime.now(UTC).date().isoformat(),
+    )
+    save_aligner(aligner, out, provenance=provenance, overwrite=overwrite)
+
+
+def _description(aligner: Aligner, out: Any) -> dict[str, Any]:
+    from fillgap.aligners import method_name
+
+    return {
+        "method": method_name(aligner),
+        "parameters": aligner.get_params(),
+        "n_features": aligner.n_features_in_,
+        "n_samples": aligner.n_samples_,
+        "notes": aligner.notes_,
+        "out": str(out),
+    }
