@@ -1,0 +1,148 @@
+"""Files that appear whole or not at all, and the rules for where one may be written."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fillgap._checks import InputError
+
+__all__ = ["atomic_file", "atomic_folder", "check_target", "missing_path"]
+
+
+@contextmanager
+def atomic_file(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; what is written there takes its place at the end.
+
+    Nothing is left behind when the body fails or is interrupted: an old file stays as it was.
+    A link is followed, so that the file behind it is the one replaced.
+
+    Parameters
+    ----------
+    target : str or path
+        The file that should exist afterwards. Its folder must exist.
+
+    Raises
+    ------
+    InputError
+        If the operating system refuses to write: no such folder, no permission, disk full.
+    """
+    final, temporary = _beside(target)
+    try:
+        yield temporary
+        _synchronise(temporary)
+        if final.exists():
+            shutil.copymode(final, temporary)
+        temporary.replace(final)
+    except OSError as error:
+        raise _refused(target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `target`; its files move there together at the end.
+
+    A new folder appears in one step. In a folder that exists each file is replaced in one step,
+    and files of other names stay.
+
+    Raises
+    ------
+    InputError
+        If the operating system refuses to write; the files of the old folder are then unchanged.
+    """
+    final, temporary = _beside(target)
+    try:
+        temporary.mkdir()
+        yield temporary
+        written = sorted(temporary.iterdir())
+        for path in written:
+            _synchronise(path)
+        if not final.exists():
+            temporary.replace(final)
+            return
+        for path in written:
+            path.replace(final / path.name)
+    except OSError as error:
+        raise _refused(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_target(
+    target: str | Path, *, inputs: Iterable[str | Path] = (), overwrite: bool = False
+) -> Path:
+    """Return `target` as a path if it may be written.
+
+    Parameters
+    ----------
+    target : str or path
+        The file or folder to be written.
+    inputs : iterable of str or path
+        What is read meanwhile: never overwritten, under whatever name or link it is reached.
+    overwrite : bool
+        Whether something that exists may be replaced.
+
+    Raises
+    ------
+    InputError
+        If the target is an input, exists already, or would lie in a folder that does not exist.
+    """
+    path = Path(target)
+    for source in inputs:
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise InputError(
+                f"{path} must be another file than the input {source}, got the same. "
+                "Write to a new name."
+            )
+    if os.path.lexists(path) and not overwrite:
+        raise InputError(
+            f"{path} must be a new name, got one that exists already. "
+            "Choose another, or allow it to be replaced (--overwrite, overwrite=True)."
+        )
+    if not path.absolute().parent.is_dir():
+        raise InputError(
+            f"{path} must be in a folder that exists, got {path.parent}. Create that folder first."
+        )
+    return path
+
+
+def missing_path(path: Path) -> InputError:
+    """Return the refusal of a path with nothing there; it offers near names in that folder."""
+    from difflib import get_close_matches
+
+    names: list[str] = []
+    with suppress(OSError):
+        names = os.listdir(path.absolute().parent)  # noqa: PTH208  (names, not paths)
+    near = get_close_matches(path.name, names, n=3, cutoff=0.7)
+    remedy = f"Did you mean {' or '.join(near)}?" if near else "Check the spelling of the path."
+    return InputError(f"{path} must be a file or folder that exists, got nothing there. {remedy}")
+
+
+def _beside(target: str | Path) -> tuple[Path, Path]:
+    """Return the place behind any link, and a new hidden name in the same folder.
+
+    Only within one folder is a rename sure to be one step. The name does not contain the target's,
+    which may already be as long as the file system allows.
+    """
+    final = Path(os.path.realpath(target))
+    return final, final.with_name(f".fillgap-{secrets.token_hex(6)}.tmp")
+
+
+def _synchronise(path: Path) -> None:
+    """Bring the bytes onto the disk, so that a power cut after the rename leaves a whole file."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _refused(target: str | Path, error: OSError) -> InputError:
+    reason = error.strerror or str(error).partition("\n")[0]
+    return InputError(
+        f"{target} must be writable, got {reason!r}. Free space or choose another folder; "
+        "no half-written file is left."
+    )

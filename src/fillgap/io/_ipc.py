@@ -1,0 +1,95 @@
+"""Arrow's own files and streams (.arrow, .feather) with the embeddings in a column of lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fillgap.io._lists import ListRows, array_of, choose_column, replaced_batches
+from fillgap.io._names import DEFAULT_KEY, Modality
+from fillgap.io._reading import Apply, Block, open_binary, reading
+
+__all__ = ["KIND", "batches", "open_file", "read_schema", "rewrite", "write"]
+
+KIND = "an Arrow file or stream (a Feather file of version 2)"
+_FILE_MAGIC = b"ARROW1"
+
+
+def open_file(path: Path, key: str | None, modality: Modality | None) -> ListRows:
+    """Open one column: the heads of all batches are read, since rows are counted nowhere else."""
+    with reading(str(path), KIND):
+        schema = read_schema(path)
+        column = choose_column(path, schema, key, modality)
+        flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
+        counted = [*flat, column][:1]  # of a compressed file this column is decompressed
+        n_rows = sum(batch.num_rows for batch in batches(path, counted, 1 << 62))
+    return ListRows(path, column, n_rows, schema, partial(batches, path), KIND)
+
+
+def rewrite(source: ListRows, target: Path, apply: Apply) -> None:
+    """Write the file or stream of `source` anew with that column replaced."""
+    _write(target, replaced_batches(source, apply), stream=not _is_file(source.path))
+
+
+def write(
+    target: Path,
+    key: str | None,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    blocks: Iterable[Block],
+) -> None:
+    """Write one column of fixed-size lists, given in blocks, as an Arrow file."""
+    list_type = pa.list_(pa.from_numpy_dtype(dtype), shape[1])
+    schema = pa.schema([pa.field(DEFAULT_KEY if key is None else key, list_type, nullable=False)])
+    arrays = (array_of(block.astype(dtype, copy=False), list_type) for block in blocks)
+    _write(target, (pa.record_batch([array], schema=schema) for array in arrays), stream=False)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """Return names and types of all columns."""
+    with pa.memory_map(str(path)) as source:
+        return _reader(path, source, None).schema
+
+
+def batches(path: Path, columns: list[str] | None, max_rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of the file, cut into views of at most `max_rows` rows."""
+    fields = None
+    if columns is not None:
+        schema = read_schema(path)
+        fields = [schema.get_field_index(name) for name in columns]
+    with pa.memory_map(str(path)) as source:
+        for batch in _all(_reader(path, source, fields)):
+            for start in range(0, batch.num_rows, max_rows):
+                yield batch.slice(start, max_rows)
+
+
+def _is_file(path: Path) -> bool:
+    """Tell a file, which ends in a footer, from a stream, which `datasets` writes as .arrow."""
+    with open_binary(path) as stream:
+        return stream.read(len(_FILE_MAGIC)) == _FILE_MAGIC
+
+
+def _reader(path: Path, source: pa.NativeFile, fields: list[int] | None) -> Any:
+    """Return a reader of some fields or all; what is not read is not decompressed either."""
+    start = pa.ipc.open_file if _is_file(path) else pa.ipc.open_stream
+    return start(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
+
+
+def _all(reader: Any) -> Iterator[pa.RecordBatch]:
+    if isinstance(reader, pa.RecordBatchFileReader):
+        return (reader.get_batch(i) for i in range(reader.num_record_batches))
+    return iter(reader)
+
+
+def _write(target: Path, parts: Iterator[pa.RecordBatch], *, stream: bool) -> None:
+    first = next(parts)
+    start = pa.ipc.new_stream if stream else pa.ipc.new_file
+    with pa.OSFile(str(target), "wb") as sink, start(sink, first.schema) as writer:
+        writer.write_batch(first)
+        for batch in parts:
+            writer.write_batch(batch)

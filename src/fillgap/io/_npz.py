@@ -1,0 +1,112 @@
+"""NumPy's .npz archives: several arrays in a zip file, stored or deflated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from io import BufferedIOBase, BytesIO
+from pathlib import Path
+from typing import Any, cast
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+
+import numpy as np
+
+from fillgap._checks import InputError
+from fillgap.io._names import DEFAULT_KEY, Modality, choose_key
+from fillgap.io._npy import read_header, write_array
+from fillgap.io._raw import RawRows, replaced_rows
+from fillgap.io._reading import WRITE_AGAIN, Apply, Block, guarded, reading
+
+__all__ = ["open_file", "rewrite", "write"]
+
+_KIND = "an .npz archive"
+#: Deflate cannot shrink by more; a greater size is a damaged entry of the directory.
+_MAX_RATIO = 1032
+
+
+def open_file(path: Path, key: str | None, modality: Modality | None) -> RawRows:
+    """Open one array of an archive; of each array no more than the header is read.
+
+    Without a key it is the only 2-D array of floats, or the one whose name fits the modality.
+    """
+    with reading(str(path), _KIND), ZipFile(path) as archive:
+        members = {
+            info.filename.removesuffix(".npy"): info
+            for info in archive.infolist()
+            if info.filename.endswith(".npy")
+        }
+        candidates = {
+            name: key is None and _holds_embeddings(archive, info) for name, info in members.items()
+        }
+        key = choose_key(candidates, key, modality, path, "array")
+        info = members[key]
+        _check_member(path, info)
+        with _open(archive, info) as stream:
+            shape, fortran, stored = read_header(stream)
+            offset = stream.tell()
+    size = info.file_size - offset
+    source = partial(_open_member, path, info.filename, whole=fortran)
+    return RawRows(path, key, shape, stored, offset, size, fortran, source, mappable=False)
+
+
+def rewrite(source: RawRows, target: Path, apply: Apply) -> None:
+    """Write the archive of `source` with that array replaced and the others as they are."""
+    shape, blocks = replaced_rows(source, apply)
+    with ZipFile(source.path) as old, ZipFile(target, "w") as new:
+        for info in old.infolist():
+            like = ZipInfo(info.filename, info.date_time)
+            like.compress_type = info.compress_type
+            with new.open(like, "w", force_zip64=True) as member:
+                if info.filename == f"{source.key}.npy":
+                    write_array(member, shape, source.dtype, blocks)
+                else:
+                    member.writelines(guarded(_pieces(old, info), source.name, _KIND))
+
+
+def write(
+    target: Path,
+    key: str | None,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    blocks: Iterable[Block],
+) -> None:
+    """Write an archive with one array, not compressed: embeddings hardly shrink."""
+    name = f"{DEFAULT_KEY if key is None else key}.npy"
+    with ZipFile(target, "w") as archive, archive.open(name, "w", force_zip64=True) as member:
+        write_array(member, shape, dtype, blocks)
+
+
+def _holds_embeddings(archive: ZipFile, info: ZipInfo) -> bool:
+    with _open(archive, info) as stream:
+        shape, _, dtype = read_header(stream)
+    return len(shape) == 2 and dtype.kind == "f"
+
+
+def _check_member(path: Path, info: ZipInfo) -> None:
+    """Refuse sizes that cannot be true before memory is asked for by them."""
+    limit = info.compress_size * (1 if info.compress_type == ZIP_STORED else _MAX_RATIO)
+    if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED) or info.file_size > limit:
+        raise InputError(
+            f"{path} must hold arrays as numpy.savez stores them, got a directory entry for "
+            f"{info.filename!r} that cannot be true. {WRITE_AGAIN}"
+        )
+
+
+def _open(archive: ZipFile, info: ZipInfo) -> BufferedIOBase:
+    return cast("BufferedIOBase", archive.open(info))
+
+
+def _open_member(path: Path, filename: str, *, whole: bool) -> BufferedIOBase:
+    """Open a member; one that is read by columns is loaded, since seeking would inflate it anew."""
+    with ZipFile(path) as archive:
+        stream = _open(archive, archive.getinfo(filename))
+    if not whole:
+        return stream  # it keeps the file open after the archive object is closed
+    with stream:
+        return BytesIO(stream.read())
+
+
+def _pieces(archive: ZipFile, info: ZipInfo) -> Iterable[bytes]:
+    with archive.open(info) as stream:
+        while piece := stream.read(1 << 20):
+            yield piece

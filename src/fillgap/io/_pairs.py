@@ -1,0 +1,119 @@
+"""Loading a pair of embedding sets with what is known about their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from fillgap._checks import InputError
+from fillgap.embeddings import EmbeddingPair
+from fillgap.io._columns import (
+    CAPTIONS,
+    IDS,
+    INDEX,
+    TABLE_SUFFIXES,
+    find_column,
+    read_captions,
+    read_column,
+    read_index,
+)
+from fillgap.io._names import natural_key, split_key
+from fillgap.io._open import in_memory
+from fillgap.io._shards import ShardedRows, is_clip_folder
+from fillgap.io._sides import open_sides
+from fillgap.rows import RowSource
+
+__all__ = ["load_pair"]
+
+
+def load_pair(
+    images: str | Path,
+    texts: str | Path | None = None,
+    *,
+    image_index: str | Path | ArrayLike | None = None,
+    captions: str | Path | Sequence[str] | None = None,
+    paired: bool | None = None,
+) -> EmbeddingPair:
+    """Load image embeddings and text embeddings, with names and captions where files hold them.
+
+    Parameters
+    ----------
+    images, texts : str or path
+        As for `open_rows`. Left out, `texts` are in the same place as the images: another array or
+        column of one file, or the other half of a folder of clip-retrieval.
+    image_index : array of int, or path, optional
+        The row of each text's image; a path is a 1-D .npy file or a column of a table.
+    captions : sequence of str, or path, optional
+        The texts; a path is .txt, .json, .csv or a column of a table.
+    paired : bool, optional
+        Pass False for sets of equal size whose rows do not belong together.
+
+    Returns
+    -------
+    EmbeddingPair
+        Captions (`caption`), names (`id`, `key`, `image_path`, `url`) and the image of each text
+        (`image_index`) come from the columns of Parquet or Arrow files, or from the metadata of
+        the folder, unless they are given.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If something cannot be read, does not fit together, or the sides are plainly swapped.
+    """
+    image_rows, text_rows = open_sides(images, texts)
+    known: dict[str, Any] = {}
+    if image_index is not None:
+        known["image_index"] = (
+            read_index(image_index) if isinstance(image_index, (str, Path)) else image_index
+        )
+    if captions is not None:
+        known["captions"] = (
+            read_captions(captions) if isinstance(captions, (str, Path)) else captions
+        )
+    root = split_key(images)[0]
+    if is_clip_folder(root) and texts in (None, images):
+        metadata = sorted((root / "metadata").glob("*.parquet"), key=natural_key)
+        tables = metadata, metadata
+    else:
+        tables = _tables(image_rows), _tables(text_rows)
+    known |= _columns(known, (image_rows.shape[0], text_rows.shape[0]), *tables)
+    return EmbeddingPair(
+        in_memory(image_rows), in_memory(text_rows), paired=paired, name=root.stem, **known
+    )
+
+
+def _tables(source: RowSource) -> list[Path]:
+    """Return the files of a source that may have other columns, or none."""
+    parts = source.parts if isinstance(source, ShardedRows) else [source]
+    paths = [part.path for part in parts if hasattr(part, "path")]
+    return [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES]
+
+
+def _columns(
+    known: Container[str], counts: Sequence[int], images: list[Path], texts: list[Path]
+) -> dict[str, Any]:
+    """Return what columns say about the rows and is not known yet.
+
+    Where both sides are in the same tables, row i of one belongs to row i of the other.
+    """
+    wanted: list[tuple[str, list[Path], tuple[str, ...], int]]
+    wanted = [("image_ids", images, IDS, 0), ("captions", texts, CAPTIONS, 1)]
+    if images != texts:
+        wanted += [("text_ids", texts, IDS, 1), ("image_index", texts, INDEX, 1)]
+    found: dict[str, Any] = {}
+    for what, tables, names, side in wanted:
+        column = find_column(tables, names) if tables and what not in known else None
+        if column is None:
+            continue
+        values = read_column(tables, column)
+        if len(values) != counts[side]:
+            raise InputError(
+                f"column {column!r} of {tables[0].parent} must have a value for each of the "
+                f"{counts[side]} embeddings, got {len(values)}. Complete the files."
+            )
+        textual = what != "image_index"
+        found[what] = ["" if v is None else str(v) for v in values] if textual else values
+    return found

@@ -1,0 +1,141 @@
+"""Safetensors files: a header in JSON, then the bytes of each tensor.
+
+The header is parsed here, not by the library, because that maps the whole file into memory (its
+pages then count as memory of the process) and has no NumPy type for bfloat16.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from functools import partial
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fillgap._checks import InputTypeError
+from fillgap.io._names import DEFAULT_KEY, Modality, choose_key, full_name
+from fillgap.io._raw import RawRows, replaced_rows, write_blocks
+from fillgap.io._reading import Apply, Block, guarded, open_binary, reading
+
+__all__ = ["open_file", "rewrite", "write"]
+
+_KIND = "a safetensors file"
+_TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
+_MAX_HEADER = 100_000_000  # the format's own limit
+
+
+def open_file(path: Path, key: str | None, modality: Modality | None) -> RawRows:
+    """Open one tensor of a file; nothing but the header is read."""
+    with reading(str(path), _KIND), open_binary(path) as stream:
+        header, start = _read_header(stream)
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        candidates = {
+            name: entry["dtype"] in _TYPES and len(entry["shape"]) == 2
+            for name, entry in tensors.items()
+        }
+        key = choose_key(candidates, key, modality, path, "tensor")
+        entry = tensors[key]
+        if entry["dtype"] not in _TYPES:
+            raise InputTypeError(
+                f"{full_name(path, key)} must be F16, BF16, F32 or F64, got {entry['dtype']}. "
+                "Convert the tensor, or check that it holds the embeddings."
+            )
+        shape: Any = tuple(int(size) for size in entry["shape"])
+        begin, end = _spans(tensors)[key]
+        if not 0 <= begin <= end <= stream.seek(0, 2) - start:
+            raise ValueError("a tensor lies outside of the file")
+    return RawRows(
+        path,
+        key,
+        shape,
+        np.dtype(_TYPES[entry["dtype"]]),
+        offset=start + begin,
+        size=end - begin,
+        fortran=False,
+        open=partial(open_binary, path),
+        mappable=True,
+        bfloat16=entry["dtype"] == "BF16",
+    )
+
+
+def rewrite(source: RawRows, target: Path, apply: Apply) -> None:
+    """Write the file of `source` with that tensor replaced; other tensors and metadata stay."""
+    shape, blocks = replaced_rows(source, apply)
+    key = str(source.key)
+    with open_binary(source.path) as old, target.open("wb") as new:
+        with reading(source.name, _KIND):
+            header, start = _read_header(old)
+            spans = _spans(header)
+        sizes = {name: end - begin for name, (begin, end) in spans.items()}
+        sizes[key] = shape[0] * shape[1] * source.stored.itemsize
+        header[key]["shape"] = list(shape)
+        end = 0
+        for name, size in sizes.items():
+            header[name]["data_offsets"] = [end, end + size]
+            end += size
+        new.write(_header_bytes(header))
+        for name, (begin, _) in spans.items():
+            if name == key:
+                write_blocks(blocks, source.stored, new, bfloat16=source.bfloat16)
+            else:
+                pieces = _pieces(old, start + begin, sizes[name])
+                new.writelines(guarded(pieces, source.name, _KIND))
+
+
+def write(
+    target: Path,
+    key: str | None,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    blocks: Iterable[Block],
+) -> None:
+    """Write one tensor, given in blocks."""
+    entry = {
+        "dtype": f"F{8 * dtype.itemsize}",
+        "shape": list(shape),
+        "data_offsets": [0, shape[0] * shape[1] * dtype.itemsize],
+    }
+    with target.open("wb") as file:
+        file.write(_header_bytes({DEFAULT_KEY if key is None else key: entry}))
+        write_blocks(blocks, dtype, file)
+
+
+def _read_header(stream: BufferedReader) -> tuple[dict[str, Any], int]:
+    """Return the header and where the tensors begin."""
+    length = int.from_bytes(stream.read(8), "little")
+    if length > _MAX_HEADER:
+        raise ValueError("its header is too long")
+    text = stream.read(length)
+    if len(text) != length:
+        raise ValueError("its header is cut short")
+    return json.loads(text), 8 + length
+
+
+def _header_bytes(header: dict[str, Any]) -> bytes:
+    """Return length and header, padded with spaces so that the tensors lie at multiples of 8."""
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _spans(header: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Return where each tensor begins and ends, in the order in which they lie."""
+    spans = {
+        name: (int(entry["data_offsets"][0]), int(entry["data_offsets"][1]))
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+    return dict(sorted(spans.items(), key=lambda item: item[1]))
+
+
+def _pieces(stream: BufferedReader, start: int, size: int) -> Iterator[bytes]:
+    stream.seek(start)
+    while size > 0:
+        piece = stream.read(min(size, 1 << 20))
+        if not piece:
+            raise ValueError("a tensor is cut short")
+        yield piece
+        size -= len(piece)

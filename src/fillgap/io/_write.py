@@ -1,0 +1,188 @@
+"""Writing rows: new files, and copies of files with their rows changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fillgap._checks import InputError, InputTypeError, check_matrix
+from fillgap._files import atomic_file, atomic_folder, check_target
+from fillgap._progress import Progress, silent
+from fillgap.io._names import SUFFIXES, Modality, split_key
+from fillgap.io._open import adapter_of, open_files
+from fillgap.io._reading import Apply, Block, check_stored
+from fillgap.rows import RowSource, iter_blocks
+
+__all__ = ["save_rows", "transform_files"]
+
+
+def save_rows(path: str | Path, rows: Any, *, overwrite: bool = False) -> Path:
+    """Write embeddings in the format of the path's suffix; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path
+        The new file; behind a colon the name of the array or column (default "embeddings").
+    rows : array of shape (n_samples, n_features) or RowSource
+        float16, float32 or float64, which is kept. A source is streamed.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If the path may not be written, or `rows` are no embeddings.
+    """
+    file, key = split_key(path)
+    adapter = adapter_of(file)
+    source = rows if isinstance(rows, RowSource) else check_matrix(rows, "rows")
+    check_stored(source.shape, source.dtype, "rows")
+    check_target(file, overwrite=overwrite)
+    blocks = (block for _, block in iter_blocks(source, "rows"))
+    with atomic_file(file) as temporary:
+        adapter.write(temporary, key, source.shape, source.dtype.newbyteorder("="), blocks)
+    return file
+
+
+def transform_files(
+    sources: str | Path | Sequence[str | Path],
+    target: str | Path,
+    function: Apply,
+    *,
+    modality: Modality | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Write copies of embeddings with every row changed, block by block.
+
+    Format, type (also bfloat16), other arrays, other columns and metadata stay. Rows of .npy and
+    .npz files are written row after row in the byte order of this machine.
+
+    Parameters
+    ----------
+    sources : str or path, or several
+        As for `open_rows`. Several paths, a folder or a pattern make the target a folder, in which
+        the files keep their names.
+    target : str or path
+        The new file, of the same suffix, or the new folder.
+    function : callable
+        Called as function(block, first_row), where first_row counts in the file at hand; returns
+        an array of shape (rows of the block, k) with the same k every time.
+    modality : "image" or "text", optional
+        As for `open_rows`.
+    overwrite : bool
+        Whether existing files may be replaced. Inputs never are.
+    progress : callable, optional
+        Called as progress(rows done, rows in all, path).
+
+    Returns
+    -------
+    list of Path
+        The files that were written; each appears whole or not at all.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If a source cannot be read, the target may not be written, or `function` refuses a block;
+        its message is then preceded by the name of the file.
+    """
+    specs = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    parts: list[Any] = [part for spec in specs for part in open_files(spec, modality)]
+    if not parts:
+        raise InputError("sources must be at least one path, got none. Name the files to change.")
+    named = [split_key(spec)[0] for spec in specs]
+    inputs = [*(part.path for part in parts), *named]
+    path = check_target(target, inputs=inputs, overwrite=overwrite)
+    applies = _applies(parts, function, progress or silent)
+    if len(named) == 1 and named[0].is_file():
+        _check_file(path, parts[0].path)
+        with atomic_file(path) as temporary:
+            adapter_of(parts[0].path).rewrite(parts[0], temporary, applies[0])
+        return [path]
+    _check_folder(path, parts, inputs)
+    with atomic_folder(path) as temporary:
+        for part, apply in zip(parts, applies, strict=True):
+            adapter_of(part.path).rewrite(part, temporary / part.path.name, apply)
+    return [path / part.path.name for part in parts]
+
+
+@dataclass
+class _Checked:
+    """The function of a transformation for one file: its result checked, cast and reported."""
+
+    function: Apply
+    source: RowSource
+    progress: Progress
+    before: int
+    total: int
+    width: int | None = None
+
+    def __call__(self, block: Block, start: int) -> Block:
+        try:
+            rows = np.asarray(self.function(block, start))
+        except (InputError, InputTypeError) as error:
+            raise type(error)(f"{self.source.name}: {error}") from error
+        width = self.width or rows.shape[-1]
+        if rows.shape != (len(block), width):
+            raise InputError(
+                f"the result of a transformation must be of shape ({len(block)}, {width}), "
+                f"got {rows.shape}. Return one row for each row, all of one length."
+            )
+        self.width = width
+        self.progress(self.before + start + len(block), self.total, self.source.name)
+        return rows.astype(self.source.dtype, copy=False)
+
+
+def _applies(parts: Sequence[RowSource], function: Apply, progress: Progress) -> list[_Checked]:
+    ends = list(accumulate((part.shape[0] for part in parts), initial=0))
+    return [
+        _Checked(function, part, progress, before, ends[-1])
+        for part, before in zip(parts, ends, strict=False)
+    ]
+
+
+def _check_file(target: Path, source: Path) -> None:
+    """Refuse a target of another format: other arrays and columns could not be kept there."""
+    if target.is_dir():
+        raise InputError(f"{target} must be a file, got a folder. Name the new file in it.")
+    if target.suffix.lower() != source.suffix.lower():
+        raise InputError(
+            f"{target} must end in {source.suffix} as its source does, got {target.suffix!r}. "
+            "The format is kept; convert the file afterwards."
+        )
+
+
+def _check_folder(target: Path, parts: Sequence[Any], inputs: Sequence[Path]) -> None:
+    """Refuse a folder in which files would collide, or old shards would mix with new ones."""
+    names = [part.path.name for part in parts]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"inputs must have different file names for one folder, got {twice[0]} twice. "
+            "Write them one at a time."
+        )
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise InputError(f"{target} must be a folder for several files, got a file. Name a folder.")
+    for name in names:
+        check_target(target / name, inputs=inputs, overwrite=True)
+    stale = [
+        p.name for p in target.iterdir() if p.suffix.lower() in SUFFIXES and p.name not in names
+    ]
+    if stale:
+        raise InputError(
+            f"{target} must hold no shards but those written now, got {stale[0]}. "
+            "Remove it, or choose another folder."
+        )
