@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from fillgap._checks import unit_rows
+from fillgap._checks import row_scales
 
 __all__ = ["PRECISE_ROWS", "Moments", "PairMoments", "gram", "precise", "to_numpy"]
 
@@ -21,7 +21,7 @@ Matrix = NDArray[np.float64]
 
 #: The first rows of a fit are multiplied in float64: small data sets are then exact to about
 #: 1e-15, and a large one pays for it once. Later rows are multiplied in their own precision.
-PRECISE_ROWS = 16_384
+PRECISE_ROWS = 8192
 
 
 def to_numpy(array: Any) -> Matrix:
@@ -76,7 +76,7 @@ class Moments:
     @classmethod
     def from_rows(cls, rows: Any) -> Moments:
         """Return the moments of a block of shape (n_samples, n_features), taken as it is."""
-        mean, centred = _centred(rows)
+        mean, centred = _centred(rows, array_namespace(rows).ones_like(rows[:, 0]))
         return cls(int(rows.shape[0]), mean, gram(centred))
 
     def absorb(self, other: Moments) -> None:
@@ -141,7 +141,8 @@ class PairMoments:
         for side, what in ((X, "images"), (Y, "texts")):
             if side is None:
                 continue
-            mean, centred = _centred(precise(unit_rows(side, what, first_row=first_row), first_row))
+            rows, scales = row_scales(side, what, first_row=first_row)
+            mean, centred = _centred(precise(rows, first_row), precise(scales, first_row))
             moments.append(Moments(int(side.shape[0]), mean, gram(centred)))
             residuals.append(centred)
         if X is None or Y is None:
@@ -160,7 +161,9 @@ class PairMoments:
         self.y.absorb(other.y)
 
 
-def _centred(rows: Any) -> tuple[Matrix, Any]:
-    """Return the mean of the rows, and the rows without it."""
-    mean = array_namespace(rows).mean(rows, axis=0)
-    return to_numpy(mean), rows - mean[None, :]
+def _centred(rows: Any, scales: Any) -> tuple[Matrix, Any]:
+    """Return the mean of the scaled rows, and the scaled rows without it."""
+    mean = (scales @ rows) / rows.shape[0]
+    centred = rows * scales[:, None]
+    centred -= mean[None, :]
+    return to_numpy(mean), centred
