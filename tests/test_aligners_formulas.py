@@ -128,7 +128,7 @@ def test_balanced_keeps_every_cross_modal_product_and_equals_the_covariances(gap
 
 def test_balanced_keeps_products_of_new_rows_at_any_ridge(coco: Pair) -> None:
     X, Y = coco
-    aligner = BalancedAligner(ridge=0.3, normalize=False).fit(X[:250], Y[:250])
+    aligner = BalancedAligner(n_components=None, ridge=0.3, normalize=False).fit(X[:250], Y[:250])
     A, B = aligner.transform_pair(X[250:], Y[250:])
     expected = (X[250:] - X[:250].mean(0)) @ (Y[250:] - Y[:250].mean(0)).T
     np.testing.assert_allclose(A @ B.T, expected, atol=1e-9)
@@ -148,8 +148,22 @@ def test_balanced_at_power_zero_whitens_both_sides(gapped: Pair) -> None:
         np.testing.assert_allclose(side.T @ side / len(side), np.eye(side.shape[1]), atol=1e-9)
 
 
+def test_balanced_cuts_by_itself_where_the_ridge_drowns_the_data(coco: Pair) -> None:
+    kept = [
+        len(BalancedAligner(ridge=ridge).fit(*coco).singular_values_)
+        for ridge in (1e-9, 0.1, 0.3, 0.5, 1.0)
+    ]
+    assert kept[0] > 490
+    assert (np.diff(kept[:4]) < 0).all()
+    assert kept[3] > 100
+    C_x, C_y = (np.cov(side.T, bias=True) for side in coco)
+    mean = np.sqrt(np.trace(C_x) * np.trace(C_y)) / 512
+    strengths = BalancedAligner(n_components=None, ridge=0.5).fit(*coco).singular_values_
+    assert kept[3] == np.sum(strengths >= 0.75 * mean)
+
+
 def test_balanced_components_are_the_strongest(gapped: Pair) -> None:
-    all_of_them = BalancedAligner(normalize=False).fit(*gapped)
+    all_of_them = BalancedAligner(n_components=None, normalize=False).fit(*gapped)
     first = BalancedAligner(n_components=6, normalize=False).fit(*gapped)
     assert (np.diff(all_of_them.singular_values_) <= 0).all()
     np.testing.assert_allclose(
@@ -292,6 +306,7 @@ def test_refinement_chooses_its_penalty_on_held_out_pairs_and_may_keep_the_start
         (BalancedAligner(ridge=-1), "ridge must be at least 0, got -1"),
         (BalancedAligner(n_components=0), "n_components must be between 1 and 24, got 0"),
         (BalancedAligner(n_components=99), "n_components must be between 1 and 24, got 99"),
+        (BalancedAligner(n_components="all"), "n_components must be one of 'auto', got 'all'"),
         (BalancedAligner(power=np.nan), "power must be finite, got nan"),
         (SpectralAligner(n_components=0), "n_components must be at least 1, got 0"),
         (SpectralAligner(negative="drop"), "negative must be one of 'shift', 'raise', got 'drop'"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
-from fillgap._checks import check_integer, check_real
-from fillgap._linalg import Matrix, add_ridge, fix_signs, half_powers
+from fillgap._checks import check_choice, check_integer, check_real
+from fillgap._linalg import Matrix, add_ridge, fix_signs, half_powers, mean_eigenvalue
 from fillgap.affine import AffineMap
 from fillgap.aligners.sums import MomentAligner
 from fillgap.moments import PairMoments
 
-__all__ = ["BalancedAligner", "balanced_maps"]
+__all__ = ["BalancedAligner", "balanced_maps", "start_maps"]
 
 
 class BalancedAligner(MomentAligner):
@@ -28,8 +30,10 @@ class BalancedAligner(MomentAligner):
 
     Parameters
     ----------
-    n_components : int or None
-        How many of the strongest shared directions are kept; None keeps all.
+    n_components : int, "auto" or None
+        How many of the strongest shared directions are kept. "auto" keeps those in which the data
+        vary by half of what the ridge adds, or by a quarter of the mean where the ridge is large;
+        without a ridge, and with None, all are kept.
     power : float
         p.
     ridge : float
@@ -64,9 +68,9 @@ class BalancedAligner(MomentAligner):
     def __init__(
         self,
         *,
-        n_components: int | None = None,
+        n_components: int | str | None = "auto",
         power: float = 0.5,
-        ridge: float = 0.3,
+        ridge: float = 0.5,
         normalize: bool = True,
     ) -> None:
         self.n_components = n_components
@@ -75,24 +79,43 @@ class BalancedAligner(MomentAligner):
         self.normalize = normalize
 
     def _solve(self, moments: PairMoments) -> None:
-        ridge = check_real(self.ridge, "ridge", low=0)
-        power = check_real(self.power, "power")
-        if self.n_components is not None:
-            check_integer(self.n_components, "n_components", low=1, high=moments.n_features)
-        A_x, A_y, values = balanced_maps(
-            moments.x.covariance(ddof=0), moments.y.covariance(ddof=0), power=power, ridge=ridge
-        )
-        kept = len(values) if self.n_components is None else min(self.n_components, len(values))
-        if self.n_components is not None and kept < self.n_components:
+        covariances = moments.x.covariance(ddof=0), moments.y.covariance(ddof=0)
+        maps, self.singular_values_ = start_maps(self, *covariances)
+        if isinstance(self.n_components, int) and len(self.singular_values_) < self.n_components:
             self._note(
-                f"n_components is {self.n_components}, but both modalities share only {kept} "
-                f"directions: {kept} kept."
+                f"n_components is {self.n_components}, but both modalities share only "
+                f"{len(self.singular_values_)} directions: all of them are kept."
             )
-        self.singular_values_ = values[:kept]
-        self.map_x_ = AffineMap(center=moments.x.mean, matrix=A_x[:, :kept])
-        self.map_y_ = AffineMap(center=moments.y.mean, matrix=A_y[:, :kept])
-        if ridge == 0:
+        self.map_x_, self.map_y_ = (
+            AffineMap(center=side.mean, matrix=matrix)
+            for side, matrix in zip((moments.x, moments.y), maps, strict=True)
+        )
+        if self.ridge == 0:
             self._note_if_few_rows("BalancedAligner without a ridge")
+
+
+class _BalancedParameters(Protocol):
+    n_components: int | str | None
+    power: float
+    ridge: float
+
+
+def start_maps(
+    parameters: _BalancedParameters, C_x: Matrix, C_y: Matrix
+) -> tuple[tuple[Matrix, Matrix], Matrix]:
+    """Return the maps that checked parameters ask for, and the singular values behind them."""
+    ridge = check_real(parameters.ridge, "ridge", low=0)
+    power = check_real(parameters.power, "power")
+    wanted = parameters.n_components
+    if isinstance(wanted, str):
+        check_choice(wanted, "n_components", ("auto",))
+    elif wanted is not None:
+        check_integer(wanted, "n_components", low=1, high=len(C_x))
+    A_x, A_y, S = balanced_maps(C_x, C_y, power=power, ridge=ridge)
+    if wanted == "auto":
+        mean = np.sqrt(mean_eigenvalue(C_x) * mean_eigenvalue(C_y))
+        wanted = max(int(np.sum(S >= (ridge + min(ridge, 0.5) / 2) * mean)), 1)
+    return (A_x[:, :wanted], A_y[:, :wanted]), S[:wanted]
 
 
 def balanced_maps(

@@ -13,7 +13,7 @@ from fillgap._checks import InputError, check_integer, check_real, unit_rows
 from fillgap._progress import Progress
 from fillgap.affine import AffineMap
 from fillgap.aligners._mixed_loss import Maps, MixedPoolLoss
-from fillgap.aligners.balanced import balanced_maps
+from fillgap.aligners.balanced import start_maps
 from fillgap.aligners.base import Aligner
 from fillgap.aligners.sums import check_spread
 from fillgap.moments import PairMoments, to_numpy
@@ -69,12 +69,12 @@ class RefinedAligner(Aligner):
     def __init__(
         self,
         *,
-        n_components: int | None = None,
+        n_components: int | str | None = "auto",
         power: float = 0.5,
-        ridge: float = 0.3,
+        ridge: float = 0.5,
         temperature: float = 0.07,
         penalty: float | Sequence[float] = (10.0, 30.0, 100.0, 300.0),
-        max_pairs: int = 1000,
+        max_pairs: int = 500,
         max_iter: int = 150,
         random_state: int = 0,
         normalize: bool = True,
@@ -90,7 +90,7 @@ class RefinedAligner(Aligner):
         self.normalize = normalize
 
     def _fit(self, X: Any, Y: Any, progress: Progress) -> None:
-        penalties = self._check_parameters(X.shape[1])
+        penalties = self._check_parameters()
         rows = tuple(_units(side, what) for side, what in ((X, "images"), (Y, "texts")))
         rng = np.random.default_rng(self.random_state)
         start, (self.mean_x_, self.mean_y_) = self._start(*rows)
@@ -115,15 +115,11 @@ class RefinedAligner(Aligner):
         self.map_x_ = AffineMap(center=self.mean_x_, matrix=maps[0])
         self.map_y_ = AffineMap(center=self.mean_y_, matrix=maps[1])
 
-    def _check_parameters(self, d: int) -> list[float]:
-        """Check them all, and return the penalties to try."""
-        check_real(self.ridge, "ridge", low=0)
-        check_real(self.power, "power")
+    def _check_parameters(self) -> list[float]:
+        """Check what the balanced start does not, and return the penalties to try."""
         check_real(self.temperature, "temperature", low=0, open_low=True)
         check_integer(self.max_pairs, "max_pairs", low=10)
         check_integer(self.max_iter, "max_iter", low=1)
-        if self.n_components is not None:
-            check_integer(self.n_components, "n_components", low=1, high=d)
         given = self.penalty if isinstance(self.penalty, Sequence) else [self.penalty]
         if not given:
             raise InputError("penalty must be at least one number, got none. Pass one or several.")
@@ -133,10 +129,8 @@ class RefinedAligner(Aligner):
         """Return the balanced maps of these rows, and the means of both sides."""
         moments = PairMoments.from_block(0, X, Y)
         check_spread(moments)
-        C_x, C_y = moments.x.covariance(ddof=0), moments.y.covariance(ddof=0)
-        A_x, A_y, _ = balanced_maps(C_x, C_y, power=self.power, ridge=self.ridge)
-        k = self.n_components
-        return (A_x[:, :k], A_y[:, :k]), (moments.x.mean, moments.y.mean)
+        covariances = moments.x.covariance(ddof=0), moments.y.covariance(ddof=0)
+        return start_maps(self, *covariances)[0], (moments.x.mean, moments.y.mean)
 
     def _choose(
         self,
