@@ -35,7 +35,8 @@ def test_distances_are_what_their_definitions_say(several):
         ),
         (ds.pair_cosine_distance(X, Y, index), reference.pair_cosine_distance(X, Y, index)),
         (ds.cross_cosine_distance(X, Y), reference.cross_cosine_distance(X, Y)),
-        (ds.within_cosine(Y), reference.within_cosine(Y)),
+        (ds.within_cosine(X, Y).images, reference.within_cosine(X)),
+        (ds.within_cosine(X, Y).texts, reference.within_cosine(Y)),
         (ds.relative_modality_gap(X, Y, index), reference.relative_modality_gap(X, Y, index)),
     ):
         assert measured == pytest.approx(expected, rel=1e-12)
@@ -52,8 +53,8 @@ def test_known_values_on_coco(coco):
     X, Y = coco
     assert ds.mean_distance(X, Y) == pytest.approx(1.1745, abs=5e-5)
     assert 1 - ds.pair_cosine_distance(X, Y) == pytest.approx(0.310, abs=5e-4)
-    assert ds.within_cosine(X) == pytest.approx(0.532, abs=1e-3)
-    assert ds.within_cosine(Y) == pytest.approx(0.515, abs=5e-4)
+    assert ds.within_cosine(X, Y).images == pytest.approx(0.532, abs=1e-3)
+    assert ds.within_cosine(X, Y).texts == pytest.approx(0.515, abs=5e-4)
     assert 1 - ds.cross_cosine_distance(X, Y) == pytest.approx(0.162, abs=5e-4)
     assert ds.relative_modality_gap(X, Y) == pytest.approx(0.5915, abs=5e-5)
 
@@ -62,7 +63,7 @@ def test_known_values_on_coco_after_centring(coco):
     X, Y = (side - side.mean(axis=0) for side in coco)
     assert ds.mean_distance(X, Y) == pytest.approx(1.1692, abs=5e-5)
     assert 1 - ds.pair_cosine_distance(X, Y) == pytest.approx(0.315, abs=5e-4)
-    assert ds.within_cosine(X) == pytest.approx(0, abs=5e-3)
+    assert ds.within_cosine(X, Y).images == pytest.approx(0, abs=5e-3)
     assert 1 - ds.cross_cosine_distance(X, Y) == pytest.approx(0, abs=5e-3)
     assert ds.relative_modality_gap(X, Y) == pytest.approx(0.4063, abs=5e-5)
 
@@ -113,8 +114,8 @@ def test_refusals(several):
         ds.mean_distance(X, Y)
     with pytest.raises(InputError, match="images and texts must be of one dimension, got 5 and 4"):
         ds.cross_cosine_distance(X, Y[:, :4])
-    with pytest.raises(InputError, match="embeddings must be at least 2 rows, got 1"):
-        ds.within_cosine(X[:1])
+    with pytest.raises(InputError, match="images must be at least 2 rows, got 1"):
+        ds.within_cosine(X[:1], Y)
     with pytest.raises(InputError, match=r"of the same pairs, at least 2, got shapes \(3,\)"):
         ds.paired_change([1.0, 2.0, 3.0], [1.0, 2.0])
     broken = Y.copy()

@@ -1,1 +1,119 @@
-"""Measures of the modality gap, one file for each family."""
+"""Measures of the modality gap, one file for each family and one function for each measure.
+
+All take image and text embeddings as arrays or as an `EmbeddingPair`. Those over the mixed pool
+also take a `PoolScan`, those of means and covariances also `PairMoments`: compute these once and
+ask for as many measures as needed. `MEASURES` tells which way is better and what leaves a measure
+alone.
+"""
+
+from fillgap.metrics.clustering import Clusters, cluster_mixing
+from fillgap.metrics.distances import (
+    PairedChange,
+    cross_cosine_distance,
+    mean_distance,
+    mean_squared_distance,
+    pair_cosine_distance,
+    pair_distances,
+    paired_change,
+    relative_modality_gap,
+    within_cosine,
+)
+from fillgap.metrics.distributions import Frechet, frechet_distance
+from fillgap.metrics.geometry import (
+    centroid_distance,
+    effective_rank,
+    energy_dimension,
+    explained_variance,
+    gap_angle,
+    gap_vector,
+)
+from fillgap.metrics.intervals import Interval, bootstrap_interval
+from fillgap.metrics.mixed_pool import (
+    exposure_at_k,
+    imr,
+    itr,
+    mixed_mrr,
+    mixed_ndcg_at_k,
+    mixed_recall_at_k,
+    mrr,
+    ndcg_at_k,
+    recall_at_k,
+    tir,
+    tmr,
+)
+from fillgap.metrics.neighbours import (
+    hubness,
+    ilisi,
+    kbet,
+    mutual_knn,
+    neighbourhood_preservation,
+)
+from fillgap.metrics.pool import PoolScan, QueryScan
+from fillgap.metrics.results import Directions, Ratio, Sides
+from fillgap.metrics.scan import scan_pool, scan_queries
+from fillgap.metrics.separability import linear_separability
+from fillgap.metrics.structure import alignment, linear_cka, uniformity
+from fillgap.metrics.subspaces import (
+    Overlap,
+    hyperplane_angle,
+    principal_angles,
+    subspace_overlap,
+)
+from fillgap.metrics.table import MEASURES, Measure
+
+__all__ = [
+    "MEASURES",
+    "Clusters",
+    "Directions",
+    "Frechet",
+    "Interval",
+    "Measure",
+    "Overlap",
+    "PairedChange",
+    "PoolScan",
+    "QueryScan",
+    "Ratio",
+    "Sides",
+    "alignment",
+    "bootstrap_interval",
+    "centroid_distance",
+    "cluster_mixing",
+    "cross_cosine_distance",
+    "effective_rank",
+    "energy_dimension",
+    "explained_variance",
+    "exposure_at_k",
+    "frechet_distance",
+    "gap_angle",
+    "gap_vector",
+    "hubness",
+    "hyperplane_angle",
+    "ilisi",
+    "imr",
+    "itr",
+    "kbet",
+    "linear_cka",
+    "linear_separability",
+    "mean_distance",
+    "mean_squared_distance",
+    "mixed_mrr",
+    "mixed_ndcg_at_k",
+    "mixed_recall_at_k",
+    "mrr",
+    "mutual_knn",
+    "ndcg_at_k",
+    "neighbourhood_preservation",
+    "pair_cosine_distance",
+    "pair_distances",
+    "paired_change",
+    "principal_angles",
+    "recall_at_k",
+    "relative_modality_gap",
+    "scan_pool",
+    "scan_queries",
+    "subspace_overlap",
+    "tir",
+    "tmr",
+    "uniformity",
+    "within_cosine",
+]

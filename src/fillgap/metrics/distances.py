@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputError, check_same_features, unit_rows
+from fillgap._checks import InputError, unit_rows
 from fillgap.embeddings import EmbeddingPair
 from fillgap.metrics.pool import as_pair
-from fillgap.moments import to_numpy
+from fillgap.metrics.results import Sides
+from fillgap.moments import PairMoments, to_numpy
 from fillgap.rows import BLOCK_ROWS, iter_blocks
 
 __all__ = [
@@ -107,44 +108,44 @@ def pair_cosine_distance(X: Any, Y: Any = None, image_index: ArrayLike | None = 
     return mean_squared_distance(X, Y, image_index) / 2
 
 
-def cross_cosine_distance(X: Any, Y: Any) -> float:
+def cross_cosine_distance(X: Any, Y: Any = None) -> float:
     """Compute the mean of 1 − cos(x, y) over all combinations of an image and a text.
 
     Its closed form 1 − μ_x·μ_y, with μ the mean of the unit rows, needs one pass over each side.
 
     Parameters
     ----------
-    X : array of shape (n_images, n_features)
-        Image embeddings.
-    Y : array of shape (n_texts, n_features)
+    X : array of shape (n_images, n_features), EmbeddingPair or PairMoments
+        Image embeddings, or all that is needed.
+    Y : array of shape (n_texts, n_features), optional
         Text embeddings.
     """
-    check_same_features(X, Y)
-    return float(1.0 - _mean_unit(X, "images")[1] @ _mean_unit(Y, "texts")[1])
+    (_, x), (_, y) = _unit_means(X, Y)
+    return float(1.0 - x @ y)
 
 
-def within_cosine(X: Any) -> float:
+def within_cosine(X: Any, Y: Any = None) -> Sides:
     """Compute the mean cosine of two different rows of one modality.
 
     Its closed form is (n‖μ‖² − 1) / (n − 1), with μ the mean of the n unit rows.
 
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-        Embeddings of one modality, at least two.
+    Parameters as for `cross_cosine_distance`.
     """
-    n, mean = _mean_unit(X, "embeddings")
-    if n < 2:
-        raise InputError("embeddings must be at least 2 rows, got 1. Check that the file is whole.")
-    return float((n * (mean @ mean) - 1.0) / (n - 1.0))
+    return Sides(*(float((n * (mean @ mean) - 1.0) / (n - 1.0)) for n, mean in _unit_means(X, Y)))
 
 
-def _mean_unit(X: Any, what: str) -> tuple[int, Values]:
-    total, n = 0.0, 0
-    for start, block in iter_blocks(X, what):
-        rows = unit_rows(to_numpy(block), what, first_row=start)
-        total, n = total + rows.sum(axis=0), n + len(rows)
-    return n, np.asarray(total) / n
+def _unit_means(X: Any, Y: Any) -> list[tuple[int, Values]]:
+    """Return the count and the mean of the unit rows of each side."""
+    if isinstance(X, PairMoments):
+        return [(side.count, side.mean) for side in (X.x, X.y)]
+    pair = as_pair(X, Y)
+    found = []
+    for side, what in ((pair.images, "images"), (pair.texts, "texts")):
+        total = np.zeros(pair.n_features)
+        for start, block in iter_blocks(side, what):
+            total += unit_rows(to_numpy(block), what, first_row=start).sum(axis=0)
+        found.append((len(side), total / len(side)))
+    return found
 
 
 def relative_modality_gap(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> float:
@@ -158,7 +159,8 @@ def relative_modality_gap(X: Any, Y: Any = None, image_index: ArrayLike | None =
     """
     pair = as_pair(X, Y, image_index)
     apart = pair_cosine_distance(pair)
-    within = 1.0 - (within_cosine(pair.images) + within_cosine(pair.texts)) / 2
+    cosines = within_cosine(pair)
+    within = 1.0 - (cosines.images + cosines.texts) / 2
     return float(apart / (apart + within)) if apart + within > 0 else 0.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fillgap._checks import InputTypeError
@@ -100,6 +101,16 @@ class PoolScan:
     def is_paired(self) -> bool:
         """Whether it is known which text belongs to which image."""
         return self.image_index is not None
+
+    @property
+    def one_to_one(self) -> bool:
+        """Whether row i of the images belongs to row i of the texts, and to no other."""
+        index = self.image_index
+        return (
+            index is not None
+            and self.n_images == self.n_texts
+            and bool(np.array_equal(index, np.arange(self.n_texts)))
+        )
 
     @property
     def is_sampled(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
-__all__ = ["Directions", "Ratio"]
+__all__ = ["Directions", "Ratio", "Sides"]
 
 
 @dataclass(frozen=True)
@@ -52,3 +52,17 @@ class Ratio:
     def probability(self) -> float:
         """Return the share of the numerator in all queries."""
         return self.numerator / (self.numerator + self.denominator)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A measure of each modality by itself.
+
+    Attributes
+    ----------
+    images, texts : float
+        Of the image embeddings, and of the text embeddings.
+    """
+
+    images: float
+    texts: float

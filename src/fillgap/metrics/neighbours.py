@@ -1,0 +1,272 @@
+"""Neighbourhoods: how the modalities mix in them, whether they agree, whether they are kept.
+
+Every function takes what `mixed_pool` takes, a ready `PoolScan` included; the scan must have kept
+as many neighbours as the function reads, or all there are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fillgap._checks import InputError, check_integer, check_real
+from fillgap.metrics.pool import PoolScan, QueryScan
+from fillgap.metrics.results import Directions
+from fillgap.metrics.scan import scan_pool
+
+__all__ = [
+    "hubness",
+    "ilisi",
+    "ilisi_values",
+    "kbet",
+    "kbet_values",
+    "kept_neighbours",
+    "mutual_knn",
+    "mutual_knn_values",
+    "neighbourhood_preservation",
+]
+
+Values = NDArray[np.float64]
+
+#: Newton steps for the width of the kernel; each gains about as many digits as it has.
+NEWTON_STEPS = 25
+
+
+def as_neighbours(X: Any, Y: Any, image_index: ArrayLike | None, k: int, what: str) -> PoolScan:
+    """Return a scan that kept `k` neighbours of every query, or all there are."""
+    check_integer(k, what, low=1)
+    if not isinstance(X, PoolScan):
+        return scan_pool(X, Y, image_index, n_neighbors=k, max_queries=None)
+    kept = X.image_queries.n_neighbors
+    if kept < min(k, X.n_images + X.n_texts - 1):
+        raise InputError(
+            f"{what} must be at most the {kept} neighbours of this scan, got {k}. "
+            "Scan with a larger n_neighbors."
+        )
+    return X
+
+
+def _over_pool(scan: PoolScan, images: Values, texts: Values) -> float:
+    """Return the mean over all items, whatever share of each modality was sampled."""
+    total = scan.n_images * images.mean() + scan.n_texts * texts.mean()
+    return float(total / (scan.n_images + scan.n_texts))
+
+
+def ilisi(
+    X: Any,
+    Y: Any = None,
+    image_index: ArrayLike | None = None,
+    *,
+    perplexity: float = 30.0,
+    n_neighbors: int = 90,
+) -> float:
+    """Compute iLISI: how many modalities an item's neighbourhood effectively holds, less one.
+
+    The nearest items are weighted by a kernel of the given perplexity on their Euclidean distance
+    (of unit rows); 1 / Σ p² over the modalities is the effective number. 0: one modality only;
+    1: both in equal parts. Source: Korsunsky et al. 2019 (Harmony).
+
+    Parameters
+    ----------
+    X : array of shape (n_images, n_features), EmbeddingPair or PoolScan
+        Image embeddings, or all that is needed.
+    Y : array of shape (n_texts, n_features), optional
+        Text embeddings.
+    image_index : array of int of shape (n_texts,), optional
+        Plays no role here.
+    perplexity : float
+        Effective number of neighbours; a third of `n_neighbors` at most.
+    n_neighbors : int
+        Neighbours that are looked at; fewer where the pool is smaller.
+    """
+    scan = as_neighbours(X, Y, image_index, n_neighbors, "n_neighbors")
+    return _over_pool(
+        scan,
+        *(
+            ilisi_values(queries, perplexity=perplexity, n_neighbors=n_neighbors)
+            for queries in (scan.image_queries, scan.text_queries)
+        ),
+    )
+
+
+def ilisi_values(queries: QueryScan, *, perplexity: float = 30.0, n_neighbors: int = 90) -> Values:
+    """Return the scaled effective number of modalities around each query."""
+    k = min(n_neighbors, queries.n_neighbors)
+    check_real(perplexity, "perplexity", low=1.0)
+    cosines = queries.similarities[:, :k].astype(np.float64)
+    weights = _perplexity_weights(np.sqrt(np.maximum(2 - 2 * cosines, 0)), min(perplexity, k / 3))
+    other = np.sum(weights * queries.other[:, :k], axis=1)
+    return 1.0 / (other**2 + (1.0 - other) ** 2) - 1.0
+
+
+def _perplexity_weights(distances: Values, perplexity: float) -> Values:
+    """Return weights exp(−β d), of sum 1, with β such that their entropy is log(perplexity)."""
+    shifted = distances - distances[:, :1]
+    beta = 1.0 / np.maximum(shifted.mean(axis=1, keepdims=True), 1e-12)
+    weights = _normalised(shifted, beta)
+    for _ in range(NEWTON_STEPS):
+        mean = np.sum(weights * shifted, axis=1, keepdims=True)
+        variance = np.sum(weights * (shifted - mean) ** 2, axis=1, keepdims=True)
+        entropy = beta * mean + np.log(np.sum(np.exp(-beta * shifted), axis=1, keepdims=True))
+        # dH / d log β = −β² var; where neighbours are level the entropy cannot reach the target,
+        # and bounded steps end in equal weights for those that are level.
+        slope = np.maximum(beta**2 * variance, 1e-12)
+        step = np.clip((entropy - np.log(perplexity)) / slope, -1.0, 1.0)
+        beta = beta * np.exp(step)
+        weights = _normalised(shifted, beta)
+        if np.all(np.abs(step) < 1e-7):
+            break
+    return weights
+
+
+def _normalised(distances: Values, beta: Values) -> Values:
+    weights = np.exp(-beta * distances)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def kbet(
+    X: Any,
+    Y: Any = None,
+    image_index: ArrayLike | None = None,
+    *,
+    n_neighbors: int = 50,
+    alpha: float = 0.05,
+) -> float:
+    """Compute the kBET acceptance rate: the share of well-mixed neighbourhoods.
+
+    A χ² test with one degree of freedom compares the modalities among an item's neighbours with
+    their shares of the pool; the rate is how often it does not reject at `alpha`. 1 − `alpha` is
+    what perfect mixing gives. Source: Büttner et al. 2019.
+
+    Parameters
+    ----------
+    X, Y, image_index
+        As for `ilisi`.
+    n_neighbors : int
+        Neighbours that are looked at; fewer where the pool is smaller.
+    alpha : float
+        Level of the test.
+    """
+    scan = as_neighbours(X, Y, image_index, n_neighbors, "n_neighbors")
+    return _over_pool(
+        scan,
+        *(
+            kbet_values(queries, n_neighbors=n_neighbors, alpha=alpha)
+            for queries in (scan.image_queries, scan.text_queries)
+        ),
+    )
+
+
+def kbet_values(queries: QueryScan, *, n_neighbors: int = 50, alpha: float = 0.05) -> Values:
+    """Return 1 where the test of a query's neighbourhood does not reject, else 0."""
+    from scipy.stats import chi2
+
+    check_real(alpha, "alpha", low=0.0, high=1.0, open_low=True, open_high=True)
+    k, share = min(n_neighbors, queries.n_neighbors), queries.share
+    other = queries.other[:, :k].sum(axis=1, dtype=np.float64)
+    statistic = (other - k * share) ** 2 / (k * share * (1.0 - share))
+    return (statistic <= chi2.isf(alpha, 1)).astype(np.float64)
+
+
+def hubness(X: Any, Y: Any = None, image_index: ArrayLike | None = None, *, k: int = 10) -> float:
+    """Compute the skewness of how often an item is among the k nearest of others.
+
+    0: every item is found about equally often; large: a few hubs are found by everyone. Source:
+    Radovanović et al. 2010.
+
+    Parameters
+    ----------
+    X, Y, image_index
+        As for `ilisi`.
+    k : int
+        Length of the lists.
+    """
+    scan = as_neighbours(X, Y, image_index, k, "k")
+    items = [queries.items[:, :k].ravel() for queries in (scan.image_queries, scan.text_queries)]
+    counts = np.bincount(np.concatenate(items), minlength=scan.n_images + scan.n_texts)
+    centred = counts - counts.mean()
+    spread = np.mean(centred**2)
+    return float(np.mean(centred**3) / spread**1.5) if spread > 0 else 0.0
+
+
+def mutual_knn(
+    X: Any, Y: Any = None, image_index: ArrayLike | None = None, *, k: int = 10
+) -> float:
+    """Compute how far images and texts agree on who is whose neighbour.
+
+    The mean share of common members between the k nearest images of an image and the k nearest
+    texts of its text. Source: Huh et al., "The Platonic Representation Hypothesis"
+    (arXiv:2405.07987).
+
+    Parameters
+    ----------
+    X, Y, image_index
+        As for `ilisi`; row i of the texts must belong to row i of the images.
+    k : int
+        Length of the lists; at most the neighbours within a modality that a scan kept.
+    """
+    check_integer(k, "k", low=1)
+    if not isinstance(X, PoolScan):
+        X = scan_pool(X, Y, image_index, n_neighbors=1, n_own=k, max_queries=None)
+    return float(mutual_knn_values(X, k=k).mean())
+
+
+def mutual_knn_values(scan: PoolScan, *, k: int = 10) -> Values:
+    """Return the share of common neighbours of each pair."""
+    if not scan.one_to_one:
+        raise InputError(
+            "images and texts must be pairs, one text for each image in the same order, to compare "
+            "their neighbours. Keep one text of each image."
+        )
+    return _overlap(scan.image_queries, scan.text_queries, k)
+
+
+def neighbourhood_preservation(before: Any, after: Any, *, k: int = 10) -> Directions:
+    """Compute how many of an item's k nearest within its modality another representation keeps.
+
+    Parameters
+    ----------
+    before, after : EmbeddingPair or PoolScan
+        The same items in both representations, in the same order.
+    k : int
+        Length of the lists; at most the neighbours within a modality that a scan kept.
+
+    Returns
+    -------
+    Directions
+        `image_to_text` is of the images, `text_to_image` of the texts; 1 where all are kept.
+    """
+    check_integer(k, "k", low=1)
+    first, second = (
+        scan
+        if isinstance(scan, PoolScan)
+        else scan_pool(scan, n_neighbors=1, n_own=k, max_queries=None)
+        for scan in (before, after)
+    )
+    return Directions(
+        float(kept_neighbours(first.image_queries, second.image_queries, k=k).mean()),
+        float(kept_neighbours(first.text_queries, second.text_queries, k=k).mean()),
+    )
+
+
+def kept_neighbours(before: QueryScan, after: QueryScan, *, k: int = 10) -> Values:
+    """Return the share of each query's k nearest in its modality that are the same in both."""
+    if not np.array_equal(before.rows, after.rows):
+        raise InputError(
+            f"both representations must be of the same queries, got {len(before.rows)} and "
+            f"{len(after.rows)} that differ. Scan them with the same max_queries and random_state."
+        )
+    return _overlap(before, after, k)
+
+
+def _overlap(first: QueryScan, second: QueryScan, k: int) -> Values:
+    kept = min(first.own_items.shape[1], second.own_items.shape[1])
+    if k > kept:
+        raise InputError(
+            f"k must be at most the {kept} neighbours within a modality of this scan, got {k}. "
+            "Scan with a larger n_own, and not for more than a modality holds."
+        )
+    a, b = first.own_items[:, :k], second.own_items[:, :k]
+    return (a[:, :, None] == b[:, None, :]).any(axis=2).mean(axis=1)

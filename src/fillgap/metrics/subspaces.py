@@ -1,0 +1,186 @@
+"""Whether images and texts lie in different subspaces, and how far apart these are.
+
+Source: "Decipher the Modality Gap" (arXiv:2510.03268). Angles are in degrees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap._checks import InputError, check_integer, check_real
+from fillgap._subspaces import (
+    TOLERANCE,
+    energy_basis,
+    principal_vectors,
+    random_cosines,
+    random_overlap,
+    shared_dimensions,
+    spectrum,
+)
+from fillgap.metrics.sums import both_moments
+from fillgap.moments import Moments
+
+__all__ = ["FEW_ROWS", "Overlap", "hyperplane_angle", "principal_angles", "subspace_overlap"]
+
+#: With fewer rows for each dimension than this, a sample spans less than its population.
+FEW_ROWS = 5
+#: Least singular values closer than this, relative to the larger, leave the normal undetermined.
+TIED = 1e-6
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many dimensions the two subspaces share, beside what chance gives.
+
+    Attributes
+    ----------
+    value : int
+        Principal angles with a cosine above 1 − tolerance.
+    images_dimension, texts_dimension : int
+        Sizes of the two subspaces.
+    random : int
+        max(0, images_dimension + texts_dimension − n_features): what any two subspaces of these
+        sizes in general position share.
+    random_mean, random_deviation : float
+        The same count over simulated pairs of random subspaces.
+    n_samples, n_features : int
+        The smaller number of rows, and the dimension.
+    """
+
+    value: int
+    images_dimension: int
+    texts_dimension: int
+    random: int
+    random_mean: float
+    random_deviation: float
+    n_samples: int
+    n_features: int
+
+    @property
+    def warning(self) -> str | None:
+        """Return why the sizes are not to be trusted, or None."""
+        if self.n_samples >= FEW_ROWS * self.n_features:
+            return None
+        return (
+            f"{self.n_samples} rows are few for {self.n_features} dimensions: the subspaces are "
+            f"those of the sample; {FEW_ROWS * self.n_features} or more would tell"
+        )
+
+    @property
+    def excess(self) -> float | None:
+        """Return what is shared beyond chance, as a share of what could be; None without room."""
+        room = min(self.images_dimension, self.texts_dimension) - self.random_mean
+        return (self.value - self.random_mean) / room if room >= 1.0 else None
+
+
+def principal_angles(X: Any, Y: Any = None, *, energy: float = 0.99) -> NDArray[np.float64]:
+    """Return the principal angles between the two modalities' subspaces, smallest first.
+
+    Parameters
+    ----------
+    X : array of shape (n_images, n_features), EmbeddingPair or PairMoments
+        Image embeddings, or all that is needed.
+    Y : array of shape (n_texts, n_features), optional
+        Text embeddings.
+    energy : float
+        Share of Σ ‖x‖² that each subspace holds (uncentred).
+
+    Returns
+    -------
+    array of shape (min(d_x, d_y),)
+        In degrees.
+    """
+    moments = both_moments(X, Y)
+    return np.degrees(np.arccos(_cosines(moments.x, moments.y, energy)[0]))
+
+
+def subspace_overlap(
+    X: Any,
+    Y: Any = None,
+    *,
+    energy: float = 0.99,
+    tolerance: float = TOLERANCE,
+    n_draws: int = 5,
+    random_state: int | None = 0,
+) -> Overlap:
+    """Count the dimensions that the two modalities' subspaces share.
+
+    Parameters
+    ----------
+    X, Y, energy
+        As for `principal_angles`.
+    tolerance : float
+        A principal vector is shared if its cosine exceeds 1 − tolerance.
+    n_draws : int
+        Simulated pairs of random subspaces.
+    random_state : int or None
+        Seed of the simulation.
+    """
+    check_real(tolerance, "tolerance", low=0.0, high=1.0)
+    check_integer(n_draws, "n_draws", low=1)
+    moments = both_moments(X, Y)
+    d = moments.n_features
+    cosines, (size_x, size_y) = _cosines(moments.x, moments.y, energy)
+    chance = random_cosines(d, size_x, size_y, n_draws=n_draws, random_state=random_state)
+    counts = np.count_nonzero(chance > 1.0 - tolerance, axis=1)
+    return Overlap(
+        value=shared_dimensions(cosines, tolerance),
+        images_dimension=size_x,
+        texts_dimension=size_y,
+        random=random_overlap(d, size_x, size_y),
+        random_mean=float(counts.mean()),
+        random_deviation=float(counts.std()),
+        n_samples=min(moments.x.count, moments.y.count),
+        n_features=d,
+    )
+
+
+def _cosines(x: Moments, y: Moments, energy: float) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    check_real(energy, "energy", low=0.0, high=1.0, open_low=True)
+    A, B = (energy_basis(side.second_moment(), energy) for side in (x, y))
+    return principal_vectors(A, B)[0], (A.shape[1], B.shape[1])
+
+
+def hyperplane_angle(X: Any, Y: Any = None) -> float:
+    """Compute the angle between the hyperplanes through the origin that fit each modality best.
+
+    The normal of such a hyperplane is the right singular vector of least energy of the rows.
+
+    Parameters
+    ----------
+    X, Y
+        As for `principal_angles`.
+
+    Returns
+    -------
+    float
+        arccos |n_x · n_y|, in degrees, between 0 and 90.
+
+    Raises
+    ------
+    InputError
+        If there are not more rows than dimensions, or the two least singular values tie: many
+        hyperplanes then fit equally well.
+    """
+    moments = both_moments(X, Y)
+    d, normals = moments.n_features, []
+    for side, what in ((moments.x, "images"), (moments.y, "texts")):
+        if side.count <= d:
+            raise InputError(
+                f"{what} must be more than the {d} dimensions for one hyperplane to fit best, got "
+                f"{side.count}. Use more rows."
+            )
+        values, vectors = spectrum(side.second_moment())
+        least, next_least = np.sqrt(values[-1]), np.sqrt(values[-2])
+        if next_least - least <= max(TIED * next_least, 1e-7 * np.sqrt(values[0])):
+            raise InputError(
+                f"{what} must be of one direction with least energy, got two least singular values "
+                f"that tie ({least:.3g}, {next_least:.3g}). Many hyperplanes fit equally well here."
+            )
+        normals.append(vectors[:, -1])
+    cosine = abs(float(normals[0] @ normals[1]))
+    return float(np.degrees(np.arccos(min(1.0, cosine))))

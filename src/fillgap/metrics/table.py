@@ -1,0 +1,243 @@
+"""One table of all measures: what each needs, which way is better, what leaves it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap.embeddings import EmbeddingPair
+from fillgap.metrics import (
+    clustering,
+    distances,
+    distributions,
+    geometry,
+    mixed_pool,
+    neighbours,
+    per_query,
+    separability,
+    structure,
+    subspaces,
+)
+from fillgap.metrics.pool import PoolScan, QueryScan
+
+__all__ = ["MEASURES", "Measure", "Rows"]
+
+Values = NDArray[np.float64]
+
+
+class Rows(NamedTuple):
+    """The values whose mean a measure is: one for each row, and the image that it belongs to."""
+
+    values: Values
+    groups: NDArray[Any]
+    weights: Values | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is known of a measure.
+
+    Attributes
+    ----------
+    function : callable
+        Takes what `reads` names, or both arrays.
+    family : str
+        What it is about.
+    reads : {"pair", "scan", "moments", "paired_moments"}
+        What it can be computed from: an `EmbeddingPair`, a `PoolScan`, `PairMoments`, or those of
+        the pairs with their cross scatter.
+    larger_is_better : bool or None
+        None where neither is: a value in between is right, or it describes one modality.
+    invariances : frozenset of str
+        All of these that leave the value alone; every other one changes it.
+        "rotation": one rotation of both modalities. "own_rotation": a rotation of each.
+        "row_scale": a positive factor for each row. "permutation": the rows in another order, pairs
+        kept. "unpairing": the texts in another order, pairs lost. "swap": images and texts
+        exchanged, with the two parts of the result.
+    cutoffs : tuple of int
+        Values of the parameter k that reports show; empty where there is none.
+    rows : callable or None
+        Where it is a mean over rows: returns the `Rows` behind each part of the result.
+    """
+
+    function: Callable[..., Any]
+    family: str
+    reads: Literal["pair", "scan", "moments", "paired_moments"]
+    larger_is_better: bool | None
+    invariances: frozenset[str]
+    cutoffs: tuple[int, ...] = ()
+    rows: Callable[..., dict[str, Rows]] | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the function."""
+        return self.function.__name__
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether it must be known which text belongs to which image."""
+        return "unpairing" not in self.invariances and "permutation" in self.invariances
+
+    def variants(self) -> Iterator[tuple[str, dict[str, int]]]:
+        """Yield the key of each reported value, and the parameters that give it."""
+        if not self.cutoffs:
+            yield self.name, {}
+        for k in self.cutoffs:
+            yield self.name.removesuffix("_k") + f"_{k}", {"k": k}
+
+
+ALWAYS: Final = frozenset[str]({"rotation", "row_scale"})
+PAIRED: Final = ALWAYS | {"permutation", "swap"}
+UNPAIRED: Final = PAIRED | {"unpairing"}
+ONE_SIDED: Final = UNPAIRED - {"swap"}
+EACH: Final = UNPAIRED | {"own_rotation"}
+
+
+def _by_query(value: Callable[..., Values]) -> Callable[..., dict[str, Rows]]:
+    """Return the rows of a measure that has a value for each query of both directions."""
+
+    def rows(scan: PoolScan, **parameters: int) -> dict[str, Rows]:
+        sides = {"image_to_text": scan.image_queries, "text_to_image": scan.text_queries}
+        return {
+            part: Rows(value(queries, **parameters), queries.groups)
+            for part, queries in sides.items()
+        }
+
+    return rows
+
+
+def _over_pool(value: Callable[[QueryScan], Values]) -> Callable[..., dict[str, Rows]]:
+    """Return the rows of a measure that is one mean over all items of the pool."""
+
+    def rows(scan: PoolScan) -> dict[str, Rows]:
+        sides = (scan.image_queries, scan.n_images), (scan.text_queries, scan.n_texts)
+        # Texts of unpaired sets are groups of their own, not those of the images.
+        offset = 0 if scan.is_paired else scan.n_images
+        values = [value(queries) for queries, _ in sides]
+        groups = [sides[0][0].groups, sides[1][0].groups + offset]
+        weights = [np.full(len(q.rows), n / len(q.rows)) for q, n in sides]
+        return {
+            "value": Rows(np.concatenate(values), np.concatenate(groups), np.concatenate(weights))
+        }
+
+    return rows
+
+
+def _of_images(value: Callable[[QueryScan], Values], part: str) -> Callable[..., dict[str, Rows]]:
+    return lambda scan: {part: Rows(value(scan.image_queries), scan.image_queries.groups)}
+
+
+def _of_texts(value: Callable[[QueryScan], Values], part: str) -> Callable[..., dict[str, Rows]]:
+    return lambda scan: {part: Rows(value(scan.text_queries), scan.text_queries.groups)}
+
+
+def _of_pairs(value: Callable[[Values], Values]) -> Callable[..., dict[str, Rows]]:
+    def rows(pair: EmbeddingPair) -> dict[str, Rows]:
+        found = value(distances.pair_distances(pair))
+        return {"value": Rows(found, np.asarray(pair.image_index))}
+
+    return rows
+
+
+def _mutual_rows(scan: PoolScan) -> dict[str, Rows]:
+    return {"value": Rows(neighbours.mutual_knn_values(scan), scan.image_queries.groups)}
+
+
+_TABLE = (
+    Measure(
+        distances.mean_distance, "distances", "pair", False, PAIRED, rows=_of_pairs(lambda d: d)
+    ),
+    Measure(
+        distances.mean_squared_distance,
+        "distances", "pair", False, PAIRED, rows=_of_pairs(np.square),
+    ),
+    Measure(
+        distances.pair_cosine_distance,
+        "distances", "pair", False, PAIRED, rows=_of_pairs(lambda d: d**2 / 2),
+    ),
+    Measure(distances.cross_cosine_distance, "distances", "moments", None, UNPAIRED),
+    Measure(distances.within_cosine, "distances", "moments", None, EACH),
+    Measure(distances.relative_modality_gap, "distances", "pair", False, PAIRED),
+    Measure(
+        mixed_pool.itr, "mixed pool", "scan", None, ONE_SIDED,
+        rows=_of_images(per_query.nearest_is_same, "probability"),
+    ),
+    Measure(
+        mixed_pool.tir, "mixed pool", "scan", None, ONE_SIDED,
+        rows=_of_texts(per_query.nearest_is_same, "probability"),
+    ),
+    Measure(
+        mixed_pool.tmr, "mixed pool", "scan", False, ONE_SIDED,
+        rows=_of_images(lambda queries: queries.best_other_rank, "value"),
+    ),
+    Measure(
+        mixed_pool.imr, "mixed pool", "scan", False, ONE_SIDED,
+        rows=_of_texts(lambda queries: queries.best_other_rank, "value"),
+    ),
+    Measure(
+        mixed_pool.exposure_at_k, "mixed pool", "scan", None, UNPAIRED, (10,),
+        _by_query(per_query.exposure),
+    ),
+    Measure(
+        mixed_pool.mixed_recall_at_k, "mixed pool", "scan", True, PAIRED, (1, 5, 10, 20),
+        _by_query(partial(per_query.recall, mixed=True)),
+    ),
+    Measure(
+        mixed_pool.mixed_ndcg_at_k, "mixed pool", "scan", True, PAIRED, (10,),
+        _by_query(partial(per_query.ndcg, mixed=True)),
+    ),
+    Measure(
+        mixed_pool.mixed_mrr, "mixed pool", "scan", True, PAIRED,
+        rows=_by_query(partial(per_query.reciprocal_rank, mixed=True)),
+    ),
+    Measure(
+        mixed_pool.recall_at_k, "other modality alone", "scan", True, PAIRED, (1, 5, 10, 20),
+        _by_query(partial(per_query.recall, mixed=False)),
+    ),
+    Measure(
+        mixed_pool.ndcg_at_k, "other modality alone", "scan", True, PAIRED, (10,),
+        _by_query(partial(per_query.ndcg, mixed=False)),
+    ),
+    Measure(
+        mixed_pool.mrr, "other modality alone", "scan", True, PAIRED,
+        rows=_by_query(partial(per_query.reciprocal_rank, mixed=False)),
+    ),
+    Measure(
+        neighbours.ilisi, "neighbours", "scan", True, UNPAIRED,
+        rows=_over_pool(neighbours.ilisi_values),
+    ),
+    Measure(
+        neighbours.kbet, "neighbours", "scan", True, UNPAIRED,
+        rows=_over_pool(neighbours.kbet_values),
+    ),
+    Measure(neighbours.hubness, "neighbours", "scan", False, UNPAIRED),
+    Measure(
+        neighbours.mutual_knn, "neighbours", "scan", True, PAIRED | {"own_rotation"},
+        rows=_mutual_rows,
+    ),
+    Measure(distributions.frechet_distance, "distributions", "moments", False, UNPAIRED),
+    Measure(geometry.centroid_distance, "geometry", "moments", False, UNPAIRED),
+    Measure(geometry.gap_angle, "geometry", "moments", False, UNPAIRED),
+    Measure(geometry.effective_rank, "geometry", "moments", None, EACH),
+    Measure(geometry.energy_dimension, "geometry", "moments", None, EACH),
+    Measure(subspaces.subspace_overlap, "geometry", "moments", None, UNPAIRED),
+    Measure(subspaces.hyperplane_angle, "geometry", "moments", None, UNPAIRED),
+    Measure(
+        structure.alignment, "structure", "pair", False, PAIRED, rows=_of_pairs(np.square)
+    ),
+    Measure(structure.uniformity, "structure", "pair", False, EACH),
+    Measure(
+        structure.linear_cka, "structure", "paired_moments", True, PAIRED | {"own_rotation"}
+    ),
+    # A classifier's folds and the first centres of k-means depend on the order of the rows.
+    Measure(separability.linear_separability, "structure", "pair", None, ALWAYS),
+    Measure(clustering.cluster_mixing, "structure", "pair", True, ALWAYS),
+)  # fmt: skip
+
+#: Every measure of one representation, by the name of its function.
+MEASURES: Final[Mapping[str, Measure]] = {measure.name: measure for measure in _TABLE}
