@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from fillgap.evaluation.clusters import cluster_scores
-from fillgap.metrics.neighbours import ilisi
 from numpy.typing import NDArray
 from sklearn.base import clone
 
@@ -16,6 +14,7 @@ from fillgap._checks import InputError, check_integer, check_real
 from fillgap._progress import Progress, silent
 from fillgap.aligners import METHODS, Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
+from fillgap.evaluation.clusters import cluster_scores
 from fillgap.evaluation.comparison import RAW, Comparison, summarise
 from fillgap.evaluation.judge import QueryValues, scan_test_pair, values_of
 from fillgap.evaluation.splits import held_out_splits
@@ -176,13 +175,12 @@ class _Split:
                 else (self.text_rows, self.pair.n_texts)
             )
             found.add((measure, direction), rows, values, n)
-        found.scalars.setdefault("ilisi", []).append(ilisi(scan))
         for name, value in cluster_scores(test).items():
             found.scalars.setdefault(name, []).append(value)
         for share, pool in zip(IMAGE_SHARES, self.pools or (), strict=False):
             values = two_sided_ndcg(test.images, test.texts, pool)
-            name = ("two_sided_ndcg_at_10", f"{share:.0%} images")
-            found.add(name, self.text_rows[pool.queries], values, self.pair.n_texts)
+            key = ("two_sided_ndcg_at_10", f"{share:.0%} images")
+            found.add(key, self.text_rows[pool.queries], values, self.pair.n_texts)
 
 
 def _named(aligners: Sequence[str | Aligner] | Mapping[str, Aligner] | None) -> dict[str, Aligner]:

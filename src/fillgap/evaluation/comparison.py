@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.estimates import Estimate, ImageMeans, bootstrap_weights, estimates
+from fillgap.evaluation.estimates import Estimate, Values, estimates, mean_of_directions
 from fillgap.evaluation.recommendation import Recommendation, decide
 from fillgap.evaluation.significance import holm, paired_permutation_test
 
@@ -40,7 +42,7 @@ class MethodResult:
         Of the change of the mean over directions: paired permutation tests by image against raw,
         corrected by Holm's method for the number of methods.
     scalars : mapping from measure to float
-        Measures without a value for each query, averaged over splits: iLISI and clustering.
+        Measures without a value for each query, averaged over splits: of clustering.
     mixing : float
         Mean of iLISI and of how fair the exposure is in each direction (min(e, 1/e)), 0 to 1.
     conservation : float
@@ -140,26 +142,23 @@ def summarise(
     random_state: int,
 ) -> Comparison:
     """Average, put intervals around, test, and decide."""
-    means = {name: _image_means(pair, found) for name, found in collected.items()}
-    some = next(iter(means[RAW].values()))
-    weights = bootstrap_weights(len(some.total), n_resamples, random_state)
-    p_values = _p_values(means, random_state)
+    tables = {name: _Table(pair, found) for name, found in collected.items()}
+    p_values = _p_values(tables, random_state)
+
+    def nested(table: _Table) -> dict[str, dict[str, Estimate]]:
+        return table.estimates(n_resamples=n_resamples, random_state=random_state)
+
+    raw = nested(tables[RAW])
     results: dict[str, MethodResult] = {}
     for name, found in collected.items():
-        estimated = _nested(estimates(means[name], weights))
-        change: dict[str, dict[str, Estimate]] = {}
-        if name != RAW:
-            differences = {key: item.minus(means[RAW][key]) for key, item in means[name].items()}
-            change = _nested(estimates(differences, weights))
-        scalars = {key: float(np.mean(values)) for key, values in found.scalars.items()}
-        raw = results.get(RAW)
+        estimated = raw if name == RAW else nested(tables[name])
         results[name] = MethodResult(
             estimates=estimated,
-            changes=change,
+            changes={} if name == RAW else nested(tables[name].minus(tables[RAW])),
             p_values=p_values.get(name, {}),
-            scalars=scalars,
-            mixing=_mixing(estimated, scalars),
-            conservation=_conservation(estimated, raw.estimates if raw else estimated),
+            scalars={key: float(np.mean(values)) for key, values in found.scalars.items()},
+            mixing=_mixing(estimated),
+            conservation=_conservation(estimated, raw),
             notes=tuple(found.notes),
         )
     return Comparison(
@@ -177,53 +176,77 @@ def summarise(
     )
 
 
-def _image_means(pair: EmbeddingPair, found: Collected) -> dict[tuple[str, str], ImageMeans]:
-    """Return the sums of each tested image, by (measure, direction), and the mean of directions."""
-    index = np.asarray(pair.image_index)
-    means: dict[tuple[str, str], ImageMeans] = {}
-    tested = found.queries["recall_at_1", "image_to_text"].count > 0
-    for (measure, direction), values in found.queries.items():
-        image = np.arange(pair.n_images) if direction == "image_to_text" else index
-        total, count = values.by_image(image, pair.n_images)
-        means[measure, direction] = ImageMeans(total[tested], count[tested])
-    for measure in {measure for measure, _ in found.queries}:
-        parts = {key: item for key, item in means.items() if key[0] == measure}
-        means[measure, "mean"] = ImageMeans.both(parts)
-    return means
+class _Table:
+    """Values of each query, averaged over splits, by direction and measure.
+
+    The direction "mean" holds, for each image, the mean over all directions of a measure.
+    """
+
+    def __init__(self, pair: EmbeddingPair, found: Collected) -> None:
+        index = np.asarray(pair.image_index)
+        self.values: dict[str, dict[str, Values]] = {}
+        self.groups: dict[str, NDArray[np.intp]] = {}
+        for (measure, direction), sums in found.queries.items():
+            self.values.setdefault(direction, {})[measure] = sums.mean()
+            self.groups[direction] = (
+                np.arange(pair.n_images) if direction == "image_to_text" else index
+            )
+        by_measure: dict[str, dict[str, Values]] = {}
+        for direction, measures in self.values.items():
+            for measure, values in measures.items():
+                by_measure.setdefault(measure, {})[direction] = values
+        self.values["mean"] = {
+            measure: mean_of_directions(directions, self.groups, pair.n_images)
+            for measure, directions in by_measure.items()
+        }
+        self.groups["mean"] = np.arange(pair.n_images)
+
+    def minus(self, other: _Table) -> _Table:
+        """Return the change from `other`, query by query."""
+        change = copy(self)
+        change.values = {
+            direction: {name: item - other.values[direction][name] for name, item in part.items()}
+            for direction, part in self.values.items()
+        }
+        return change
+
+    def estimates(self, *, n_resamples: int, random_state: int) -> dict[str, dict[str, Estimate]]:
+        """Return the estimates by measure and direction."""
+        nested: dict[str, dict[str, Estimate]] = {}
+        for direction, values in self.values.items():
+            found = estimates(
+                values,
+                self.groups[direction],
+                n_resamples=n_resamples,
+                random_state=random_state,
+            )
+            for measure, item in found.items():
+                nested.setdefault(measure, {})[direction] = item
+        return nested
 
 
-def _p_values(
-    means: Mapping[str, Mapping[tuple[str, str], ImageMeans]], random_state: int
-) -> dict[str, dict[str, float]]:
-    """Test the change of each method in the decisive measures."""
-    methods = [name for name in means if name != RAW]
+def _p_values(tables: Mapping[str, _Table], random_state: int) -> dict[str, dict[str, float]]:
+    """Test the change of each method in the decisive measures, image by image."""
+    methods = [name for name in tables if name != RAW]
     corrected: dict[str, dict[str, float]] = {name: {} for name in methods}
     for measure in TESTED:
-        key = (measure, "mean")
-        if key not in means[RAW] or not methods:
+        raw = tables[RAW].values["mean"].get(measure)
+        if raw is None or not methods:
             continue
+        changes = [tables[name].values["mean"][measure] - raw for name in methods]
         p = [
-            paired_permutation_test(
-                means[name][key].minus(means[RAW][key]).per_image(), random_state=random_state
-            )
-            for name in methods
+            paired_permutation_test(change[np.isfinite(change)], random_state=random_state)
+            for change in changes
         ]
         for name, value in zip(methods, holm(p), strict=True):
             corrected[name][measure] = float(value)
     return corrected
 
 
-def _nested(flat: Mapping[tuple[str, str], Estimate]) -> dict[str, dict[str, Estimate]]:
-    nested: dict[str, dict[str, Estimate]] = {}
-    for (measure, direction), item in flat.items():
-        nested.setdefault(measure, {})[direction] = item
-    return nested
-
-
-def _mixing(found: Mapping[str, Mapping[str, Estimate]], scalars: Mapping[str, float]) -> float:
+def _mixing(found: Mapping[str, Mapping[str, Estimate]]) -> float:
     exposures = [found["exposure_at_10"][side].value for side in ("image_to_text", "text_to_image")]
     fairness = [min(e, 1 / e) if e > 0 else 0.0 for e in exposures]
-    return (float(np.mean(fairness)) + scalars["ilisi"]) / 2
+    return (float(np.mean(fairness)) + found["ilisi"]["mean"].value) / 2
 
 
 def _conservation(

@@ -1,18 +1,18 @@
-"""Means over queries with bootstrap intervals over images, all methods on the same draws."""
+"""Means over queries with bootstrap intervals over images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Estimate", "ImageMeans", "bootstrap_weights", "estimates"]
+from fillgap.metrics.intervals import bootstrap_interval
+
+__all__ = ["Estimate", "estimates", "mean_of_directions", "per_image"]
 
 Values = NDArray[np.float64]
-K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -33,63 +33,49 @@ class Estimate:
 
     def to_dict(self) -> dict[str, float]:
         """Return it as JSON can hold it."""
-        return {"value": self.value, "low": self.low, "high": self.high}
+        return asdict(self)
 
 
-@dataclass(frozen=True, eq=False)
-class ImageMeans:
-    """Sums and counts of the values of each image's queries.
+def estimates(
+    values: Mapping[str, Values],
+    groups: NDArray[np.intp],
+    *,
+    n_resamples: int,
+    random_state: int,
+) -> dict[str, Estimate]:
+    """Return the mean of each measure with its interval.
 
-    Attributes
+    Parameters
     ----------
-    total, count : array of shape (n_images,)
+    values : mapping from measure to array of shape (n_queries,)
+        NaN where a query has no value.
+    groups : array of int of shape (n_queries,)
+        The image of each query: queries of one image are drawn together.
+    n_resamples, random_state
+        As for `bootstrap_interval`.
     """
-
-    total: Values
-    count: Values
-
-    def mean(self) -> float:
-        """Return the mean over all queries."""
-        return float(self.total.sum() / self.count.sum())
-
-    def per_image(self) -> Values:
-        """Return the mean of each image that has queries."""
-        seen = self.count > 0
-        return self.total[seen] / self.count[seen]
-
-    def minus(self, other: ImageMeans) -> ImageMeans:
-        """Return the change from `other`, over the same queries."""
-        return ImageMeans(self.total - other.total, self.count)
-
-    @staticmethod
-    def both(parts: Mapping[Any, ImageMeans]) -> ImageMeans:
-        """Return the mean of several measures of equal weight, image by image."""
-        seen = np.all([part.count > 0 for part in parts.values()], axis=0)
-        total = np.zeros(len(seen))
-        for part in parts.values():
-            total[seen] += part.total[seen] / part.count[seen] / len(parts)
-        return ImageMeans(total, seen.astype(np.float64))
-
-
-def bootstrap_weights(n_images: int, n_resamples: int, random_state: int) -> Values:
-    """Return how often each image is drawn in each resample, of shape (n_resamples, n_images)."""
-    rng = np.random.default_rng(random_state)
-    weights = np.empty((n_resamples, n_images))
-    for row in weights:
-        row[:] = np.bincount(rng.integers(n_images, size=n_images), minlength=n_images)
-    return weights
-
-
-def estimates(means: Mapping[K, ImageMeans], weights: Values) -> dict[K, Estimate]:
-    """Return each mean with its percentile interval over the resamples in `weights`."""
-    totals, counts = (
-        weights @ np.column_stack([getattr(item, part) for item in means.values()])
-        for part in ("total", "count")
+    columns = np.column_stack(list(values.values()))
+    seen = np.isfinite(columns).any(axis=1)
+    bounds = bootstrap_interval(
+        columns[seen], groups[seen], n_resamples=n_resamples, random_state=random_state
     )
-    # A resample may hold no query of some measure; it then has no mean.
-    draws = np.divide(totals, counts, out=np.full_like(totals, np.nan), where=counts > 0)
-    bounds = np.nanquantile(draws, [0.025, 0.975], axis=0)
     return {
-        name: Estimate(item.mean(), float(low), float(high))
-        for (name, item), low, high in zip(means.items(), *bounds, strict=True)
+        name: Estimate(float(np.nanmean(column)), float(low), float(high))
+        for (name, column), low, high in zip(values.items(), bounds.low, bounds.high, strict=True)
     }
+
+
+def per_image(values: Values, groups: NDArray[np.intp], n_images: int) -> Values:
+    """Return the mean over each image's queries, NaN for an image without any."""
+    present = np.isfinite(values)
+    total = np.bincount(groups[present], values[present], n_images)
+    count = np.bincount(groups[present], minlength=n_images)
+    return np.divide(total, count, out=np.full(n_images, np.nan), where=count > 0)
+
+
+def mean_of_directions(
+    directions: Mapping[str, Values], groups: Mapping[str, NDArray[np.intp]], n_images: int
+) -> Values:
+    """Return, for each image, the mean of a measure over its directions, all of equal weight."""
+    parts = [per_image(values, groups[name], n_images) for name, values in directions.items()]
+    return np.mean(parts, axis=0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fillgap.embeddings import EmbeddingPair
 from fillgap.metrics import per_query
+from fillgap.metrics.neighbours import ilisi_values
 from fillgap.metrics.pool import PoolScan, QueryScan
 from fillgap.metrics.scan import scan_pool
 
@@ -34,6 +35,7 @@ PER_QUERY: Final[Mapping[str, Callable[[QueryScan], Values]]] = {
     "recall_at_10": partial(per_query.recall, k=10, mixed=False),
     "mrr": partial(per_query.reciprocal_rank, mixed=False),
     "exposure_at_10": partial(per_query.exposure, k=10),
+    "ilisi": ilisi_values,
 }
 
 
@@ -56,12 +58,11 @@ class QueryValues:
         self.total[rows[present]] += values[present]
         self.count[rows[present]] += 1
 
-    def by_image(self, image: NDArray[np.intp], n_images: int) -> tuple[Values, Values]:
-        """Return the sum over an image's queries of their mean over splits, and their number."""
-        seen = self.count > 0
-        means = self.total[seen] / self.count[seen]
-        group = image[seen]
-        return np.bincount(group, means, n_images), np.bincount(group, minlength=n_images) * 1.0
+    def mean(self) -> Values:
+        """Return the mean over splits of each query, NaN where it never had a value."""
+        return np.divide(
+            self.total, self.count, out=np.full(len(self.total), np.nan), where=self.count > 0
+        )
 
 
 def scan_test_pair(test: EmbeddingPair) -> PoolScan:

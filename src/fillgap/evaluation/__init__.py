@@ -1,0 +1,19 @@
+"""Judgement on held-out rows: comparison, recommendation, tests."""
+
+from fillgap.evaluation.compare import compare
+from fillgap.evaluation.comparison import Comparison, MethodResult
+from fillgap.evaluation.estimates import Estimate
+from fillgap.evaluation.recommendation import Recommendation
+from fillgap.evaluation.significance import holm, paired_permutation_test
+from fillgap.evaluation.splits import held_out_splits
+
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "MethodResult",
+    "Recommendation",
+    "compare",
+    "held_out_splits",
+    "holm",
+    "paired_permutation_test",
+]

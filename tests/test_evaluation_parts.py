@@ -1,0 +1,197 @@
+"""Splits, two-sided pools, tests and estimates, each against its definition."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from conftest import make_gapped
+from fillgap._checks import InputError
+from fillgap.embeddings import EmbeddingPair
+from fillgap.evaluation import held_out_splits, holm, paired_permutation_test
+from fillgap.evaluation.estimates import estimates, mean_of_directions, per_image
+from fillgap.evaluation.judge import QueryValues, scan_test_pair, values_of
+from fillgap.evaluation.two_sided import IMAGE_SHARES, draw_two_sided, two_sided_ndcg
+
+
+def captioned(n: int, per_image: int, *, seed: int = 0) -> EmbeddingPair:
+    """Make a pair with several texts for each image, in mixed order."""
+    X, Y = make_gapped(n, 12, seed=seed)
+    rng = np.random.default_rng(seed)
+    index = rng.permutation(np.repeat(np.arange(n), per_image))
+    texts = Y[index] + 0.05 * rng.normal(size=(len(index), 12))
+    return EmbeddingPair(X, texts, image_index=index)
+
+
+class TestSplits:
+    @given(
+        n=st.integers(6, 40),
+        per_image=st.integers(1, 4),
+        test_size=st.floats(0.05, 0.95),
+        seed=st.integers(0, 99),
+    )
+    def test_what_belongs_to_an_image_is_on_one_side(
+        self, n: int, per_image: int, test_size: float, seed: int
+    ) -> None:
+        pair = captioned(n, per_image, seed=seed)
+        for train, test in held_out_splits(
+            pair, n_splits=3, test_size=test_size, random_state=seed
+        ):
+            assert not set(train) & set(test)
+            assert len(train) + len(test) == n
+            assert len(train) >= 2
+            assert len(test) >= 2
+            sides = [pair.take_images(rows) for rows in (train, test)]
+            assert [side.n_texts for side in sides] == [
+                len(train) * per_image,
+                len(test) * per_image,
+            ]
+
+    def test_the_number_tested_is_the_share_asked_for_up_to_a_bound(self) -> None:
+        pair = captioned(100, 1)
+        sizes = [
+            len(next(iter(held_out_splits(pair, test_size=share, max_test=bound)))[1])
+            for share, bound in ((0.3, 1000), (0.5, 1000), (0.5, 20))
+        ]
+        assert sizes == [30, 50, 20]
+
+    def test_equal_images_stay_together(self) -> None:
+        X, Y = make_gapped(40, 6, seed=0)
+        X[20:] = X[:20]
+        for train, test in held_out_splits(EmbeddingPair(X, Y), n_splits=20):
+            assert not set(train % 20) & set(test % 20)
+
+    def test_splits_differ_and_are_seeded(self) -> None:
+        pair = captioned(30, 2)
+        first, again = (list(held_out_splits(pair, random_state=7)) for _ in range(2))
+        for (a, b), (c, d) in zip(first, again, strict=True):
+            assert np.array_equal(a, c)
+            assert np.array_equal(b, d)
+        assert any(not np.array_equal(first[0][1], test) for _, test in first[1:])
+
+    def test_images_without_a_text_are_left_out(self) -> None:
+        X, Y = make_gapped(30, 6, seed=0)
+        pair = EmbeddingPair(X, Y[:20], image_index=np.arange(20))
+        for train, test in held_out_splits(pair):
+            assert max(train.max(), test.max()) < 20
+
+    def test_refusals(self) -> None:
+        X, Y = make_gapped(30, 6, seed=0)
+        with pytest.raises(InputError, match="must be paired to be judged on held-out rows"):
+            next(held_out_splits(EmbeddingPair(X, Y[:7])))
+        with pytest.raises(InputError, match="at least 4 different ones to be split, got 3"):
+            next(held_out_splits(EmbeddingPair(X[:3], Y[:3])))
+        with pytest.raises(InputError, match="test_size must be greater than 0 and less than 1"):
+            next(held_out_splits(EmbeddingPair(X, Y), test_size=1.0))
+
+
+class TestSignificance:
+    def test_exact_permutation_distribution(self) -> None:
+        differences = np.array([0.5, -0.1, 0.3, 0.2, 0.9, -0.4, 0.1])
+        signs = np.array(list(itertools.product([-1, 1], repeat=7)))
+        exact = np.mean(abs(signs @ differences) >= abs(differences.sum()) - 1e-12)
+        got = paired_permutation_test(differences, n_permutations=40_000)
+        assert got == pytest.approx(exact, abs=0.01)
+
+    def test_no_change_is_no_evidence(self) -> None:
+        assert paired_permutation_test(np.zeros(50)) == 1.0
+
+    def test_false_alarms_are_as_rare_as_stated(self) -> None:
+        rng = np.random.default_rng(0)
+        p = [
+            paired_permutation_test(rng.normal(size=40), n_permutations=400, random_state=i)
+            for i in range(300)
+        ]
+        assert 0.02 < np.mean(np.array(p) <= 0.05) < 0.09
+
+    def test_a_large_set_is_tested_in_batches(self) -> None:
+        rng = np.random.default_rng(0)
+        values = rng.normal(0.01, 1.0, size=30_000)
+        expected = stats.ttest_1samp(values, 0).pvalue
+        assert paired_permutation_test(values, n_permutations=2000) == pytest.approx(
+            expected, abs=0.04
+        )
+
+    def test_holm(self) -> None:
+        corrected = holm([0.01, 0.04, 0.03, 0.005])
+        np.testing.assert_allclose(corrected, [0.03, 0.06, 0.06, 0.02])
+        np.testing.assert_allclose(holm([0.5, 0.9]), [1.0, 1.0])
+
+
+class TestEstimates:
+    def test_mean_per_image_and_of_directions(self) -> None:
+        values = np.array([1.0, 3.0, np.nan, 5.0])
+        groups = np.array([0, 0, 1, 2])
+        np.testing.assert_array_equal(per_image(values, groups, 4), [2.0, np.nan, 5.0, np.nan])
+        other = np.array([0.0, 7.0, 1.0, np.nan])
+        mean = mean_of_directions({"a": values, "b": other}, {"a": groups, "b": np.arange(4)}, 4)
+        np.testing.assert_array_equal(mean, [1.0, np.nan, 3.0, np.nan])
+
+    def test_intervals_are_over_images(self) -> None:
+        rng = np.random.default_rng(0)
+        by_image = rng.normal(size=400)
+        groups = np.repeat(np.arange(400), 5)
+        values = {"a": by_image[groups], "nan": np.where(groups < 200, np.nan, 1.0)}
+        found = estimates(values, groups, n_resamples=2000, random_state=0)
+        half = 1.96 * by_image.std() / 20
+        assert found["a"].value == pytest.approx(by_image.mean())
+        assert found["a"].high - found["a"].low == pytest.approx(2 * half, rel=0.1)
+        assert (found["nan"].value, found["nan"].low, found["nan"].high) == (1.0, 1.0, 1.0)
+
+    def test_values_of_a_query_are_averaged_over_splits(self) -> None:
+        sums = QueryValues(4)
+        sums.add(np.array([0, 2]), np.array([1.0, np.nan]))
+        sums.add(np.array([0, 1]), np.array([0.0, 5.0]))
+        np.testing.assert_array_equal(sums.mean(), [0.5, 5.0, np.nan, np.nan])
+
+
+class TestTwoSided:
+    def test_each_item_is_in_the_pool_once_and_no_query_is(self) -> None:
+        pair = captioned(50, 3)
+        pools = draw_two_sided(pair, np.random.default_rng(0))
+        assert pools is not None
+        index = np.asarray(pair.image_index)
+        for share, pool in zip(IMAGE_SHARES, pools, strict=True):
+            assert len(pool.images) == round(50 * share)
+            shown = np.concatenate([index[pool.documents], pool.images])
+            assert np.array_equal(np.sort(shown), np.arange(50))
+            assert not set(pool.queries) & set(pool.documents)
+            np.testing.assert_array_equal(shown[pool.answer], index[pool.queries])
+            np.testing.assert_array_equal(pool.items, index[pool.queries])
+
+    def test_ndcg_against_a_plain_ranking(self) -> None:
+        pair = captioned(40, 2)
+        pools = draw_two_sided(pair, np.random.default_rng(1))
+        assert pools is not None
+        for pool in pools:
+            got = two_sided_ndcg(pair.images, pair.texts, pool)
+            documents = np.vstack([pair.texts[pool.documents], pair.images[pool.images]])
+            for query, answer, value in zip(pool.queries, pool.answer, got, strict=True):
+                scores = documents @ pair.texts[query] / np.linalg.norm(documents, axis=1)
+                rank = 1 + np.sum(scores > scores[answer])
+                assert value == pytest.approx(1 / np.log2(1 + rank) if rank <= 10 else 0.0)
+
+    def test_not_available_with_one_text_for_each_image(self) -> None:
+        assert draw_two_sided(captioned(50, 1), np.random.default_rng(0)) is None
+
+
+def test_neighbourhood_preservation_is_the_share_of_kept_neighbours() -> None:
+    pair = captioned(60, 2)
+    raw = scan_test_pair(pair)
+    assert np.all(values_of(raw, raw)["neighbourhood_preservation", "image_to_text"] == 1)
+    other = pair.with_vectors(np.random.default_rng(0).normal(size=pair.images.shape), pair.texts)
+    values = values_of(scan_test_pair(other), raw)
+    assert np.all(values["neighbourhood_preservation", "text_to_image"] == 1)
+    S = [_units(side.images) @ _units(side.images).T - 2 * np.eye(60) for side in (pair, other)]
+    top = [np.argsort(-side, axis=1)[:, :10] for side in S]
+    expected = [len(set(a) & set(b)) / 10 for a, b in zip(*top, strict=True)]
+    np.testing.assert_allclose(values["neighbourhood_preservation", "image_to_text"], expected)
+
+
+def _units(X: np.ndarray) -> np.ndarray:
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
