@@ -12,13 +12,16 @@ from fillgap.aligners import (
     DimensionRemoval,
     EmbeddingShift,
     GaussianTransport,
+    HyperplaneRotation,
     MeanCentering,
     OrthogonalProcrustes,
     PCAProjection,
     RefinedAligner,
     RidgeRegression,
+    SharedSpaceProjection,
     SpectralAligner,
     Standardisation,
+    Translation,
     Whitening,
 )
 
@@ -50,5 +53,10 @@ ROWS = [
     Row("procrustes-linear", lambda: OrthogonalProcrustes(center=False)),
     Row("ridge-regression", RidgeRegression, symmetric=False),
     Row("cca", CCA),
+    Row("shared-space-projection", SharedSpaceProjection),
+    # Turning one side onto the other, or the other way round: one relative rotation.
+    Row("hyperplane-rotation", lambda: HyperplaneRotation(energy=0.9)),
+    Row("rotation-of-texts", lambda: HyperplaneRotation(direction="text_to_image", energy=0.9)),
+    Row("translation", lambda: Translation(amount=0.5), symmetric=False),
     Row("refined", lambda: RefinedAligner(penalty=10.0, max_iter=5), rotation_invariant=False),
 ]

@@ -2,13 +2,20 @@
 
 from fillgap.aligners.balanced import BalancedAligner
 from fillgap.aligners.base import Aligner, FitWarning
-from fillgap.aligners.centring import DimensionRemoval, EmbeddingShift, MeanCentering
+from fillgap.aligners.centring import (
+    DimensionRemoval,
+    EmbeddingShift,
+    MeanCentering,
+    Translation,
+    matching_translation,
+)
 from fillgap.aligners.gaussian import GaussianTransport
 from fillgap.aligners.methods import METHODS, make_aligner, method_name
 from fillgap.aligners.refined import RefinedAligner
 from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
 from fillgap.aligners.saving import Provenance, load_aligner, save_aligner
 from fillgap.aligners.spectral import SpectralAligner
+from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection
 from fillgap.aligners.sums import SumAligner
 from fillgap.aligners.whitening import PCAProjection, Standardisation, Whitening
 
@@ -21,18 +28,22 @@ __all__ = [
     "EmbeddingShift",
     "FitWarning",
     "GaussianTransport",
+    "HyperplaneRotation",
     "MeanCentering",
     "OrthogonalProcrustes",
     "PCAProjection",
     "Provenance",
     "RefinedAligner",
     "RidgeRegression",
+    "SharedSpaceProjection",
     "SpectralAligner",
     "Standardisation",
     "SumAligner",
+    "Translation",
     "Whitening",
     "load_aligner",
     "make_aligner",
+    "matching_translation",
     "method_name",
     "save_aligner",
 ]

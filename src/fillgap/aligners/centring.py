@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from fillgap._checks import check_integer, check_real
-from fillgap.affine import AffineMap
+from fillgap._checks import check_integer, check_real, unit_rows
+from fillgap.affine import AffineMap, scale_to_unit
 from fillgap.aligners.sums import MomentAligner
-from fillgap.moments import PairMoments
+from fillgap.moments import PairMoments, to_numpy
 
-__all__ = ["DimensionRemoval", "EmbeddingShift", "MeanCentering"]
+__all__ = [
+    "DimensionRemoval",
+    "EmbeddingShift",
+    "MeanCentering",
+    "Translation",
+    "matching_translation",
+]
 
 
 class MeanCentering(MomentAligner):
@@ -66,6 +74,61 @@ class EmbeddingShift(MomentAligner):
     def _solve(self, moments: PairMoments) -> None:
         half = 0.5 * check_real(self.amount, "amount") * (moments.x.mean - moments.y.mean)
         self.map_x_, self.map_y_ = AffineMap(center=half), AffineMap(center=-half)
+
+
+class Translation(MomentAligner):
+    """Move the images towards the texts along the gap: x + λ(μ_y − μ_x); the texts stay.
+
+    Parameters
+    ----------
+    amount : float
+        λ: 1 makes the two means equal. `matching_translation` finds the λ that DG compares with.
+    normalize : bool
+        Return unit rows; False returns the affine image as it is.
+
+    References
+    ----------
+    A baseline of DG (arXiv:2510.03268), tables 1 to 3.
+    """
+
+    def __init__(self, *, amount: float = 1.0, normalize: bool = True) -> None:
+        self.amount = amount
+        self.normalize = normalize
+
+    def _solve(self, moments: PairMoments) -> None:
+        shift = check_real(self.amount, "amount") * (moments.y.mean - moments.x.mean)
+        self.map_x_, self.map_y_ = AffineMap(offset=shift), AffineMap()
+
+
+def matching_translation(X: Any, Y: Any, *, angle: float) -> float:
+    """Return the least λ of two decimals in [0, 1] that brings the gap angle below `angle`.
+
+    Parameters
+    ----------
+    X, Y : array of shape (n, n_features) and (m, n_features)
+        Images and texts.
+    angle : float
+        In radians: the gap angle that another method leaves, such as `SharedSpaceProjection`.
+
+    Returns
+    -------
+    float
+        1 where no smaller λ is enough.
+
+    References
+    ----------
+    The rule behind the translation rows of DG (arXiv:2510.03268), tables 1 to 3.
+    """
+    check_real(angle, "angle", low=0)
+    units = to_numpy(unit_rows(X, "images")), to_numpy(unit_rows(Y, "texts"))
+    mean_x, mean_y = (side.mean(axis=0) for side in units)
+    for hundredths in range(100):
+        amount = hundredths / 100
+        moved = scale_to_unit(units[0] + amount * (mean_y - mean_x)).mean(axis=0)
+        cosine = moved @ mean_y / (np.linalg.norm(moved) * np.linalg.norm(mean_y))
+        if np.arccos(np.clip(cosine, -1, 1)) < angle:
+            return amount
+    return 1.0
 
 
 class DimensionRemoval(MomentAligner):

@@ -8,11 +8,12 @@ from typing import Final
 from fillgap._checks import InputError
 from fillgap.aligners.balanced import BalancedAligner
 from fillgap.aligners.base import Aligner
-from fillgap.aligners.centring import DimensionRemoval, EmbeddingShift, MeanCentering
+from fillgap.aligners.centring import DimensionRemoval, EmbeddingShift, MeanCentering, Translation
 from fillgap.aligners.gaussian import GaussianTransport
 from fillgap.aligners.refined import RefinedAligner
 from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
 from fillgap.aligners.spectral import SpectralAligner
+from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection
 from fillgap.aligners.whitening import PCAProjection, Standardisation, Whitening
 
 __all__ = ["METHODS", "make_aligner", "method_name"]
@@ -32,6 +33,9 @@ METHODS: Final[dict[str, type[Aligner]]] = {
     "orthogonal-procrustes": OrthogonalProcrustes,
     "ridge-regression": RidgeRegression,
     "cca": CCA,
+    "shared-space-projection": SharedSpaceProjection,
+    "hyperplane-rotation": HyperplaneRotation,
+    "translation": Translation,
 }
 
 
