@@ -45,19 +45,24 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None
-) -> None:
-    """Print a table: the first column flush left, the others right; plain where no terminal is."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: the first column flush left, the others right.
+
+    A row of one cell is a heading over the rows that follow it.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", no_wrap=place == 0)
     for row in rows:
-        table.add_row(*row)
+        if len(row) == 1:
+            table.add_section()
+            table.add_row(*row, style="bold")
+        else:
+            table.add_row(*row)
     # Without a terminal nothing tells the width; 120 columns hold every table.
     width = None if sys.stdout.isatty() else 120
     Console(width=width, highlight=False, markup=False).print(table)

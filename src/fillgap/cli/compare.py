@@ -1,0 +1,99 @@
+"""fillgap compare: judge methods on held-out rows, and recommend one or none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fillgap.cli.options import AsJson, ImageIndex, Images, Quiet, Seed, Texts
+from fillgap.cli.output import number, print_json, print_table, progress_bar, say
+
+if TYPE_CHECKING:
+    from fillgap.evaluation import Comparison, MethodResult
+
+__all__ = ["compare", "print_comparison"]
+
+
+def compare(
+    images: Images,
+    texts: Texts = None,
+    *,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", metavar="METHOD", help="Only these; may be repeated."),
+    ] = None,
+    image_index: ImageIndex = None,
+    n_splits: Annotated[int, typer.Option("--splits", min=1, help="Held-out splits.")] = 5,
+    max_loss: Annotated[
+        float,
+        typer.Option("--max-loss", help="Largest loss of recall@1 that may be recommended."),
+    ] = 0.02,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> Comparison:
+    """Fit every method on one part of the images, judge it on the rest, and recommend one or none.
+
+    Images and texts must be paired: row i with row i, or by --image-index.
+    """
+    from fillgap.cli.data import read_pair
+    from fillgap.evaluation import compare as compare_pair
+
+    pair = read_pair(images, texts, image_index=image_index, captions=None, unpaired=False)
+    with progress_bar(quiet=quiet) as progress:
+        found = compare_pair(
+            pair,
+            methods or None,
+            n_splits=n_splits,
+            max_loss=max_loss,
+            random_state=seed,
+            progress=progress,
+        )
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_comparison(found)
+    return found
+
+
+def print_comparison(found: Comparison) -> None:
+    """Print the advice first, then the table that it rests on."""
+    say(found.recommendation.sentence)
+    say()
+    say(
+        f"{found.n_images} images and {found.n_texts} texts; in each of {found.n_splits} splits "
+        f"{found.n_fit} images fitted on and {found.n_test} others tested on; 95 % intervals."
+    )
+    two_sided = ["two-sided NDCG@10"] if found.two_sided else []
+    header = ["NDCG@10", "recall@1", "exposure", "mixing", "conservation"]
+    ranked = sorted(found.results.items(), key=lambda item: -_score(found, item[1]))
+    print_table(
+        ["method", *two_sided, *header],
+        [[name, *_row(result, two_sided=found.two_sided)] for name, result in ranked],
+    )
+    say("NDCG@10: of a query's own items of the other modality, in the mixed pool.")
+    say("recall@1: among the other modality alone. exposure: 1 is fair; image, text queries.")
+    if not found.two_sided:
+        say("Two-sided search: not available, it needs two texts for each image.")
+    for name, reason in found.failures.items():
+        say(f"{name} cannot run on these data: {reason}")
+    for name, result in found.results.items():
+        for note in result.notes:
+            say(f"{name}: {note}")
+
+
+def _score(found: Comparison, result: MethodResult) -> float:
+    return result.estimates[found.recommendation.objective]["mean"].value
+
+
+def _row(result: MethodResult, *, two_sided: bool) -> list[str]:
+    names = ["two_sided_ndcg_at_10"] * two_sided + ["mixed_ndcg_at_10", "recall_at_1"]
+    cells = []
+    for name in names:
+        item = result.estimates[name]["mean"]
+        cells.append(f"{number(item.value)} [{number(item.low)}, {number(item.high)}]")
+    exposure = result.estimates["exposure_at_10"]
+    sides = (exposure["image_to_text"].value, exposure["text_to_image"].value)
+    cells.append(", ".join(number(side, 2) for side in sides))
+    return [*cells, number(result.mixing, 2), number(result.conservation, 2)]
