@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -49,17 +49,18 @@ def demo(
     _show("Fit it to all of them.", "fit", method, *fitting, "-o", str(aligner))
     fit.fit(method, *fitting, out=aligner, overwrite=True, quiet=quiet)
     aligned = []
-    for modality, file in zip(("image", "text"), checking, strict=True):
+    modality: Literal["image", "text"]
+    for modality, file in (("image", checking[0]), ("text", checking[1])):
         target = out / "aligned" / Path(file).name
-        words = (str(aligner), file, "--modality", modality, "-o", str(target))
-        _show("Apply it to scenes that it has not seen.", "apply", *words)
+        words = f"{aligner} {file} --modality {modality} -o {target}"
+        _show("Apply it to scenes that it has not seen.", "apply", words)
         apply.apply(aligner, [file], modality=modality, out=target, overwrite=True, quiet=quiet)
         aligned.append(str(target))
     _show("How large is the gap now?", "measure", *aligned)
     measure.measure(*aligned, quiet=quiet)
     page = out / "report.html"
-    words = ("--aligner", str(aligner), "-o", str(page))
-    _show("All of it on one page, to look at and to pass on.", "report", *checking, *words)
+    words = f"--aligner {aligner} -o {page}"
+    _show("All of it on one page, to look at and to pass on.", "report", *checking, words)
     report.report(*checking, aligner=aligner, out=page, overwrite=True, quiet=quiet)
 
 
