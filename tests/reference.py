@@ -140,3 +140,69 @@ def relative_modality_gap(X, Y, image_index=None):
     p = pair_cosine_distance(X, Y, image_index) / 2
     m_x, m_y = (1 - within_cosine(X)) / 2, (1 - within_cosine(Y)) / 2
     return p / (p + (m_x + m_y) / 2)
+
+
+def lisi(distances, other, perplexity):
+    """Effective number of modalities, the width of the kernel found by bisection."""
+    low, high = 0.0, 1e8
+    for _ in range(200):
+        beta = (low + high) / 2
+        w = np.exp(-beta * (distances - distances.min()))
+        p = w / w.sum()
+        entropy = -sum(q * math.log(q) for q in p if q > 0)
+        low, high = (beta, high) if entropy > math.log(perplexity) else (low, beta)
+    share = float(sum(p * other))
+    return 1 / (share**2 + (1 - share) ** 2)
+
+
+def neighbourhoods(X, Y, k):
+    """For every item, images first: (distances, is other, items) of its k nearest, itself out."""
+    Z = np.concatenate([unit(X), unit(Y)])
+    found = []
+    for i, z in enumerate(Z):
+        entries = sorted((math.dist(z, Z[j]), j) for j in range(len(Z)) if j != i)[:k]
+        items = [j for _, j in entries]
+        other = [(j >= len(X)) != (i >= len(X)) for j in items]
+        found.append((np.array([d for d, _ in entries]), np.array(other), items))
+    return found
+
+
+def nearest_within(X, k):
+    X = unit(X)
+    return [
+        {j for _, j in sorted((-float(x @ X[j]), j) for j in range(len(X)) if j != i)[:k]}
+        for i, x in enumerate(X)
+    ]
+
+
+def linear_cka(X, Y):
+    """From n × n kernels: HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L))."""
+    n = len(X)
+    H = np.eye(n) - 1 / n
+    K, L = H @ unit(X) @ unit(X).T @ H, H @ unit(Y) @ unit(Y).T @ H
+    return np.sum(K * L) / math.sqrt(np.sum(K * K) * np.sum(L * L))
+
+
+def uniformity(X, t=2.0):
+    X = unit(X)
+    n = len(X)
+    pairs_of_rows = [(i, j) for i in range(n) for j in range(i)]
+    values = [math.exp(-t * math.dist(X[i], X[j]) ** 2) for i, j in pairs_of_rows]
+    return math.log(sum(values) / len(values))
+
+
+def entropy_within(clusters, modality):
+    """H(modality | cluster) / H(modality) from counts of pairs."""
+    n = len(clusters)
+
+    def entropy(labels):
+        return -sum(
+            labels.count(v) / len(labels) * math.log(labels.count(v) / len(labels))
+            for v in set(labels)
+        )
+
+    inside = 0.0
+    for cluster in set(clusters):
+        members = [m for c, m in zip(clusters, modality, strict=True) if c == cluster]
+        inside += len(members) / n * entropy(members)
+    return inside / entropy(list(modality))

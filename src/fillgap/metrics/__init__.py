@@ -19,6 +19,7 @@ from fillgap.metrics.distances import (
     within_cosine,
 )
 from fillgap.metrics.distributions import Frechet, frechet_distance
+from fillgap.metrics.faults import Finding, examine_pairing, examine_rows
 from fillgap.metrics.geometry import (
     centroid_distance,
     effective_rank,
@@ -28,6 +29,7 @@ from fillgap.metrics.geometry import (
     gap_vector,
 )
 from fillgap.metrics.intervals import Interval, bootstrap_interval
+from fillgap.metrics.measurements import Measurements, Value
 from fillgap.metrics.mixed_pool import (
     exposure_at_k,
     imr,
@@ -59,21 +61,27 @@ from fillgap.metrics.subspaces import (
     principal_angles,
     subspace_overlap,
 )
+from fillgap.metrics.summary import first_texts, measure
 from fillgap.metrics.table import MEASURES, Measure
+from fillgap.metrics.verdict import Verdict, give_verdict
 
 __all__ = [
     "MEASURES",
     "Clusters",
     "Directions",
+    "Finding",
     "Frechet",
     "Interval",
     "Measure",
+    "Measurements",
     "Overlap",
     "PairedChange",
     "PoolScan",
     "QueryScan",
     "Ratio",
     "Sides",
+    "Value",
+    "Verdict",
     "alignment",
     "bootstrap_interval",
     "centroid_distance",
@@ -81,11 +89,15 @@ __all__ = [
     "cross_cosine_distance",
     "effective_rank",
     "energy_dimension",
+    "examine_pairing",
+    "examine_rows",
     "explained_variance",
     "exposure_at_k",
+    "first_texts",
     "frechet_distance",
     "gap_angle",
     "gap_vector",
+    "give_verdict",
     "hubness",
     "hyperplane_angle",
     "ilisi",
@@ -96,6 +108,7 @@ __all__ = [
     "linear_separability",
     "mean_distance",
     "mean_squared_distance",
+    "measure",
     "mixed_mrr",
     "mixed_ndcg_at_k",
     "mixed_recall_at_k",

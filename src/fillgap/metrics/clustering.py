@@ -82,6 +82,11 @@ def cluster_mixing(
             )
         ]
     )
+    if len(np.unique(pool, axis=0)) < k:
+        raise InputError(
+            f"embeddings must be at least {k} different rows for {k} clusters, got fewer. "
+            "Use fewer clusters, or look for an encoder that ignores its input."
+        )
     found = KMeans(k, n_init=4, random_state=random_state).fit_predict(pool)
     modality = np.repeat([0, 1], [len(rows) for rows in chosen])
     nmi, ari = _agreement(found, classes, chosen)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from fillgap._checks import InputError, check_real
 from fillgap._subspaces import energy_rank, spectrum
 from fillgap.metrics.results import Sides
-from fillgap.metrics.sums import both_moments
-from fillgap.moments import Moments
+from fillgap.metrics.sums import both_moments, check_spread
 
 __all__ = [
     "centroid_distance",
@@ -82,8 +81,8 @@ def explained_variance(X: Any, Y: Any = None) -> tuple[Vector, Vector]:
     images, texts : array of shape (n_features,)
         σ² / Σ σ² with σ the singular values of the centred rows, largest first.
     """
-    moments = both_moments(X, Y)
-    images, texts = (_centred_spectrum(side) for side in (moments.x, moments.y))
+    moments = check_spread(both_moments(X, Y), "to have a spectrum")
+    images, texts = (spectrum(side.scatter)[0] for side in (moments.x, moments.y))
     return images / images.sum(), texts / texts.sum()
 
 
@@ -92,10 +91,10 @@ def effective_rank(X: Any, Y: Any = None) -> Sides:
 
     Between 1 and n_features. Source: Roy and Vetterli 2007. Parameters as for `gap_vector`.
     """
-    moments = both_moments(X, Y)
+    moments = check_spread(both_moments(X, Y), "to have a rank")
     ranks = []
     for side in (moments.x, moments.y):
-        sigma = np.sqrt(_centred_spectrum(side))
+        sigma = np.sqrt(spectrum(side.scatter)[0])
         p = sigma[sigma > 0] / sigma.sum()
         ranks.append(float(np.exp(-np.sum(p * np.log(p)))))
     return Sides(*ranks)
@@ -117,13 +116,3 @@ def energy_dimension(X: Any, Y: Any = None, *, energy: float = 0.99) -> Sides:
         energy_rank(spectrum(side.second_moment())[0], energy) for side in (moments.x, moments.y)
     )
     return Sides(*(float(size) for size in sizes))
-
-
-def _centred_spectrum(side: Moments) -> Vector:
-    values = spectrum(side.scatter)[0]
-    if not values[0] > 0:
-        raise InputError(
-            "embeddings must be more than one point to have a spectrum, got equal rows. "
-            "Look for an encoder that returns the same vector for every input."
-        )
-    return values

@@ -8,12 +8,12 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputError, check_integer, check_real, unit_rows
+from fillgap._checks import check_integer, check_real, unit_rows
 from fillgap._similarity import MEMORY_BYTES, block_rows
 from fillgap.metrics.distances import mean_squared_distance
 from fillgap.metrics.pool import as_pair
 from fillgap.metrics.results import Sides
-from fillgap.metrics.sums import paired_moments
+from fillgap.metrics.sums import check_spread, paired_moments
 
 __all__ = ["MAX_ROWS", "alignment", "choose_rows", "linear_cka", "uniformity"]
 
@@ -103,11 +103,6 @@ def linear_cka(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> f
     Y, image_index
         As for `alignment`.
     """
-    moments = paired_moments(X, Y, image_index)
-    norms = np.linalg.norm(moments.x.scatter) * np.linalg.norm(moments.y.scatter)
-    if not norms > 0 or moments.cross is None:
-        raise InputError(
-            "embeddings must be more than one point to share structure, got equal rows. "
-            "Look for an encoder that returns the same vector for every input."
-        )
-    return float(np.linalg.norm(moments.cross) ** 2 / norms)
+    moments = check_spread(paired_moments(X, Y, image_index), "to share structure")
+    cross = 0.0 if moments.cross is None else np.linalg.norm(moments.cross)
+    return float(cross**2 / np.linalg.norm(moments.x.scatter) / np.linalg.norm(moments.y.scatter))

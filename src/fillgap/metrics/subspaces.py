@@ -28,6 +28,8 @@ __all__ = ["FEW_ROWS", "Overlap", "hyperplane_angle", "principal_angles", "subsp
 
 #: With fewer rows for each dimension than this, a sample spans less than its population.
 FEW_ROWS = 5
+#: Sharing less than this of what could be shared beyond chance is next to nothing.
+LITTLE_SHARED = 0.1
 #: Least singular values closer than this, relative to the larger, leave the normal undetermined.
 TIED = 1e-6
 
@@ -67,7 +69,7 @@ class Overlap:
             return None
         return (
             f"{self.n_samples} rows are few for {self.n_features} dimensions: the subspaces are "
-            f"those of the sample; {FEW_ROWS * self.n_features} or more would tell"
+            f"those of the sample, and {FEW_ROWS * self.n_features} rows would tell more."
         )
 
     @property
@@ -75,6 +77,19 @@ class Overlap:
         """Return what is shared beyond chance, as a share of what could be; None without room."""
         room = min(self.images_dimension, self.texts_dimension) - self.random_mean
         return (self.value - self.random_mean) / room if room >= 1.0 else None
+
+    @property
+    def sentence(self) -> str:
+        """Say whether the modalities collapsed into different subspaces."""
+        measured = (
+            f"subspaces of {self.images_dimension} and {self.texts_dimension} dimensions share "
+            f"{self.value}, where random ones share {self.random}"
+        )
+        if self.excess is None:
+            return f"The modalities fill the space, so that sharing says nothing: {measured}."
+        if self.excess < LITTLE_SHARED:
+            return f"The modalities collapsed into different subspaces: {measured}."
+        return f"The modalities share a subspace: {measured}."
 
 
 def principal_angles(X: Any, Y: Any = None, *, energy: float = 0.99) -> NDArray[np.float64]:

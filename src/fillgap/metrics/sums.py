@@ -13,7 +13,10 @@ from fillgap.metrics.pool import as_pair
 from fillgap.moments import Moments, PairMoments, precise
 from fillgap.rows import BLOCK_ROWS, iter_blocks
 
-__all__ = ["both_moments", "moments_of", "paired_moments"]
+__all__ = ["both_moments", "check_spread", "moments_of", "paired_moments"]
+
+#: A spread below this share of the norm is rounding.
+ROUNDING = 1e-10
 
 
 def moments_of(X: Any, what: str, *, unit: bool = True) -> Moments:
@@ -72,3 +75,14 @@ def paired_moments(X: Any, Y: Any = None, image_index: ArrayLike | None = None) 
             PairMoments.from_block(start, pair.images[index[part]], pair.texts[part], cross=True)
         )
     return total
+
+
+def check_spread(moments: PairMoments, purpose: str) -> PairMoments:
+    """Refuse a modality whose rows are one point, up to rounding."""
+    for side, what in ((moments.x, "images"), (moments.y, "texts")):
+        if np.trace(side.scatter) <= ROUNDING**2 * side.count * np.trace(side.second_moment()):
+            raise InputError(
+                f"{what} must be more than one point {purpose}, got equal rows. "
+                "Look for an encoder that returns the same vector for every input."
+            )
+    return moments

@@ -1,0 +1,123 @@
+"""Say in words what the measures mean: a gap, none, or a fault of the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fillgap.metrics import per_query
+from fillgap.metrics.faults import Finding
+from fillgap.metrics.pool import PoolScan
+from fillgap.metrics.results import Directions
+
+__all__ = ["Verdict", "give_verdict"]
+
+#: Exposure from the first on is fair; below the second the gap is no small one.
+FAIR, SMALL = 0.8, 1 / 3
+#: Exposure beyond this shows more of the other modality than its share.
+REVERSED = 1.25
+
+Kind = Literal["gap", "small gap", "no gap", "reversed gap", "fault"]
+
+CONCLUSIONS: dict[Kind, str] = {
+    "gap": "This is a modality gap: a query hardly sees the other modality.",
+    "small gap": "This is a small modality gap: the other modality is seen less than is fair.",
+    "no gap": "There is no modality gap to close here.",
+    "reversed gap": "The gap is turned round: the other modality is seen more than is fair.",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a user should conclude.
+
+    Attributes
+    ----------
+    kind : {"gap", "small gap", "no gap", "reversed gap", "fault"}
+        In one word or two.
+    sentences : tuple of str
+        The verdict in words: what a query sees, and what follows.
+    k : int
+        Length of the list of results that it is about.
+    seen : Directions or None
+        Share of the other modality in it; None where it could not be measured.
+    fair : Directions or None
+        Share of the other modality in the pool.
+    """
+
+    kind: Kind
+    sentences: tuple[str, ...]
+    k: int
+    seen: Directions | None
+    fair: Directions | None
+
+    @property
+    def text(self) -> str:
+        """Return all sentences."""
+        return " ".join(self.sentences)
+
+
+def give_verdict(scan: PoolScan | None, findings: Sequence[Finding], *, k: int = 10) -> Verdict:
+    """Return the verdict on a pool.
+
+    Parameters
+    ----------
+    scan : PoolScan or None
+        None where rows are unusable.
+    findings : sequence of Finding
+        What `examine_rows` and `examine_pairing` found.
+    k : int
+        Length of the list of results to speak of; fewer where the pool is smaller.
+    """
+    faults = [finding.message for finding in findings if finding.is_fault]
+    if scan is None:
+        return Verdict("fault", _fault_sentences(faults), k, None, None)
+    k = min(k, scan.image_queries.n_neighbors)
+    sides = scan.image_queries, scan.text_queries
+    seen = Directions(*(float(per_query.share_seen(side, k).mean()) for side in sides))
+    fair = Directions(*(side.share for side in sides))
+    sentences = [
+        f"A text query sees {_percent(seen.text_to_image)} images in its first {k}; "
+        f"{_percent(fair.text_to_image)} would be fair.",
+        f"An image query sees {_percent(seen.image_to_text)} texts; "
+        f"{_percent(fair.image_to_text)} would be fair.",
+    ]
+    if faults:
+        sentences += _fault_sentences(faults)
+        return Verdict("fault", tuple(sentences), k, seen, fair)
+    kind = _kind([seen.image_to_text / fair.image_to_text, seen.text_to_image / fair.text_to_image])
+    sentences += [CONCLUSIONS[kind], *_alignment_sentences(scan)]
+    return Verdict(kind, tuple(sentences), k, seen, fair)
+
+
+def _kind(exposures: list[float]) -> Kind:
+    """Judge by the direction that sees least: a tool must not hide it behind the other."""
+    if min(exposures) < SMALL:
+        return "gap"
+    if min(exposures) < FAIR:
+        return "small gap"
+    return "reversed gap" if max(exposures) > REVERSED else "no gap"
+
+
+def _fault_sentences(faults: Sequence[str]) -> tuple[str, ...]:
+    return ("This is a fault of the pipeline, not a modality gap.", *faults)
+
+
+def _alignment_sentences(scan: PoolScan) -> tuple[str, ...]:
+    if not scan.is_paired:
+        return ("Without pairs it cannot be checked whether images and texts are aligned.",)
+    alone, mixed = (
+        per_query.mean(per_query.recall(scan.text_queries, 10, mixed=mixed))
+        for mixed in (False, True)
+    )
+    return (
+        f"A text finds its own image among the first 10 in {_percent(alone)} of cases when it "
+        f"searches images alone, and in {_percent(mixed)} when it searches both.",
+    )
+
+
+def _percent(share: float) -> str:
+    """Write a share in whole percent, and small ones with the digits that they need."""
+    percent = 100.0 * share
+    return f"{percent:.0f} %" if percent >= 1 or percent == 0 else f"{percent:.1g} %"

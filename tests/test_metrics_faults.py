@@ -1,0 +1,193 @@
+"""Faults and verdicts: each fault is found where it is and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from conftest import load_npz, make_gapped
+from fillgap.embeddings import EmbeddingPair
+from fillgap.metrics import faults
+from fillgap.metrics.faults import examine_pairing, examine_rows
+from fillgap.metrics.scan import scan_pool
+from fillgap.metrics.sums import paired_moments
+from fillgap.metrics.verdict import give_verdict
+
+
+def kinds(findings):
+    return [found.kind for found in findings]
+
+
+@pytest.fixture
+def sound():
+    turn = np.linalg.qr(np.random.default_rng(9).normal(size=(30, 30)))[0]
+    sides = (Z @ turn for Z in make_gapped(80, 30, seed=0, gap=0.2))
+    return tuple(Z / np.linalg.norm(Z, axis=1, keepdims=True) for Z in sides)
+
+
+def test_sound_rows_are_no_finding(sound):
+    assert examine_rows(EmbeddingPair(*sound)) == []
+
+
+def test_unusable_rows_are_counted_and_the_first_is_named(sound):
+    X, Y = (side.copy() for side in sound)
+    X[[5, 9], 3] = np.nan, np.inf
+    Y[7] = 0
+    found = examine_rows(EmbeddingPair(X, Y))
+    assert kinds(found) == ["not_finite", "zero_rows"]
+    assert found[0].message.startswith("2 rows hold NaN or infinity among the images, the first in")
+    assert "in row 5." in found[0].message
+    assert found[1].message.startswith("1 row holds nothing but zeros among the texts")
+    assert all(finding.is_fault for finding in found)
+
+
+def test_rows_are_numbered_across_blocks(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(9000, 2))
+    X[8500] = np.nan
+    found = examine_rows(EmbeddingPair(X, X[:100] + 1))
+    assert "in row 8500." in next(f.message for f in found if f.kind == "not_finite")
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-8])
+def test_one_point_is_a_collapse(sound, noise):
+    X, _ = sound
+    point = np.ones_like(X) + noise * np.random.default_rng(0).normal(size=X.shape)
+    found = examine_rows(EmbeddingPair(X, 3 * point))
+    assert "collapsed" in kinds(found)
+    assert "All texts have the same direction" in found[0].message
+    spread = np.ones_like(X) + 1e-4 * np.random.default_rng(0).normal(size=X.shape)
+    assert "collapsed" not in kinds(examine_rows(EmbeddingPair(X, spread)))
+
+
+def test_mostly_duplicates(sound):
+    X, Y = sound
+    found = examine_rows(EmbeddingPair(X[np.arange(80) % 20], Y))
+    assert kinds(found) == ["duplicates"]
+    assert "Only 20 of 80 images are different" in found[0].message
+    assert examine_rows(EmbeddingPair(X[np.arange(80) % 50], Y)) == []
+
+
+def test_lengths_and_coordinates_are_remarks_only(sound):
+    X, Y = sound
+    loud = Y.copy()
+    loud[:, 4] += 1
+    found = examine_rows(EmbeddingPair(5 * X, loud / np.linalg.norm(loud, axis=1)[:, None]))
+    assert kinds(found) == ["not_unit", "dominant_coordinate"]
+    assert "One coordinate (4)" in found[1].message
+    assert not any(finding.is_fault for finding in found)
+    assert examine_rows(EmbeddingPair(X.astype(np.float16), Y.astype(np.float16))) == []
+
+
+def check_pairs(X, Y):
+    return kinds(examine_pairing(scan_pool(X, Y), paired_moments(X, Y)))
+
+
+def test_the_permutation_test_is_that_of_many_permutations(sound):
+    X, Y = sound
+    rng = np.random.default_rng(0)
+    Y = 0.05 * Y + 0.95 * Y[rng.permutation(80)]
+    moments = paired_moments(X, Y)
+    U, V = X, Y / np.linalg.norm(Y, axis=1)[:, None]
+    draws = np.array([np.mean(np.sum(U * V[rng.permutation(80)], axis=1)) for _ in range(4000)])
+    simulated = np.mean(draws >= np.mean(np.sum(U * V, axis=1)))
+    assert faults.permutation_pvalue(moments) == pytest.approx(simulated, abs=0.03)
+    z = (np.mean(np.sum(U * V, axis=1)) - draws.mean()) / draws.std()
+    from scipy.stats import norm
+
+    assert norm.isf(faults.permutation_pvalue(moments)) == pytest.approx(z, abs=0.1)
+
+
+def test_pairs_in_another_order_are_found(sound):
+    X, Y = sound
+    assert check_pairs(X, Y) == []
+    assert check_pairs(X, Y[np.random.default_rng(1).permutation(80)]) == ["not_aligned"]
+    assert check_pairs(X[:9], Y[8::-1]) == []  # too few to tell
+    apart = X + 3, Y[::-1] - 3
+    assert check_pairs(*apart) in (["random_vectors"], ["not_aligned"])
+
+
+def test_collapsed_pairs_are_not_aligned():
+    assert check_pairs(np.ones((20, 3)), np.ones((20, 3))) == ["not_aligned"]
+
+
+FILES = {
+    "amumo/coco100__CLIP": "gap",
+    "amumo/coco100__CLOOB": "small gap",
+    "amumo/coco100__CLOOB_LAION400M": "small gap",
+    "amumo/coco100__CyCLIP": "gap",
+    "amumo/coco100__ImageBind": "gap",
+    "amumo/cocodogs100__CLIP": "gap",
+    "amumo/diffusiondb100__CLIP": "gap",
+    "amumo/audioset_triplet100__ImageBind": "gap",
+    "mindthegap/videoclip_msrvtt_100": "gap",
+    "mindthegap/clasp_uniprot_99": "not_aligned",
+    "coco_clip_vitb16_500/coco_clip_vitb16_500": "gap",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_verdicts_on_real_embeddings(real_data, name):
+    arrays = load_npz(real_data / f"{name}.npz")
+    verdict, findings = judged(arrays["images"], arrays["texts"])
+    if FILES[name] == "not_aligned":
+        assert verdict.kind == "fault"
+        assert "not aligned" in verdict.text
+        assert "not_aligned" in kinds(findings)
+    else:
+        assert verdict.kind == FILES[name]
+        assert not any(finding.is_fault for finding in findings)
+
+
+def judged(X, Y):
+    pair, scan = EmbeddingPair(X, Y), scan_pool(X, Y)
+    findings = examine_rows(pair) + examine_pairing(scan, paired_moments(pair))
+    return give_verdict(scan, findings), findings
+
+
+def test_untrained_vectors_are_a_fault(real_data):
+    arrays = load_npz(real_data / "coco_clip_vitb16_500" / "coco_clip_vitb16_500.npz")
+    verdict, findings = judged(arrays["images_random_init"], arrays["texts_random_init"])
+    assert verdict.kind == "fault"
+    assert kinds(findings) == ["random_vectors"]
+    assert "no alignment at all" in verdict.text
+    assert "the centroids are 1.14 apart" in verdict.text
+
+
+def test_the_verdict_says_what_a_query_sees(coco):
+    verdict = give_verdict(scan_pool(*coco), [])
+    assert verdict.sentences[0] == (
+        "A text query sees 0 % images in its first 10; 50 % would be fair."
+    )
+    assert verdict.seen.text_to_image == 0
+    assert verdict.fair.image_to_text == pytest.approx(500 / 999)
+    assert "in 86 % of cases when it searches images alone, and in 0 % when" in verdict.text
+
+
+def test_no_gap_is_called_no_gap():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    verdict, _ = judged(X, X + 0.3 * rng.normal(size=X.shape))
+    assert verdict.kind == "no gap"
+
+
+def test_the_direction_that_sees_least_decides():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 4))
+    Y = np.concatenate([X[:75], X[:75] + 0.01 * rng.normal(size=(75, 4))])
+    scan = scan_pool(EmbeddingPair(X, Y, paired=False))
+    assert give_verdict(scan, []).kind in ("small gap", "no gap")
+    assert "Without pairs it cannot be checked" in give_verdict(scan, []).text
+
+
+def test_a_gap_turned_round_is_told_from_none():
+    """Each item sits beside its own of the other modality, far from the rest."""
+    X = np.eye(12)
+    verdict = give_verdict(scan_pool(X, X), [], k=1)
+    assert verdict.kind == "reversed gap"
+    assert verdict.seen.mean == 1
+
+
+def test_a_small_pool_has_a_short_list():
+    verdict = give_verdict(scan_pool(np.eye(3), np.eye(3)), [])
+    assert verdict.k == 5
+    assert "in its first 5;" in verdict.text

@@ -1,0 +1,223 @@
+"""Geometry and distributions against dense formulas, theorems, and published values."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import linalg
+
+import reference
+from conftest import load_npz, make_gapped
+from fillgap import _subspaces
+from fillgap._checks import InputError
+from fillgap.metrics import distributions, geometry, subspaces
+from fillgap.metrics.sums import both_moments
+
+
+@pytest.fixture(scope="module")
+def units():
+    X, Y = make_gapped(200, 12, seed=2)
+    return reference.unit(X), reference.unit(Y[:150])
+
+
+def test_frechet_distance_is_the_formula_with_a_dense_square_root(units):
+    X, Y = units
+    A, B = np.cov(X.T), np.cov(Y.T)
+    term = np.trace(A + B - 2 * linalg.sqrtm(A @ B).real)
+    found = distributions.frechet_distance(X, Y)
+    assert found.mean_term == pytest.approx(np.sum((X.mean(axis=0) - Y.mean(axis=0)) ** 2))
+    assert found.covariance_term == pytest.approx(term, abs=1e-7)
+    assert found.value == found.mean_term + found.covariance_term
+    scaled = distributions.frechet_distance(16 * X, 16 * Y, unit=False)
+    assert scaled.value == pytest.approx(256 * found.value)
+    assert distributions.frechet_distance(16 * X, Y).value == pytest.approx(found.value)
+
+
+def test_frechet_distance_of_gaussians_on_a_line():
+    """In one effective dimension it is (μ − ν)² + (σ − τ)²."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(2, 3, 500), rng.normal(5, 1, 400)
+    X, Y = (np.column_stack([line, np.full(len(line), 7.0)]) for line in (a, b))
+    expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
+    assert distributions.frechet_distance(X, Y, unit=False).value == pytest.approx(expected)
+
+
+def test_known_values_on_coco(coco):
+    X, Y = coco
+    centred = [side - side.mean(axis=0) for side in (X, Y)]
+    assert geometry.centroid_distance(X, Y) == pytest.approx(0.8514, abs=5e-5)
+    assert geometry.gap_angle(X, Y) == pytest.approx(72.01, abs=5e-3)
+    raw = distributions.frechet_distance(X, Y)
+    assert raw.value == pytest.approx(1.105, abs=5e-4)
+    assert raw.covariance_term == pytest.approx(0.380, abs=5e-4)
+    assert geometry.centroid_distance(*centred) == pytest.approx(0.0279, abs=5e-5)
+    after = distributions.frechet_distance(*centred)
+    assert after.value == pytest.approx(0.787, abs=5e-4)
+    assert after.covariance_term == pytest.approx(0.786, abs=5e-4)
+
+
+def test_published_centroid_distances(real_data):
+    published = json.loads((real_data / "amumo" / "reference_values.json").read_text())
+    assert len(published) == 7
+    for name, values in published.items():
+        arrays = load_npz(real_data / "amumo" / f"{name.replace('/', '__')}.npz")
+        X, Y = (arrays[side].astype(np.float64) for side in ("images", "texts"))
+        expected = values["published_gap_distance"]
+        assert geometry.centroid_distance(X, Y) == pytest.approx(expected, abs=1e-5)
+
+
+def test_float32_agrees_with_float64(units):
+    single = both_moments(*(side.astype(np.float32) for side in units))
+    double = both_moments(*units)
+    for measure in (geometry.centroid_distance, geometry.gap_angle):
+        assert measure(single) == pytest.approx(measure(double), rel=1e-6)
+
+
+def test_a_gap_angle_is_exact_where_it_is_small():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 3)) * 0.01 + [5, 0, 0]
+    angle = 1e-7
+    turn = np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    )
+    assert np.radians(geometry.gap_angle(X, X @ turn.T)) == pytest.approx(angle, rel=1e-5)
+    assert geometry.gap_angle(X, -X) == pytest.approx(180)
+
+
+def test_spectra_are_those_of_a_singular_value_decomposition(units):
+    for side, found in enumerate(geometry.explained_variance(*units)):
+        centred = units[side] - units[side].mean(axis=0)
+        sigma = np.linalg.svd(centred, compute_uv=False)
+        np.testing.assert_allclose(found, sigma**2 / np.sum(sigma**2), atol=1e-12)
+        p = sigma / sigma.sum()
+        rank = np.exp(-np.sum(p * np.log(p)))
+        ranks = geometry.effective_rank(*units)
+        assert (ranks.images, ranks.texts)[side] == pytest.approx(rank)
+        energy = np.cumsum(np.linalg.svd(units[side], compute_uv=False) ** 2)
+        for share in (0.5, 0.9, 0.99):
+            expected = np.argmax(energy / energy[-1] >= share) + 1
+            sizes = geometry.energy_dimension(*units, energy=share)
+            assert (sizes.images, sizes.texts)[side] == expected
+
+
+def test_effective_rank_counts_equal_directions():
+    X = np.concatenate([np.eye(8)[:4], -np.eye(8)[:4]])
+    ranks = geometry.effective_rank(X, X)
+    assert ranks.images == pytest.approx(4)
+    assert geometry.energy_dimension(X, X, energy=1.0).texts == 4
+
+
+def subspace_rows(rng, basis, n):
+    return rng.normal(size=(n, basis.shape[1])) @ basis.T
+
+
+def test_principal_angles_are_those_of_scipy(units):
+    moments = both_moments(*units)
+    bases = [_subspaces.energy_basis(side.second_moment(), 0.9) for side in (moments.x, moments.y)]
+    expected = np.sort(np.degrees(linalg.subspace_angles(*bases)))
+    np.testing.assert_allclose(subspaces.principal_angles(moments, energy=0.9), expected, atol=1e-6)
+
+
+def test_shared_dimensions_are_counted_beside_chance():
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.normal(size=(40, 40)))[0]
+    X = subspace_rows(rng, Q[:, :12], 900)
+    Y = subspace_rows(rng, Q[:, 7:17], 900)  # five in common
+    found = subspaces.subspace_overlap(X, Y, energy=1 - 1e-9)
+    assert (found.images_dimension, found.texts_dimension, found.value) == (12, 10, 5)
+    assert found.random == 0
+    assert found.random_mean == 0
+    assert found.excess == pytest.approx(0.5)
+    assert found.warning is None
+    assert "share a subspace: subspaces of 12 and 10 dimensions share 5" in found.sentence
+    angles = subspaces.principal_angles(X, Y, energy=1 - 1e-9)
+    np.testing.assert_allclose(angles, [0] * 5 + [90] * 5, atol=1e-5)
+
+
+def test_collapsed_modalities_are_called_so():
+    rng = np.random.default_rng(1)
+    apart = subspaces.subspace_overlap(
+        subspace_rows(rng, np.eye(30)[:, :10], 400), subspace_rows(rng, np.eye(30)[:, 15:], 400)
+    )
+    assert apart.value == 0
+    assert "collapsed into different subspaces" in apart.sentence
+    full = subspaces.subspace_overlap(*rng.normal(size=(2, 100, 6)))
+    assert full.excess is None
+    assert full.value == full.random == full.random_mean
+    assert "sharing says nothing" in full.sentence
+
+
+def test_few_rows_are_a_warning(coco):
+    found = subspaces.subspace_overlap(*coco, n_draws=1)
+    assert "500 rows are few for 512 dimensions" in str(found.warning)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(2, 24), st.integers(1, 24), st.integers(1, 24), st.integers(0, 99))
+def test_random_subspaces_share_what_the_formula_says(d, a, b, seed):
+    a, b = min(a, d), min(b, d)
+    cosines = _subspaces.random_cosines(d, a, b, n_draws=2, random_state=seed)
+    assert cosines.shape == (2, min(a, b))
+    exact = np.count_nonzero(cosines > 1 - 1e-12, axis=1)
+    assert (exact >= _subspaces.random_overlap(d, a, b)).all()
+    # Beyond these a cosine of 1 has probability zero; by rounding it may come near.
+    assert (exact <= _subspaces.random_overlap(d, a, b) + 1).all()
+    assert (np.diff(cosines, axis=1) <= 1e-12).all()
+
+
+def test_the_papers_null_of_clip():
+    assert _subspaces.random_overlap(512, 395, 384) == 267
+    assert _subspaces.random_overlap(512, 362, 362) == 212
+    assert _subspaces.random_overlap(512, 200, 200) == 0
+
+
+def test_principal_vectors_are_bases_of_the_same_subspaces():
+    rng = np.random.default_rng(4)
+    A, B = (np.linalg.qr(rng.normal(size=(9, k)))[0] for k in (5, 3))
+    cosines, U, V = _subspaces.principal_vectors(A, B)
+    np.testing.assert_allclose(U @ U.T, A @ A.T, atol=1e-12)
+    np.testing.assert_allclose(V @ V.T, B @ B.T, atol=1e-12)
+    expected = np.zeros((5, 3))
+    np.fill_diagonal(expected, cosines)
+    np.testing.assert_allclose(U.T @ V, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("angle", [0.2, 0.9, 1.4])
+def test_the_angle_between_hyperplanes(angle):
+    rng = np.random.default_rng(0)
+    d = 6
+    normals = np.eye(d)[0], np.cos(angle) * np.eye(d)[0] + np.sin(angle) * np.eye(d)[1]
+    X, Y = (
+        Z - np.outer(Z @ n, n) for Z, n in zip(rng.normal(size=(2, 80, d)), normals, strict=True)
+    )
+    assert subspaces.hyperplane_angle(X, Y) == pytest.approx(np.degrees(angle), abs=1e-4)
+
+
+def test_hyperplanes_that_are_not_determined_are_refused(coco):
+    with pytest.raises(InputError, match="images must be more than the 512 dimensions .* got 500"):
+        subspaces.hyperplane_angle(*coco)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 6))
+    Y = X.copy()
+    Y[:, :2] = 0  # two directions without any energy
+    with pytest.raises(InputError, match="texts must be of one direction with least energy"):
+        subspaces.hyperplane_angle(X, Y)
+
+
+def test_refusals(units):
+    X, Y = units
+    centred = np.array([[1.0, 0], [-1.0, 0], [0, 1.0], [0, -1.0]])
+    with pytest.raises(InputError, match="the centroid of the texts must be non-zero"):
+        geometry.gap_angle(centred + 3, centred)
+    with pytest.raises(InputError, match="images must be more than one point to have a rank"):
+        geometry.effective_rank(np.ones((3, 2)), centred)
+    with pytest.raises(InputError, match="energy must be greater than 0 and at most 1, got 1.2"):
+        geometry.energy_dimension(X, Y, energy=1.2)
+    with pytest.raises(InputError, match="tolerance must be at least 0 and at most 1"):
+        subspaces.subspace_overlap(X, Y, tolerance=2)
+    with pytest.raises(InputError, match="images and texts must be of one dimension"):
+        distributions.frechet_distance(X, Y[:, :3])
