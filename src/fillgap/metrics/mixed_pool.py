@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fillgap._checks import InputError, check_integer
-from fillgap.metrics import per_query
+from fillgap.metrics.per_query import exposure, mean, ndcg, nearest_is_same, recall, reciprocal_rank
 from fillgap.metrics.pool import PoolScan, QueryScan
 from fillgap.metrics.results import Directions, Ratio
 from fillgap.metrics.scan import scan_pool
@@ -45,9 +45,7 @@ def as_scan(X: Any, Y: Any, image_index: ArrayLike | None, *, n_neighbors: int =
 
 def both(scan: PoolScan, values: Callable[[QueryScan], Values]) -> Directions:
     """Return the means of a value per query in both directions."""
-    return Directions(
-        per_query.mean(values(scan.image_queries)), per_query.mean(values(scan.text_queries))
-    )
+    return Directions(mean(values(scan.image_queries)), mean(values(scan.text_queries)))
 
 
 def check_paired(scan: PoolScan) -> PoolScan:
@@ -82,7 +80,7 @@ def itr(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Ratio:
     Ratio
         Infinite where no image has a text nearest; 1 without a gap.
     """
-    return _ratio(per_query.nearest_is_same(as_scan(X, Y, image_index).image_queries))
+    return _ratio(nearest_is_same(as_scan(X, Y, image_index).image_queries))
 
 
 def tir(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Ratio:
@@ -90,7 +88,7 @@ def tir(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Ratio:
 
     Parameters and result as for `itr`.
     """
-    return _ratio(per_query.nearest_is_same(as_scan(X, Y, image_index).text_queries))
+    return _ratio(nearest_is_same(as_scan(X, Y, image_index).text_queries))
 
 
 def tmr(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> float:
@@ -129,7 +127,7 @@ def exposure_at_k(
         counts in part.
     """
     scan = as_scan(X, Y, image_index, n_neighbors=check_integer(k, "k", low=1))
-    return both(scan, lambda queries: per_query.exposure(queries, k))
+    return both(scan, lambda queries: exposure(queries, k))
 
 
 def mixed_recall_at_k(
@@ -150,7 +148,7 @@ def mixed_recall_at_k(
         Between 0 and 1.
     """
     scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: per_query.recall(queries, k, mixed=True))
+    return both(scan, lambda queries: recall(queries, k, mixed=True))
 
 
 def recall_at_k(
@@ -162,7 +160,7 @@ def recall_at_k(
     as for `mixed_recall_at_k`.
     """
     scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: per_query.recall(queries, k, mixed=False))
+    return both(scan, lambda queries: recall(queries, k, mixed=False))
 
 
 def mixed_mrr(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Directions:
@@ -171,7 +169,7 @@ def mixed_mrr(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Di
     Parameters and result as for `mixed_recall_at_k`.
     """
     scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: per_query.reciprocal_rank(queries, mixed=True))
+    return both(scan, lambda queries: reciprocal_rank(queries, mixed=True))
 
 
 def mrr(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Directions:
@@ -180,7 +178,7 @@ def mrr(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Directio
     Parameters and result as for `mixed_recall_at_k`.
     """
     scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: per_query.reciprocal_rank(queries, mixed=False))
+    return both(scan, lambda queries: reciprocal_rank(queries, mixed=False))
 
 
 def mixed_ndcg_at_k(
@@ -192,7 +190,7 @@ def mixed_ndcg_at_k(
     and result as for `mixed_recall_at_k`.
     """
     scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: per_query.ndcg(queries, k, mixed=True))
+    return both(scan, lambda queries: ndcg(queries, k, mixed=True))
 
 
 def ndcg_at_k(
@@ -203,4 +201,4 @@ def ndcg_at_k(
     Parameters and result as for `mixed_recall_at_k`.
     """
     scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: per_query.ndcg(queries, k, mixed=False))
+    return both(scan, lambda queries: ndcg(queries, k, mixed=False))

@@ -11,19 +11,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap.embeddings import EmbeddingPair
-from fillgap.metrics import (
-    clustering,
-    distances,
-    distributions,
-    geometry,
-    mixed_pool,
-    neighbours,
-    per_query,
-    separability,
-    structure,
-    subspaces,
+from fillgap.metrics.clustering import cluster_mixing
+from fillgap.metrics.distances import (
+    cross_cosine_distance,
+    mean_distance,
+    mean_squared_distance,
+    pair_cosine_distance,
+    pair_distances,
+    relative_modality_gap,
+    within_cosine,
 )
+from fillgap.metrics.distributions import frechet_distance
+from fillgap.metrics.geometry import centroid_distance, effective_rank, energy_dimension, gap_angle
+from fillgap.metrics.mixed_pool import (
+    exposure_at_k,
+    imr,
+    itr,
+    mixed_mrr,
+    mixed_ndcg_at_k,
+    mixed_recall_at_k,
+    mrr,
+    ndcg_at_k,
+    recall_at_k,
+    tir,
+    tmr,
+)
+from fillgap.metrics.neighbours import (
+    hubness,
+    ilisi,
+    ilisi_values,
+    kbet,
+    kbet_values,
+    mutual_knn,
+    mutual_knn_values,
+)
+from fillgap.metrics.per_query import exposure, ndcg, nearest_is_same, recall, reciprocal_rank
 from fillgap.metrics.pool import PoolScan, QueryScan
+from fillgap.metrics.separability import linear_separability
+from fillgap.metrics.structure import alignment, linear_cka, uniformity
+from fillgap.metrics.subspaces import hyperplane_angle, subspace_overlap
 
 __all__ = ["MEASURES", "Measure", "Rows"]
 
@@ -138,105 +164,105 @@ def _of_texts(value: Callable[[QueryScan], Values], part: str) -> Callable[..., 
 
 def _of_pairs(value: Callable[[Values], Values]) -> Callable[..., dict[str, Rows]]:
     def rows(pair: EmbeddingPair) -> dict[str, Rows]:
-        found = value(distances.pair_distances(pair))
+        found = value(pair_distances(pair))
         return {"value": Rows(found, np.asarray(pair.image_index))}
 
     return rows
 
 
 def _mutual_rows(scan: PoolScan) -> dict[str, Rows]:
-    return {"value": Rows(neighbours.mutual_knn_values(scan), scan.image_queries.groups)}
+    return {"value": Rows(mutual_knn_values(scan), scan.image_queries.groups)}
 
 
 _TABLE = (
     Measure(
-        distances.mean_distance, "distances", "pair", False, PAIRED, rows=_of_pairs(lambda d: d)
+        mean_distance, "distances", "pair", False, PAIRED, rows=_of_pairs(lambda d: d)
     ),
     Measure(
-        distances.mean_squared_distance,
+        mean_squared_distance,
         "distances", "pair", False, PAIRED, rows=_of_pairs(np.square),
     ),
     Measure(
-        distances.pair_cosine_distance,
+        pair_cosine_distance,
         "distances", "pair", False, PAIRED, rows=_of_pairs(lambda d: d**2 / 2),
     ),
-    Measure(distances.cross_cosine_distance, "distances", "moments", None, UNPAIRED),
-    Measure(distances.within_cosine, "distances", "moments", None, EACH),
-    Measure(distances.relative_modality_gap, "distances", "pair", False, PAIRED),
+    Measure(cross_cosine_distance, "distances", "moments", None, UNPAIRED),
+    Measure(within_cosine, "distances", "moments", None, EACH),
+    Measure(relative_modality_gap, "distances", "pair", False, PAIRED),
     Measure(
-        mixed_pool.itr, "mixed pool", "scan", None, ONE_SIDED,
-        rows=_of_images(per_query.nearest_is_same, "probability"),
+        itr, "mixed pool", "scan", None, ONE_SIDED,
+        rows=_of_images(nearest_is_same, "probability"),
     ),
     Measure(
-        mixed_pool.tir, "mixed pool", "scan", None, ONE_SIDED,
-        rows=_of_texts(per_query.nearest_is_same, "probability"),
+        tir, "mixed pool", "scan", None, ONE_SIDED,
+        rows=_of_texts(nearest_is_same, "probability"),
     ),
     Measure(
-        mixed_pool.tmr, "mixed pool", "scan", False, ONE_SIDED,
+        tmr, "mixed pool", "scan", False, ONE_SIDED,
         rows=_of_images(lambda queries: queries.best_other_rank, "value"),
     ),
     Measure(
-        mixed_pool.imr, "mixed pool", "scan", False, ONE_SIDED,
+        imr, "mixed pool", "scan", False, ONE_SIDED,
         rows=_of_texts(lambda queries: queries.best_other_rank, "value"),
     ),
     Measure(
-        mixed_pool.exposure_at_k, "mixed pool", "scan", None, UNPAIRED, (10,),
-        _by_query(per_query.exposure),
+        exposure_at_k, "mixed pool", "scan", None, UNPAIRED, (10,),
+        _by_query(exposure),
     ),
     Measure(
-        mixed_pool.mixed_recall_at_k, "mixed pool", "scan", True, PAIRED, (1, 5, 10, 20),
-        _by_query(partial(per_query.recall, mixed=True)),
+        mixed_recall_at_k, "mixed pool", "scan", True, PAIRED, (1, 5, 10, 20),
+        _by_query(partial(recall, mixed=True)),
     ),
     Measure(
-        mixed_pool.mixed_ndcg_at_k, "mixed pool", "scan", True, PAIRED, (10,),
-        _by_query(partial(per_query.ndcg, mixed=True)),
+        mixed_ndcg_at_k, "mixed pool", "scan", True, PAIRED, (10,),
+        _by_query(partial(ndcg, mixed=True)),
     ),
     Measure(
-        mixed_pool.mixed_mrr, "mixed pool", "scan", True, PAIRED,
-        rows=_by_query(partial(per_query.reciprocal_rank, mixed=True)),
+        mixed_mrr, "mixed pool", "scan", True, PAIRED,
+        rows=_by_query(partial(reciprocal_rank, mixed=True)),
     ),
     Measure(
-        mixed_pool.recall_at_k, "other modality alone", "scan", True, PAIRED, (1, 5, 10, 20),
-        _by_query(partial(per_query.recall, mixed=False)),
+        recall_at_k, "other modality alone", "scan", True, PAIRED, (1, 5, 10, 20),
+        _by_query(partial(recall, mixed=False)),
     ),
     Measure(
-        mixed_pool.ndcg_at_k, "other modality alone", "scan", True, PAIRED, (10,),
-        _by_query(partial(per_query.ndcg, mixed=False)),
+        ndcg_at_k, "other modality alone", "scan", True, PAIRED, (10,),
+        _by_query(partial(ndcg, mixed=False)),
     ),
     Measure(
-        mixed_pool.mrr, "other modality alone", "scan", True, PAIRED,
-        rows=_by_query(partial(per_query.reciprocal_rank, mixed=False)),
+        mrr, "other modality alone", "scan", True, PAIRED,
+        rows=_by_query(partial(reciprocal_rank, mixed=False)),
     ),
     Measure(
-        neighbours.ilisi, "neighbours", "scan", True, UNPAIRED,
-        rows=_over_pool(neighbours.ilisi_values),
+        ilisi, "neighbours", "scan", True, UNPAIRED,
+        rows=_over_pool(ilisi_values),
     ),
     Measure(
-        neighbours.kbet, "neighbours", "scan", True, UNPAIRED,
-        rows=_over_pool(neighbours.kbet_values),
+        kbet, "neighbours", "scan", True, UNPAIRED,
+        rows=_over_pool(kbet_values),
     ),
-    Measure(neighbours.hubness, "neighbours", "scan", False, UNPAIRED),
+    Measure(hubness, "neighbours", "scan", False, UNPAIRED),
     Measure(
-        neighbours.mutual_knn, "neighbours", "scan", True, PAIRED | {"own_rotation"},
+        mutual_knn, "neighbours", "scan", True, PAIRED | {"own_rotation"},
         rows=_mutual_rows,
     ),
-    Measure(distributions.frechet_distance, "distributions", "moments", False, UNPAIRED),
-    Measure(geometry.centroid_distance, "geometry", "moments", False, UNPAIRED),
-    Measure(geometry.gap_angle, "geometry", "moments", False, UNPAIRED),
-    Measure(geometry.effective_rank, "geometry", "moments", None, EACH),
-    Measure(geometry.energy_dimension, "geometry", "moments", None, EACH),
-    Measure(subspaces.subspace_overlap, "geometry", "moments", None, UNPAIRED),
-    Measure(subspaces.hyperplane_angle, "geometry", "moments", None, UNPAIRED),
+    Measure(frechet_distance, "distributions", "moments", False, UNPAIRED),
+    Measure(centroid_distance, "geometry", "moments", False, UNPAIRED),
+    Measure(gap_angle, "geometry", "moments", False, UNPAIRED),
+    Measure(effective_rank, "geometry", "moments", None, EACH),
+    Measure(energy_dimension, "geometry", "moments", None, EACH),
+    Measure(subspace_overlap, "geometry", "moments", None, UNPAIRED),
+    Measure(hyperplane_angle, "geometry", "moments", None, UNPAIRED),
     Measure(
-        structure.alignment, "structure", "pair", False, PAIRED, rows=_of_pairs(np.square)
+        alignment, "structure", "pair", False, PAIRED, rows=_of_pairs(np.square)
     ),
-    Measure(structure.uniformity, "structure", "pair", False, EACH),
+    Measure(uniformity, "structure", "pair", False, EACH),
     Measure(
-        structure.linear_cka, "structure", "paired_moments", True, PAIRED | {"own_rotation"}
+        linear_cka, "structure", "paired_moments", True, PAIRED | {"own_rotation"}
     ),
     # A classifier's folds and the first centres of k-means depend on the order of the rows.
-    Measure(separability.linear_separability, "structure", "pair", None, ALWAYS),
-    Measure(clustering.cluster_mixing, "structure", "pair", True, ALWAYS),
+    Measure(linear_separability, "structure", "pair", None, ALWAYS),
+    Measure(cluster_mixing, "structure", "pair", True, ALWAYS),
 )  # fmt: skip
 
 #: Every measure of one representation, by the name of its function.

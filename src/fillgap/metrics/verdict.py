@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fillgap.metrics import per_query
 from fillgap.metrics.faults import Finding
+from fillgap.metrics.per_query import mean, recall, share_seen
 from fillgap.metrics.pool import PoolScan
 from fillgap.metrics.results import Directions
 
@@ -75,7 +75,7 @@ def give_verdict(scan: PoolScan | None, findings: Sequence[Finding], *, k: int =
         return Verdict("fault", _fault_sentences(faults), k, None, None)
     k = min(k, scan.image_queries.n_neighbors)
     sides = scan.image_queries, scan.text_queries
-    seen = Directions(*(float(per_query.share_seen(side, k).mean()) for side in sides))
+    seen = Directions(*(float(share_seen(side, k).mean()) for side in sides))
     fair = Directions(*(side.share for side in sides))
     sentences = [
         f"A text query sees {_percent(seen.text_to_image)} images in its first {k}; "
@@ -107,10 +107,7 @@ def _fault_sentences(faults: Sequence[str]) -> tuple[str, ...]:
 def _alignment_sentences(scan: PoolScan) -> tuple[str, ...]:
     if not scan.is_paired:
         return ("Without pairs it cannot be checked whether images and texts are aligned.",)
-    alone, mixed = (
-        per_query.mean(per_query.recall(scan.text_queries, 10, mixed=mixed))
-        for mixed in (False, True)
-    )
+    alone, mixed = (mean(recall(scan.text_queries, 10, mixed=mixed)) for mixed in (False, True))
     return (
         f"A text finds its own image among the first 10 in {_percent(alone)} of cases when it "
         f"searches images alone, and in {_percent(mixed)} when it searches both.",
