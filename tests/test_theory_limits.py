@@ -72,7 +72,7 @@ def test_pairs_away_from_the_centre_and_the_printed_theorem():
     printed = float(theorem4_printed(0.9, 0.7, **POINT, kappa=5.0, misprint=True))
     assert proof - exact == pytest.approx(0.21854, abs=5e-6)
     assert printed - exact == pytest.approx(0.69952, abs=5e-6)
-    # at the centre all three say the same
+    # at the centre S5 is theorem 3's value, one direction of it
     at_centre = float(pair_limit(0.0, 0.7, **POINT, kappa=5.0))
     assert at_centre == pytest.approx(subspace_minimum(0.7, **POINT, **CLOUDS) / 2, rel=1e-13)
 

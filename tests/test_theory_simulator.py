@@ -119,7 +119,7 @@ def test_points_stay_where_the_setting_allows():
 
 def test_clouds_stay_rigid():
     found = simulate(Cone(kappa_x=3, kappa_y=3), n_features=5, n_pairs=20, n_steps=15, frames=(0,))
-    _, X, Y = found.frames[0]
+    X, Y = found.frames[0].X, found.frames[0].Y
     np.testing.assert_allclose(found.X @ found.X.T, X @ X.T, atol=1e-12)
     np.testing.assert_allclose(Y @ Y.T, X @ X.T, atol=1e-12)
 
@@ -179,7 +179,7 @@ def test_frames_and_progress():
         n_records=2,
         progress=lambda done, total, what: seen.append((done, total, what)),
     )
-    assert [step for step, _, _ in found.frames] == [0, 4]
+    assert [frame.step for frame in found.frames] == [0, 4]
     assert seen == [(0, 10, "training step"), (5, 10, "training step"), (10, 10, "training step")]
 
 

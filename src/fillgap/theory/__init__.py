@@ -25,7 +25,7 @@ from fillgap.theory.loss import batch_loss
 from fillgap.theory.monte_carlo import AnchorLoss, anchor_loss
 from fillgap.theory.pair_limits import pair_limit, theorem4_printed
 from fillgap.theory.settings import Cone, ConePoints, Subspace, SubspacePoints, Unconstrained
-from fillgap.theory.simulator import Simulation, simulate
+from fillgap.theory.simulator import Frame, Simulation, simulate
 from fillgap.theory.trace import Trace
 from fillgap.theory.vmf import (
     concentration_from_length,
@@ -40,6 +40,7 @@ __all__ = [
     "AnchorLoss",
     "Cone",
     "ConePoints",
+    "Frame",
     "HyperplanePair",
     "PairAlignment",
     "Simulation",

@@ -190,7 +190,8 @@ class Subspace(Setting):
     start_phi : float
         Angle between the hyperplanes at the start, at least φ_min and below π/2.
     start_tilt : float
-        Angle of both centres with the perpendicular of C at the start, in [0, π/2).
+        Angle of both centres with the perpendicular of C at the start, in [0, π/2). They lean in
+        random directions, at most a right angle apart: opposite ones start on a saddle.
     """
 
     phi_min: float = 0.7
@@ -217,6 +218,8 @@ class Subspace(Setting):
         rng = np.random.default_rng(seed)
         tilt = self.start_tilt if "centres" in self.free else 0.0
         centres = np.stack([tilted(tilt, n_coordinates, rng) for _ in range(2)])
+        if centres[0, :-1] @ centres[1, :-1] < 0:
+            centres[1, :-1] *= -1
         clouds = paired_clouds((self.kappa_x, self.kappa_y), n_pairs, n_coordinates, rng)
         return self.restrain(State(clouds, centres, self.start_phi))
 
@@ -277,8 +280,8 @@ def _check_kappas(kappa_x: float, kappa_y: float) -> None:
 
 
 def _restrain_phi(state: State, phi_min: float) -> State:
-    """Clip φ to [φ_min, π/2]."""
-    return replace(state, phi=min(max(state.phi, phi_min), np.pi / 2))
+    """Clip φ to [φ_min, π/2), where the hyperplanes are not yet perpendicular."""
+    return replace(state, phi=min(max(state.phi, phi_min), float(np.nextafter(np.pi / 2, 0))))
 
 
 def _impose_gap(centres: Array, phi: float, phi_min: float) -> Array:

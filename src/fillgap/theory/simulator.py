@@ -15,10 +15,30 @@ from fillgap.theory.loss import LossGradient, batch_loss_gradient, centre_loss_g
 from fillgap.theory.settings import Setting
 from fillgap.theory.trace import Trace, embed, measure
 
-__all__ = ["Simulation", "simulate"]
+__all__ = ["Frame", "Simulation", "simulate"]
 
 Array = NDArray[np.float64]
 Objective = Literal["batch", "centre"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """All points at one step.
+
+    Attributes
+    ----------
+    step : int
+        Steps taken before.
+    X, Y : ndarray of shape (n_pairs, n_features)
+        Points in the whole space, unit rows.
+    phi : float
+        Angle between the hyperplanes; 0 in the whole space.
+    """
+
+    step: int
+    X: Array
+    Y: Array
+    phi: float
 
 
 @dataclass(frozen=True)
@@ -43,8 +63,8 @@ class Simulation:
         Final points in the whole space, unit rows.
     phi : float
         Final angle between the hyperplanes; 0 in the whole space.
-    frames : tuple of (int, ndarray, ndarray)
-        (step, X, Y) at the steps asked for.
+    frames : tuple of Frame
+        The points at the steps asked for.
     """
 
     setting: Setting
@@ -58,7 +78,7 @@ class Simulation:
     X: Array
     Y: Array
     phi: float
-    frames: tuple[tuple[int, Array, Array], ...]
+    frames: tuple[Frame, ...]
 
 
 def simulate(
@@ -134,30 +154,31 @@ def simulate(
 
     state = setting.start(n_pairs, n_features - ("phi" in setting.free), seed)
     descent = Descent(setting)
-    records, kept = [], []
+    records: list[tuple[int, dict[str, float]]] = []
+    kept: list[Frame] = []
     for step in range(n_steps + 1):
         if step % every == 0 or step == n_steps:
             records.append((step, measure(state, tau, dtype)))
             (progress or silent)(step, n_steps, "training step")
-        if step in frames or step == n_steps:
-            kept.append((step, *embed(state)))
+        if step in frames:
+            kept.append(Frame(step, *embed(state), state.phi))
         if step < n_steps:
             slope = _gradient(state, objective, tau, dtype)
             state = descent.advance(state, slope, rate * (1 + np.cos(np.pi * step / n_steps)) / 2)
-    _, X, Y = kept[-1]
+    X, Y = embed(state)
     return Simulation(
-        setting,
-        n_features,
-        n_pairs,
-        n_steps,
-        tau,
-        objective,
-        seed,
-        Trace.of(records),
-        X,
-        Y,
-        state.phi,
-        tuple(f for f in kept if f[0] in frames),
+        setting=setting,
+        n_features=n_features,
+        n_pairs=n_pairs,
+        n_steps=n_steps,
+        tau=tau,
+        objective=objective,
+        seed=seed,
+        trace=Trace.of(records),
+        X=X,
+        Y=Y,
+        phi=state.phi,
+        frames=tuple(kept),
     )
 
 

@@ -1,0 +1,1 @@
+"""Experiments that tie the parts together: demonstrations, reproductions, benchmarks."""

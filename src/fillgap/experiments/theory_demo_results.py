@@ -1,0 +1,214 @@
+"""What the demonstration of the theory consists of: sections of charts, each with its checks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap.theory import Frame
+
+__all__ = ["Chart", "Check", "Curve", "Section", "Sphere", "Table", "TheoryDemo"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A statement with its number, and whether it holds.
+
+    Attributes
+    ----------
+    name : str
+        The statement, with the unit of the number.
+    value : float
+        What was found.
+    relation : {"=", "≤", "≥"}
+        How it should relate to `expected`.
+    expected : float
+        What the theory says.
+    tolerance : float
+        By how much the value may miss.
+    holds : bool
+        Whether it does not miss by more.
+    """
+
+    name: str
+    value: float
+    relation: Literal["=", "≤", "≥"]
+    expected: float
+    tolerance: float
+    holds: bool
+
+    @classmethod
+    def equal(cls, name: str, value: float, expected: float, tolerance: float) -> Check:
+        """State that `value` is `expected`, up to `tolerance`."""
+        near = abs(value - expected) <= tolerance
+        return cls(name, float(value), "=", float(expected), float(tolerance), bool(near))
+
+    @classmethod
+    def at_most(cls, name: str, value: float, expected: float, tolerance: float = 0.0) -> Check:
+        """State that `value` does not exceed `expected` by more than `tolerance`."""
+        low = value <= expected + tolerance
+        return cls(name, float(value), "≤", float(expected), float(tolerance), bool(low))
+
+    @classmethod
+    def at_least(cls, name: str, value: float, expected: float, tolerance: float = 0.0) -> Check:
+        """State that `value` does not fall below `expected` by more than `tolerance`."""
+        high = value >= expected - tolerance
+        return cls(name, float(value), "≥", float(expected), float(tolerance), bool(high))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of a chart.
+
+    Attributes
+    ----------
+    label : str
+        Name in the legend; empty for none.
+    x, y : ndarray
+        Its points.
+    tone : int
+        Colour, 0 to 5; a measured curve and its bound share one.
+    style : {"line", "dashed", "dotted", "points"}
+        Points are measurements, dashes are what a theorem says.
+    error : ndarray or None
+        Two standard errors of each y.
+    """
+
+    label: str
+    x: Array
+    y: Array
+    tone: int = 0
+    style: Literal["line", "dashed", "dotted", "points"] = "line"
+    error: Array | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves over one pair of axes, with the checks that they end with.
+
+    Attributes
+    ----------
+    title, x_label, y_label, caption : str
+        Words around it.
+    curves : tuple of Curve
+        What is drawn.
+    checks : tuple of Check
+        What is claimed.
+    log_x, log_y : bool
+        Whether an axis is logarithmic.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: tuple[Curve, ...]
+    checks: tuple[Check, ...]
+    caption: str = ""
+    log_x: bool = False
+    log_y: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text with their checks."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    checks: tuple[Check, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Sphere:
+    """Stepped pictures of training on the sphere in three dimensions.
+
+    Attributes
+    ----------
+    title, caption : str
+        Words around it.
+    frames : tuple of Frame
+        Points of shape (n_pairs, 3).
+    """
+
+    title: str
+    caption: str
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One theorem, lemma or corollary made visible.
+
+    Attributes
+    ----------
+    title, lead : str
+        What it says, and what was done.
+    charts, tables, spheres : tuple
+        The evidence.
+    findings : tuple of str
+        Where the numbers depart from what one might expect.
+    """
+
+    title: str
+    lead: str
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    spheres: tuple[Sphere, ...] = ()
+    findings: tuple[str, ...] = ()
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """All checks of the section, in order."""
+        charts = (check for chart in self.charts for check in chart.checks)
+        return (*charts, *(check for table in self.tables for check in table.checks))
+
+
+@dataclass(frozen=True)
+class TheoryDemo:
+    """The whole demonstration.
+
+    Attributes
+    ----------
+    sections : tuple of Section
+        In reading order.
+    quick : bool
+        Whether the short version ran.
+    random_state : int
+        Seed of everything random.
+    """
+
+    sections: tuple[Section, ...]
+    quick: bool
+    random_state: int
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """All checks, in order."""
+        return tuple(check for section in self.sections for check in section.checks)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check holds."""
+        return all(check.holds for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as dicts, lists, strings, numbers and None, ready for JSON."""
+        plain = _plain({**asdict(self), "holds": self.holds})
+        return dict(plain)
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays and tuples into lists, and NaN and infinities into None."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not np.isfinite(value) else value
