@@ -137,11 +137,6 @@ class Aligner(BaseEstimator):
             name = type(self).__name__
             raise NotFittedError(f"{name} must be fitted before it is applied. Call fit first.")
         X = check_matrix(X, what)
-        if X.shape[1] != self.n_features_in_:
-            raise InputError(
-                f"{what} must be of dimension {self.n_features_in_}, as in the fit, got "
-                f"{X.shape[1]}. Use embeddings of the model that the aligner was fitted to."
-            )
         if X.shape[0] <= BLOCK_ROWS:
             return self.apply_block(X, what, 0)
         out: Any = None
@@ -163,5 +158,10 @@ class Aligner(BaseEstimator):
         first_row : int
             Number of the block's first row in the stream, for messages.
         """
+        if block.shape[1] != self.n_features_in_:
+            raise InputError(
+                f"{what} must be of dimension {self.n_features_in_}, as in the fit, got "
+                f"{block.shape[1]}. Use embeddings of the model that the aligner was fitted to."
+            )
         out = self._map_rows(unit_rows(block, what, first_row=first_row), what)
         return scale_to_unit(out) if self.normalize else out

@@ -50,6 +50,8 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         return _report_error(error)
     except KeyboardInterrupt:
+        code = 130
+    if code == 130:
         return _say("interrupted; nothing half-written is left.", 130)
     return code if isinstance(code, int) else 0
 

@@ -12,7 +12,7 @@ from fillgap.cli.output import number, print_json, print_table, progress_bar, sa
 if TYPE_CHECKING:
     from fillgap.evaluation import Comparison, MethodResult
 
-__all__ = ["compare", "print_comparison"]
+__all__ = ["compare", "judge", "print_comparison"]
 
 
 def compare(
@@ -32,17 +32,45 @@ def compare(
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
-) -> Comparison:
+) -> None:
     """Fit every method on one part of the images, judge it on the rest, and recommend one or none.
 
     Images and texts must be paired: row i with row i, or by --image-index.
     """
+    found = judge(
+        images,
+        texts,
+        methods=methods,
+        image_index=image_index,
+        n_splits=n_splits,
+        max_loss=max_loss,
+        seed=seed,
+        quiet=quiet,
+    )
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_comparison(found)
+
+
+def judge(
+    images: str,
+    texts: str | None,
+    *,
+    methods: list[str] | None = None,
+    image_index: str | None = None,
+    n_splits: int = 5,
+    max_loss: float = 0.02,
+    seed: int = 0,
+    quiet: bool = False,
+) -> Comparison:
+    """Read both sides and compare, with a bar on stderr."""
     from fillgap.cli.data import read_pair
     from fillgap.evaluation import compare as compare_pair
 
     pair = read_pair(images, texts, image_index=image_index, captions=None, unpaired=False)
     with progress_bar(quiet=quiet) as progress:
-        found = compare_pair(
+        return compare_pair(
             pair,
             methods or None,
             n_splits=n_splits,
@@ -50,11 +78,6 @@ def compare(
             random_state=seed,
             progress=progress,
         )
-    if as_json:
-        print_json(found.to_dict())
-    else:
-        print_comparison(found)
-    return found
 
 
 def print_comparison(found: Comparison) -> None:

@@ -42,7 +42,9 @@ def demo(
     _show("How large is the gap?", "measure", *checking)
     measure.measure(*checking, quiet=quiet)
     _show("Which method closes it? Judged on held-out scenes.", "compare", *fitting)
-    method = compare.compare(*fitting, quiet=quiet).recommendation.method
+    found = compare.judge(*fitting, quiet=quiet)
+    compare.print_comparison(found)
+    method = found.recommendation.method
     if method is None:
         return
     aligner = out / "aligner.safetensors"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fillgap._checks import InputError, check_integer, check_real
+from fillgap._checks import InputError, check_integer, check_real, row_scales
 from fillgap._progress import Progress, silent
 from fillgap.aligners import METHODS, Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
@@ -19,6 +19,7 @@ from fillgap.evaluation.comparison import RAW, Comparison, summarise
 from fillgap.evaluation.judge import QueryValues, scan_test_pair, values_of
 from fillgap.evaluation.splits import held_out_splits
 from fillgap.evaluation.two_sided import IMAGE_SHARES, draw_two_sided, two_sided_ndcg
+from fillgap.rows import iter_blocks
 
 __all__ = ["Collected", "compare"]
 
@@ -96,6 +97,7 @@ def compare(
     """
     check_real(max_loss, "max_loss", low=0)
     check_integer(n_resamples, "n_resamples", low=100)
+    _check_rows(pair)
     report = progress or silent
     methods = _named(aligners)
     collected = {name: Collected() for name in (RAW, *methods)}
@@ -134,6 +136,13 @@ def compare(
         n_resamples=n_resamples,
         random_state=random_state,
     )
+
+
+def _check_rows(pair: EmbeddingPair) -> None:
+    """Refuse unusable rows by their number in the data, not in some split."""
+    for side, what in ((pair.images, "images"), (pair.texts, "texts")):
+        for first_row, block in iter_blocks(side, what):
+            row_scales(block, what, first_row=first_row)
 
 
 class _Split:

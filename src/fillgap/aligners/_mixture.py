@@ -1,0 +1,109 @@
+"""Mixtures of transport plans: the best weights need only inner products between the plans."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from fillgap.aligners._transport_problem import Sides, TransportProblem, dot
+
+__all__ = ["Mixture"]
+
+Matrix = NDArray[np.float64]
+
+
+class Mixture:
+    """Vertices with weights that sum to one, and the objective as a function of the weights.
+
+    The first "vertex" is the independent plan, which smooths more than many vertices could.
+    """
+
+    def __init__(self, problem: TransportProblem) -> None:
+        self._problem = problem
+        self._plans: list[csr_array | None] = []
+        self.weights = np.zeros(0)
+        self._linear = np.zeros(0)
+        self._gram = np.zeros((0, 0))
+        self._append(None, problem.images(None))
+        self.weights[0] = 1.0
+
+    def value(self) -> float:
+        """Return the objective."""
+        w = self.weights
+        return self._problem.constant + float(self._linear @ w + 0.5 * w @ self._gram @ w)
+
+    def vertices(self) -> csr_array:
+        """Return the plan as one sparse array, less the independent part."""
+        shape = len(self._problem.X), len(self._problem.Y)
+        parts = [(plan.tocoo(), w) for plan, w in self._weighted()]
+        if not parts:
+            return csr_array(shape)
+        data = np.concatenate([w * part.data for part, w in parts])
+        rows, columns = (np.concatenate([part.coords[i] for part, _ in parts]) for i in (0, 1))
+        return csr_array((data, (rows, columns)), shape=shape)
+
+    def images(self) -> Sides:
+        """Return γY and γᵀX."""
+        x, y = self._problem.images(self.vertices())
+        if self.weights[0]:
+            independent = self._problem.images(None)
+            x, y = x + self.weights[0] * independent[0], y + self.weights[0] * independent[1]
+        return x, y
+
+    def add(self, vertex: csr_array, images: Sides, gap: float) -> None:
+        """Take in a vertex, find the best weights, and drop vertices that get none."""
+        self._append(vertex, images)
+        self.weights = _best_weights(self._gram, self._linear, self.weights, 1e-3 * gap)
+        kept = self.weights > 0
+        kept[0] = True
+        self._plans = [plan for plan, keep in zip(self._plans, kept, strict=True) if keep]
+        self.weights, self._linear = self.weights[kept], self._linear[kept]
+        self._gram = self._gram[np.ix_(kept, kept)]
+
+    def _append(self, plan: csr_array | None, images: Sides) -> None:
+        """Take in a plan with weight zero."""
+        problem = self._problem
+        slope = problem.curvature(images)
+        column = [dot(slope, problem.images(other)) for other in self._plans]
+        column.append(dot(slope, images))
+        self._plans.append(plan)
+        self._gram = np.pad(self._gram, (0, 1))
+        self._gram[-1, :] = self._gram[:, -1] = column
+        self._linear = np.append(self._linear, dot((problem.U, problem.V), images))
+        self.weights = np.append(self.weights, 0.0)
+
+    def _weighted(self) -> list[tuple[csr_array, float]]:
+        pairs = zip(self._plans, self.weights, strict=True)
+        return [(plan, float(w)) for plan, w in pairs if plan is not None]
+
+
+def _best_weights(gram: Matrix, linear: Matrix, weights: Matrix, tolerance: float) -> Matrix:
+    """Minimise ½ wᵀ gram w + linear · w over the simplex, from `weights` with the last one zero.
+
+    First the best step towards the last vertex, which is the plain conditional gradient; then
+    weight moves between the pair of vertices that differ most in slope, until no pair differs by
+    more than `tolerance`.
+    """
+    towards = -weights
+    towards[-1] += 1.0
+    slope = gram @ weights + linear
+    weights = weights + _step(slope @ towards, towards @ gram @ towards, 1.0) * towards
+    for _ in range(100 * len(weights)):
+        slope = gram @ weights + linear
+        low = int(np.argmin(slope))
+        high = int(np.argmax(np.where(weights > 0, slope, -np.inf)))
+        if slope[high] - slope[low] <= tolerance:
+            break
+        bend = gram[low, low] + gram[high, high] - 2 * gram[low, high]
+        moved = _step(slope[low] - slope[high], bend, float(weights[high]))
+        weights[low] += moved
+        weights[high] = 0.0 if moved == weights[high] else weights[high] - moved
+    return weights / weights.sum()
+
+
+def _step(slope: float, bend: float, longest: float) -> float:
+    """Return the best step of at most `longest` along a parabola."""
+    if slope >= 0:
+        return 0.0
+    return longest if -slope >= bend * longest else -slope / bend
