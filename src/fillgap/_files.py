@@ -141,7 +141,7 @@ def _synchronise(path: Path) -> None:
 
 
 def _refused(target: str | Path, error: OSError) -> InputError:
-    reason = error.strerror or str(error).partition("\n")[0]
+    reason = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
     return InputError(
         f"{target} must be writable, got {reason!r}. Free space or choose another folder; "
         "no half-written file is left."

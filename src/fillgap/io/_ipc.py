@@ -18,16 +18,19 @@ __all__ = ["KIND", "batches", "open_file", "read_schema", "rewrite", "write"]
 
 KIND = "an Arrow file or stream (a Feather file of version 2)"
 _FILE_MAGIC = b"ARROW1"
+_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def open_file(path: Path, key: str | None, modality: Modality | None) -> ListRows:
-    """Open one column: the heads of all batches are read, since rows are counted nowhere else."""
+    """Open one column: the heads of all batches are read, since rows are counted nowhere else.
+
+    Compressed files (Feather by default) are thereby decompressed once, a batch at a time.
+    """
     with reading(str(path), KIND):
+        _check_end(path)
         schema = read_schema(path)
-        column = choose_column(path, schema, key, modality)
-        flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
-        counted = [*flat, column][:1]  # of a compressed file this column is decompressed
-        n_rows = sum(batch.num_rows for batch in batches(path, counted, 1 << 62))
+        n_rows = sum(batch.num_rows for batch in _all_batches(path))
+    column = choose_column(path, schema, key, modality)
     return ListRows(path, column, n_rows, schema, partial(batches, path), KIND)
 
 
@@ -53,19 +56,26 @@ def write(
 def read_schema(path: Path) -> pa.Schema:
     """Return names and types of all columns."""
     with pa.memory_map(str(path)) as source:
-        return _reader(path, source, None).schema
+        return _reader(path, source).schema
 
 
 def batches(path: Path, columns: list[str] | None, max_rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of the file, cut into views of at most `max_rows` rows."""
-    fields = None
-    if columns is not None:
-        schema = read_schema(path)
-        fields = [schema.get_field_index(name) for name in columns]
-    with pa.memory_map(str(path)) as source:
-        for batch in _all(_reader(path, source, fields)):
-            for start in range(0, batch.num_rows, max_rows):
-                yield batch.slice(start, max_rows)
+    """Yield these columns (None: all) in views of at most `max_rows` rows of the mapped file.
+
+    A reader of some columns alone would copy whole batches, so all are read and some selected.
+    """
+    for batch in _all_batches(path):
+        chosen = batch if columns is None else batch.select(columns)
+        for start in range(0, batch.num_rows, max_rows):
+            yield chosen.slice(start, max_rows)
+
+
+def _check_end(path: Path) -> None:
+    """Refuse a stream without its end mark: Arrow takes one cut between batches for whole."""
+    with open_binary(path) as stream:
+        stream.seek(max(stream.seek(0, 2) - len(_STREAM_END), 0))
+        if not _is_file(path) and stream.read() != _STREAM_END:
+            raise ValueError("it ends without the mark of its end")
 
 
 def _is_file(path: Path) -> bool:
@@ -74,16 +84,19 @@ def _is_file(path: Path) -> bool:
         return stream.read(len(_FILE_MAGIC)) == _FILE_MAGIC
 
 
-def _reader(path: Path, source: pa.NativeFile, fields: list[int] | None) -> Any:
-    """Return a reader of some fields or all; what is not read is not decompressed either."""
-    start = pa.ipc.open_file if _is_file(path) else pa.ipc.open_stream
-    return start(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
+def _reader(path: Path, source: pa.NativeFile) -> Any:
+    return pa.ipc.open_file(source) if _is_file(path) else pa.ipc.open_stream(source)
 
 
-def _all(reader: Any) -> Iterator[pa.RecordBatch]:
-    if isinstance(reader, pa.RecordBatchFileReader):
-        return (reader.get_batch(i) for i in range(reader.num_record_batches))
-    return iter(reader)
+def _all_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the batches as they were written, views of the mapped file if not compressed."""
+    with pa.memory_map(str(path)) as source:
+        reader = _reader(path, source)
+        if isinstance(reader, pa.RecordBatchStreamReader):
+            yield from reader
+            return
+        for i in range(reader.num_record_batches):
+            yield reader.get_batch(i)
 
 
 def _write(target: Path, parts: Iterator[pa.RecordBatch], *, stream: bool) -> None:

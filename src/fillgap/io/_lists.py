@@ -26,6 +26,8 @@ from fillgap.rows import BLOCK_ROWS
 
 __all__ = ["ListRows", "array_of", "choose_column", "replaced_batches"]
 
+_REMOVE_ROWS = "Remove such rows, and look for a failed encoding."
+
 
 @dataclass(eq=False)
 class ListRows:
@@ -42,7 +44,8 @@ class ListRows:
     schema : pyarrow.Schema
         Of the whole file.
     batches : callable
-        Called as batches(columns, max_rows); returns record batches with these columns (None: all).
+        Called as batches(columns, max_rows); returns record batches with these columns (None: all),
+        none of them longer.
     kind : str
         For messages, for example "a Parquet file".
 
@@ -76,16 +79,22 @@ class ListRows:
 
     def iter_blocks(self, block_rows: int) -> Iterator[Block]:
         """Yield arrays of exactly `block_rows` rows, the last one shorter, from the start."""
-        return exact_blocks(self._chunks(block_rows), block_rows)
+        batches = self.checked_batches([self.key], block_rows)
+        return exact_blocks((self.rows_of(batch, first) for first, batch in batches), block_rows)
 
-    def _chunks(self, max_rows: int) -> Iterator[Block]:
+    def checked_batches(
+        self, columns: list[str] | None, max_rows: int
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield (number of the first row, batch); refuse other than the stated number of rows."""
         done = 0
-        for batch in guarded(self.batches([self.key], max_rows), self.name, self.kind):
-            yield self.rows_of(batch, done)
+        for batch in guarded(self.batches(columns, max_rows), self.name, self.kind):
+            with reading(self.name, self.kind):
+                batch.validate(full=True)  # offsets of a damaged file may point anywhere
+            yield done, batch
             done += batch.num_rows
-        if done != self.n_rows:
+        if done != self.shape[0]:
             raise InputError(
-                f"{self.name} must be {self.n_rows} rows as its file says, got {done}. "
+                f"{self.name} must be {self.shape[0]} rows as its file says, got {done}. "
                 f"{WRITE_AGAIN}"
             )
 
@@ -93,10 +102,15 @@ class ListRows:
         """Return the length of the first list: that of all others is compared with it."""
         with reading(self.name, self.kind):
             batch = next(iter(self.batches([self.key], 1)), None)
-            if batch is None or batch.num_rows == 0:
+            if batch is None:
                 return 0
-            first = batch.column(self.key)[0]
-            return len(first) if first.is_valid else 0
+            batch.validate(full=True)
+            width = pc.list_value_length(batch.column(self.key))[0].as_py()
+        if width is None:
+            raise InputError(
+                f"{self.name} must be numbers in every row, got null in row 0. {_REMOVE_ROWS}"
+            )
+        return width
 
     def rows_of(self, batch: pa.RecordBatch, first_row: int) -> Block:
         """Return the column as an array of shape (rows, n_features).
@@ -108,7 +122,6 @@ class ListRows:
         """
         with reading(self.name, self.kind):
             column = batch.column(self.key)
-            column.validate(full=True)  # offsets of a damaged file may point anywhere
             lengths = pc.fill_null(pc.list_value_length(column), -1).to_numpy(zero_copy_only=False)
             self._refuse_first(lengths != self.shape[1], lengths, first_row)
             values = column.flatten()
@@ -117,7 +130,7 @@ class ListRows:
                 row = int(np.argmax(holes)) // self.shape[1]
                 raise InputError(
                     f"{self.name} must be numbers throughout, got a null in row {first_row + row}. "
-                    "Remove such rows, and look for a failed encoding."
+                    f"{_REMOVE_ROWS}"
                 )
             return values.to_numpy(zero_copy_only=False).reshape(len(column), self.shape[1])
 
@@ -127,8 +140,7 @@ class ListRows:
             got = "null" if lengths[row] < 0 else f"{lengths[row]} numbers"
             raise InputError(
                 f"{self.name} must be {self.shape[1]} numbers in every row, as in row 0, "
-                f"got {got} in row {first_row + row}. "
-                "Remove such rows, and look for a failed encoding."
+                f"got {got} in row {first_row + row}. {_REMOVE_ROWS}"
             )
 
 
@@ -138,25 +150,27 @@ def choose_column(path: Path, schema: pa.Schema, key: str | None, modality: Moda
         column.name: _is_list(column.type) and pa.types.is_floating(column.type.value_type)
         for column in schema
     }
-    return choose_key(usable, key, modality, path, "column")
+    chosen = choose_key(usable, key, modality, path, "column")
+    if schema.names.count(chosen) > 1:
+        raise InputError(
+            f"{path} must hold one column {chosen!r}, got {schema.names.count(chosen)}. "
+            "Rename them, so that it is clear which one is meant."
+        )
+    return chosen
 
 
 def replaced_batches(source: ListRows, apply: Apply) -> Iterator[pa.RecordBatch]:
     """Yield all columns of the file, the rows of `source` passed through `apply`."""
-    start = 0
     position = source.schema.get_field_index(source.key)
-    for batch in guarded(source.batches(None, BLOCK_ROWS), source.name, source.kind):
-        for offset in range(0, batch.num_rows, BLOCK_ROWS):
-            part = batch.slice(offset, BLOCK_ROWS)
-            rows = apply(source.rows_of(part, start), start)
-            column = source.schema.field(position)
-            if pa.types.is_fixed_size_list(column.type):
-                column = column.with_type(pa.list_(column.type.value_field, rows.shape[1]))
-            columns = part.columns
-            columns[position] = array_of(rows, column.type)
-            schema = source.schema.set(position, column)
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
-            start += part.num_rows
+    for start, batch in source.checked_batches(None, BLOCK_ROWS):
+        rows = apply(source.rows_of(batch, start), start)
+        column = source.schema.field(position)
+        if pa.types.is_fixed_size_list(column.type):
+            column = column.with_type(pa.list_(column.type.value_field, rows.shape[1]))
+        columns = batch.columns
+        columns[position] = array_of(rows, column.type)
+        schema = source.schema.set(position, column)
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def array_of(rows: Block, list_type: pa.DataType) -> pa.Array:

@@ -52,8 +52,11 @@ def open_file(path: Path, key: str | None, modality: Modality | None) -> RawRows
 def rewrite(source: RawRows, target: Path, apply: Apply) -> None:
     """Write the archive of `source` with that array replaced and the others as they are."""
     shape, blocks = replaced_rows(source, apply)
-    with ZipFile(source.path) as old, ZipFile(target, "w") as new:
+    with reading(source.name, _KIND):
+        old = ZipFile(source.path)
+    with old, ZipFile(target, "w") as new:
         for info in old.infolist():
+            _check_member(source.path, info)
             like = ZipInfo(info.filename, info.date_time)
             like.compress_type = info.compress_type
             with new.open(like, "w", force_zip64=True) as member:

@@ -10,10 +10,10 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from fillgap._checks import InputError
-from fillgap.io._names import SUFFIXES, Modality, split_key
+from fillgap.io._names import SUFFIXES, Modality, full_name
 from fillgap.io._raw import RawRows
 from fillgap.io._reading import Apply, Block
-from fillgap.io._shards import ShardedRows, shard_paths
+from fillgap.io._shards import ShardedRows, place_of, shard_paths
 from fillgap.rows import RowSource, iter_blocks
 
 __all__ = ["Adapter", "adapter_of", "in_memory", "load_rows", "open_files", "open_rows"]
@@ -67,7 +67,9 @@ def open_rows(path: str | Path, *, modality: Modality | None = None) -> RowSourc
         If nothing is there, the file is damaged, or it does not hold embeddings.
     """
     parts = open_files(path, modality)
-    return parts[0] if len(parts) == 1 else ShardedRows(str(path), parts)
+    if len(parts) == 1:
+        return parts[0]
+    return ShardedRows(full_name(*place_of(path, modality)), parts)
 
 
 def load_rows(path: str | Path, *, modality: Modality | None = None) -> Block:
@@ -81,10 +83,8 @@ def load_rows(path: str | Path, *, modality: Modality | None = None) -> Block:
 
 def open_files(path: str | Path, modality: Modality | None) -> list[RowSource]:
     """Open each file that a path stands for."""
-    file, key = split_key(path)
-    return [
-        adapter_of(shard).open_file(shard, key, modality) for shard in shard_paths(file, modality)
-    ]
+    place, key = place_of(path, modality)
+    return [adapter_of(file).open_file(file, key, modality) for file in shard_paths(place)]
 
 
 def adapter_of(path: Path) -> Adapter:

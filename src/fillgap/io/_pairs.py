@@ -22,8 +22,8 @@ from fillgap.io._columns import (
 )
 from fillgap.io._names import natural_key, split_key
 from fillgap.io._open import in_memory
-from fillgap.io._shards import ShardedRows, is_clip_folder
-from fillgap.io._sides import open_sides
+from fillgap.io._shards import ShardedRows
+from fillgap.io._sides import clip_root, open_sides
 from fillgap.rows import RowSource
 
 __all__ = ["load_pair"]
@@ -73,15 +73,19 @@ def load_pair(
         known["captions"] = (
             read_captions(captions) if isinstance(captions, (str, Path)) else captions
         )
-    root = split_key(images)[0]
-    if is_clip_folder(root) and texts in (None, images):
+    root = clip_root(images, texts)
+    if root is not None:
         metadata = sorted((root / "metadata").glob("*.parquet"), key=natural_key)
         tables = metadata, metadata
     else:
         tables = _tables(image_rows), _tables(text_rows)
     known |= _columns(known, (image_rows.shape[0], text_rows.shape[0]), *tables)
     return EmbeddingPair(
-        in_memory(image_rows), in_memory(text_rows), paired=paired, name=root.stem, **known
+        in_memory(image_rows),
+        in_memory(text_rows),
+        paired=paired,
+        name=split_key(images)[0].stem,
+        **known,
     )
 
 

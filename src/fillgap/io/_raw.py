@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BufferedIOBase
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -145,8 +144,14 @@ class RawRows:
 def replaced_rows(source: RawRows, apply: Apply) -> tuple[tuple[int, int], Iterator[Block]]:
     """Return the shape, which a header needs first, and the blocks that `apply` makes."""
     blocks = (apply(rows, start) for start, rows in iter_blocks(source, source.name))
-    first = next(blocks)
-    return (source.shape[0], first.shape[1]), chain([first], blocks)
+    first = [next(blocks)]
+    return (source.shape[0], first[0].shape[1]), _joined(first, blocks)
+
+
+def _joined(first: list[Block], others: Iterator[Block]) -> Iterator[Block]:
+    """Yield all blocks; the list is emptied, so that the first is not held until the end."""
+    yield first.pop()
+    yield from others
 
 
 def write_blocks(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -56,14 +58,15 @@ def reading(name: str, kind: str) -> Iterator[None]:
     except (InputError, InputTypeError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.strerror is not None:
+        # Seeking to where a damaged header points is an invalid argument, no fault of the system.
+        if isinstance(error, OSError) and error.errno not in (None, EINVAL):
             raise InputError(
-                f"{name} must be readable, got {error.strerror!r}. "
+                f"{name} must be readable, got {os.strerror(error.errno)!r}. "
                 "Check that the file is there and that you may read it."
             ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(
-            f"{name} must be {kind}, got something damaged or else ({reason[:120]}). {WRITE_AGAIN}"
+            f"{name} must be {kind}, got other or damaged content ({reason[:120]}). {WRITE_AGAIN}"
         ) from error
 
 

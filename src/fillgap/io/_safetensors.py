@@ -65,7 +65,9 @@ def rewrite(source: RawRows, target: Path, apply: Apply) -> None:
     """Write the file of `source` with that tensor replaced; other tensors and metadata stay."""
     shape, blocks = replaced_rows(source, apply)
     key = str(source.key)
-    with open_binary(source.path) as old, target.open("wb") as new:
+    with reading(source.name, _KIND):
+        old = open_binary(source.path)
+    with old, target.open("wb") as new:
         with reading(source.name, _KIND):
             header, start = _read_header(old)
             spans = _spans(header)

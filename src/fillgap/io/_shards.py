@@ -13,11 +13,11 @@ import numpy as np
 
 from fillgap._checks import InputError
 from fillgap._files import missing_path
-from fillgap.io._names import SUFFIXES, Modality, natural_key
+from fillgap.io._names import SUFFIXES, Modality, natural_key, split_key
 from fillgap.io._reading import Block, exact_blocks
 from fillgap.rows import RowSource
 
-__all__ = ["CLIP_FOLDERS", "ShardedRows", "is_clip_folder", "shard_paths"]
+__all__ = ["CLIP_FOLDERS", "ShardedRows", "is_clip_folder", "place_of", "shard_paths"]
 
 #: Where the program clip-retrieval puts the embeddings of each side.
 CLIP_FOLDERS: dict[Modality, str] = {"image": "img_emb", "text": "text_emb"}
@@ -68,7 +68,20 @@ def is_clip_folder(path: Path) -> bool:
     return any((path / name).is_dir() for name in CLIP_FOLDERS.values())
 
 
-def shard_paths(path: Path, modality: Modality | None) -> list[Path]:
+def place_of(spec: str | Path, modality: Modality | None) -> tuple[Path, str | None]:
+    """Return (path, key) of a spec; of a folder of clip-retrieval it is the folder of one side."""
+    path, key = split_key(spec)
+    if not is_clip_folder(path):
+        return path, key
+    if modality is None:
+        raise InputError(
+            f"{path} must be the embeddings of one side, got a clip-retrieval folder with both. "
+            f"Write {path / 'img_emb'} or {path / 'text_emb'}."
+        )
+    return path / CLIP_FOLDERS[modality], key
+
+
+def shard_paths(path: Path) -> list[Path]:
     """Return the files that a path, a folder or a pattern stands for, in natural order.
 
     Raises
@@ -78,28 +91,15 @@ def shard_paths(path: Path, modality: Modality | None) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    if not path.exists():
-        found = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
-        files = sorted((file for file in found if file.is_file()), key=natural_key)
-        if not files and glob.has_magic(str(path)):
-            raise InputError(
-                f"{path} must match files, got none. Check the folder and the pattern."
-            )
-        if not files:
-            raise missing_path(path)
-        return files
-    if is_clip_folder(path):
-        return shard_paths(_side_folder(path, modality), None)
-    return _files_in(path)
-
-
-def _side_folder(path: Path, modality: Modality | None) -> Path:
-    if modality is None:
-        raise InputError(
-            f"{path} must be the embeddings of one side, got a clip-retrieval folder with both. "
-            f"Write {path / 'img_emb'} or {path / 'text_emb'}."
-        )
-    return path / CLIP_FOLDERS[modality]
+    if path.is_dir():
+        return _files_in(path)
+    found = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+    files = sorted((file for file in found if file.is_file()), key=natural_key)
+    if not files and glob.has_magic(str(path)):
+        raise InputError(f"{path} must match files, got none. Check the folder and the pattern.")
+    if not files:
+        raise missing_path(path)
+    return files
 
 
 def _files_in(folder: Path) -> list[Path]:

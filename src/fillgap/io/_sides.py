@@ -10,7 +10,7 @@ from fillgap.io._open import open_files, open_rows
 from fillgap.io._shards import CLIP_FOLDERS, is_clip_folder
 from fillgap.rows import RowSource
 
-__all__ = ["open_sides"]
+__all__ = ["clip_root", "open_sides"]
 
 
 def open_sides(images: str | Path, texts: str | Path | None = None) -> tuple[RowSource, RowSource]:
@@ -38,10 +38,17 @@ def open_sides(images: str | Path, texts: str | Path | None = None) -> tuple[Row
         open_rows(images if texts is None else texts, modality="text"),
     )
     _check_sides(*sides)
-    root = split_key(images)[0]
-    if is_clip_folder(root) and texts in (None, images):
+    root = clip_root(images, texts)
+    if root is not None:
         _check_shards(root)
     return sides
+
+
+def clip_root(images: str | Path, texts: str | Path | None) -> Path | None:
+    """Return the folder of clip-retrieval that both sides are in, or None."""
+    root = split_key(images)[0]
+    both = texts is None or split_key(texts)[0] == root
+    return root if both and is_clip_folder(root) else None
 
 
 def _check_sides(image_rows: RowSource, text_rows: RowSource) -> None:

@@ -1,0 +1,202 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fillgap._checks import InputError
+from fillgap._files import atomic_file, atomic_folder, check_target, missing_path
+
+
+class Stop(BaseException):
+    """Stands for KeyboardInterrupt, which pytest would take for its own."""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_with_its_content(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "new.bin") as temporary:
+        temporary.write_bytes(b"whole")
+        assert names(tmp_path) == [temporary.name]
+        assert temporary.name.startswith(".")
+    assert names(tmp_path) == ["new.bin"]
+    assert (tmp_path / "new.bin").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, Stop, SystemExit])
+def test_failure_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    with pytest.raises(error), atomic_file(target) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+    assert names(tmp_path) == ["a.bin"]
+    assert target.read_bytes() == b"old"
+
+
+def test_failure_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(Stop), atomic_file(tmp_path / "a.bin"):
+        raise Stop
+    assert names(tmp_path) == []
+
+
+def test_an_error_of_the_system_is_one_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"a\.bin must be writable, got 'No space left on device'"),
+        atomic_file(tmp_path / "a.bin") as temporary,
+    ):
+        temporary.write_bytes(b"half")
+        raise OSError(28, os.strerror(28))
+    assert names(tmp_path) == []
+
+
+def test_the_mode_of_the_old_file_is_kept_and_new_ones_follow_the_umask(tmp_path: Path) -> None:
+    old, new, plain = (tmp_path / name for name in ("old", "new", "plain"))
+    old.write_bytes(b"")
+    old.chmod(0o640)
+    plain.write_bytes(b"")
+    for target in (old, new):
+        with atomic_file(target) as temporary:
+            temporary.write_bytes(b"x")
+    assert stat.S_IMODE(old.stat().st_mode) == 0o640
+    assert new.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_link_stays_and_the_file_behind_it_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    real = tmp_path / "elsewhere" / "real.bin"
+    real.write_bytes(b"old")
+    link = tmp_path / "link.bin"
+    link.symlink_to(real)
+    with atomic_file(link) as temporary:
+        temporary.write_bytes(b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    assert names(tmp_path / "elsewhere") == ["real.bin"]
+
+
+def test_a_name_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    target = tmp_path / ("n" * 251 + ".npy")
+    with atomic_file(target) as temporary:
+        temporary.write_bytes(b"x")
+    assert target.read_bytes() == b"x"
+
+
+def test_a_folder_appears_in_one_step(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "a").write_bytes(b"1")
+        (temporary / "b").write_bytes(b"2")
+        assert not (tmp_path / "out").exists()
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["a", "b"]
+
+
+def test_in_an_old_folder_files_are_replaced_and_others_stay(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a").write_bytes(b"old")
+    (out / "notes.md").write_bytes(b"mine")
+    with atomic_folder(out) as temporary:
+        (temporary / "a").write_bytes(b"new")
+        assert (out / "a").read_bytes() == b"old"
+    assert names(tmp_path) == ["out"]
+    assert (out / "a").read_bytes() == b"new"
+    assert (out / "notes.md").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_failure_leaves_no_folder(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "a").write_bytes(b"half")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_a_folder_on_a_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"old")
+    with pytest.raises(InputError, match="must be writable"), atomic_folder(tmp_path / "out") as t:
+        (t / "a").write_bytes(b"x")
+    assert names(tmp_path) == ["out"]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from fillgap._checks import InputError
+from fillgap._files import atomic_file
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    with atomic_file(Path(sys.argv[1])) as temporary:
+        temporary.write_bytes(bytes(20_000))
+except InputError as error:
+    print(error)
+"""
+
+
+def test_a_real_limit_of_the_file_size(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(target)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith(f"{target} must be writable, got 'File too large'."), done.stderr
+    assert names(tmp_path) == ["a.bin"]
+    assert target.read_bytes() == b"old"
+
+
+def test_a_target_that_may_be_written_is_returned(tmp_path: Path) -> None:
+    assert check_target(str(tmp_path / "a")) == tmp_path / "a"
+    (tmp_path / "a").touch()
+    assert check_target(tmp_path / "a", overwrite=True) == tmp_path / "a"
+
+
+def test_an_existing_target_needs_permission(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    for name in ("a", "dangling"):
+        with pytest.raises(InputError, match=f"{name} must be a new name.*--overwrite"):
+            check_target(tmp_path / name)
+
+
+@pytest.mark.parametrize("how", ["same", "relative", "symlink", "hardlink", "folder"])
+def test_an_input_is_never_a_target(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.npy"
+    source.touch()
+    target = tmp_path / "other.npy"
+    monkeypatch.chdir(tmp_path)
+    if how == "same":
+        target = source
+    elif how == "relative":
+        target = Path("in.npy")
+    elif how == "symlink":
+        target.symlink_to(source)
+    elif how == "hardlink":
+        target.hardlink_to(source)
+    else:
+        source, target = tmp_path, tmp_path / ".." / tmp_path.name
+    with pytest.raises(InputError, match="must be another file than the input"):
+        check_target(target, inputs=["missing", source], overwrite=True)
+
+
+def test_the_folder_of_a_target_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must be in a folder that exists.*Create that folder"):
+        check_target(tmp_path / "no" / "a.npy")
+
+
+def test_near_names_are_offered(tmp_path: Path) -> None:
+    (tmp_path / "images.npy").touch()
+    assert "Did you mean images.npy?" in str(missing_path(tmp_path / "image.npy"))
+    assert "Check the spelling" in str(missing_path(tmp_path / "zzz"))
+    assert "Check the spelling" in str(missing_path(tmp_path / "no" / "images.npy"))
