@@ -65,7 +65,7 @@ def write_clip_folder(root: Path, counts: tuple[int, ...] = (5, 4), *, metadata:
             "width": [256] * count,
         }
         if metadata:
-            pq.write_columns(pa.table(table), root / "metadata" / f"metadata_{i}.parquet")
+            pq.write_table(pa.table(table), root / "metadata" / f"metadata_{i}.parquet")
         first += count
     return tuple(np.concatenate(blocks) for blocks in sides.values())
 
