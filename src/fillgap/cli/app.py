@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from fillgap.cli import apply, compare, demo, fit, measure, methods, report
+from fillgap.cli import apply, compare, demo, fit, measure, methods, report, theory
 
 __all__ = ["app", "run"]
 
@@ -25,6 +25,7 @@ app.command("fit")(fit.fit)
 app.command("apply")(apply.apply)
 app.command("report")(report.report)
 app.command("methods")(methods.methods)
+app.command("theory")(theory.theory)
 app.command("demo")(demo.demo)
 
 
