@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 from fillgap._checks import InputError, InputTypeError
-from fillgap.io import load_rows, open_rows
+from fillgap.io import load_rows, open_rows, save_rows
 from fillgap.io._open import in_memory
 from io_formats import FORMATS, SINGLE, make_rows
 
@@ -42,7 +42,6 @@ SHAPES = {
     "strings": (np.array([["a", "b"]]), InputTypeError, "floating point numbers, got <U1"),
     "complex": (np.zeros((2, 3), "c8"), InputTypeError, "numbers, got complex64"),
     "fields": (np.zeros((2, 3), [("a", "f4")]), InputTypeError, "floating point numbers"),
-    "long double": (np.zeros((2, 3), np.longdouble), InputTypeError, "float64, got float128"),
 }
 
 
@@ -58,6 +57,15 @@ def test_arrays_that_are_no_embeddings(
         np.savez(path, emb=array)
     with pytest.raises(error, match=f"x{suffix}.*{message}"):
         open_rows(path)
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="no longer type here")
+def test_numbers_longer_than_double(tmp_path: Path) -> None:
+    rows = np.zeros((2, 3), np.longdouble)
+    np.save(tmp_path / "x.npy", rows)
+    for action in (lambda: open_rows(tmp_path / "x.npy"), lambda: save_rows("y.npy", rows)):
+        with pytest.raises(InputTypeError, match="must be float16, float32 or float64, got float"):
+            action()
 
 
 @pytest.mark.parametrize("name", ["1-D", "3-D", "empty", "integers", "bytes"])

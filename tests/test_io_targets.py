@@ -163,6 +163,7 @@ def test_a_failure_in_the_second_shard_leaves_no_folder(tmp_path: Path) -> None:
         lambda block, i: block[0],
         lambda block, i: block[:, : 2 + (i > 0)],
         lambda block, i: block[None],
+        lambda block, i: block.sum(),
     ],
 )
 def test_a_function_must_return_one_row_for_each(tmp_path: Path, function: object) -> None:

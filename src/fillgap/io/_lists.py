@@ -26,6 +26,8 @@ from fillgap.rows import BLOCK_ROWS
 
 __all__ = ["ListRows", "array_of", "choose_column", "replaced_batches"]
 
+#: Of all columns of a batch, as stored: pictures in other columns make rows large.
+_BATCH_BYTES = 1 << 26
 _REMOVE_ROWS = "Remove such rows, and look for a failed encoding."
 
 
@@ -162,7 +164,9 @@ def choose_column(path: Path, schema: pa.Schema, key: str | None, modality: Moda
 def replaced_batches(source: ListRows, apply: Apply) -> Iterator[pa.RecordBatch]:
     """Yield all columns of the file, the rows of `source` passed through `apply`."""
     position = source.schema.get_field_index(source.key)
-    for start, batch in source.checked_batches(None, BLOCK_ROWS):
+    row_bytes = source.path.stat().st_size // source.n_rows + 1
+    max_rows = min(max(_BATCH_BYTES // row_bytes, 1), BLOCK_ROWS)
+    for start, batch in source.checked_batches(None, max_rows):
         rows = apply(source.rows_of(batch, start), start)
         column = source.schema.field(position)
         if pa.types.is_fixed_size_list(column.type):

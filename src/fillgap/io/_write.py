@@ -133,7 +133,7 @@ class _Checked:
             rows = np.asarray(self.function(block, start))
         except (InputError, InputTypeError) as error:
             raise type(error)(f"{self.source.name}: {error}") from error
-        width = self.width or rows.shape[-1]
+        width = self.width if self.width is not None else (*rows.shape, 0, 0)[1]
         if rows.shape != (len(block), width):
             raise InputError(
                 f"the result of a transformation must be of shape ({len(block)}, {width}), "
