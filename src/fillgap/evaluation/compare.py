@@ -35,14 +35,14 @@ class Collected:
     queries : dict
         From (measure, direction) to `QueryValues`.
     scalars : dict
-        From measure to its values, one for each split.
+        From measure of clustering to its value on the first split.
     notes : list of str
         What fits remarked, once each.
     """
 
     def __init__(self) -> None:
         self.queries: dict[tuple[str, str], QueryValues] = {}
-        self.scalars: dict[str, list[float]] = {}
+        self.scalars: dict[str, float] = {}
         self.notes: list[str] = []
 
     def add(
@@ -184,8 +184,8 @@ class _Split:
                 else (self.text_rows, self.pair.n_texts)
             )
             found.add((measure, direction), rows, values, n)
-        for name, value in cluster_scores(test).items():
-            found.scalars.setdefault(name, []).append(value)
+        if not found.scalars:  # k-means takes longer than all else: one split is enough
+            found.scalars = cluster_scores(test)
         for share, pool in zip(IMAGE_SHARES, self.pools or (), strict=False):
             values = two_sided_ndcg(test.images, test.texts, pool)
             key = ("two_sided_ndcg_at_10", f"{share:.0%} images")

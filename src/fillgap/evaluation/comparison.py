@@ -42,7 +42,8 @@ class MethodResult:
         Of the change of the mean over directions: paired permutation tests by image against raw,
         corrected by Holm's method for the number of methods.
     scalars : mapping from measure to float
-        Measures without a value for each query, averaged over splits: of clustering.
+        Clustering of the mixed pool of the first split: `cluster_mixing`, and with labels
+        `cluster_nmi` and `cluster_ari`.
     mixing : float
         Mean of iLISI and of how fair the exposure is in each direction (min(e, 1/e)), 0 to 1.
     conservation : float
@@ -156,7 +157,7 @@ def summarise(
             estimates=estimated,
             changes={} if name == RAW else nested(tables[name].minus(tables[RAW])),
             p_values=p_values.get(name, {}),
-            scalars={key: float(np.mean(values)) for key, values in found.scalars.items()},
+            scalars=dict(found.scalars),
             mixing=_mixing(estimated),
             conservation=_conservation(estimated, raw),
             notes=tuple(found.notes),
