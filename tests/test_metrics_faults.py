@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from conftest import load_npz, make_gapped
 from fillgap.embeddings import EmbeddingPair
@@ -11,7 +14,7 @@ from fillgap.metrics import faults
 from fillgap.metrics.faults import examine_pairing, examine_rows
 from fillgap.metrics.scan import scan_pool
 from fillgap.metrics.sums import paired_moments
-from fillgap.metrics.verdict import give_verdict
+from fillgap.metrics.verdict import give_verdict, kind_of
 
 
 def kinds(findings):
@@ -92,9 +95,24 @@ def test_the_permutation_test_is_that_of_many_permutations(sound):
     simulated = np.mean(draws >= np.mean(np.sum(U * V, axis=1)))
     assert faults.permutation_pvalue(moments) == pytest.approx(simulated, abs=0.03)
     z = (np.mean(np.sum(U * V, axis=1)) - draws.mean()) / draws.std()
-    from scipy.stats import norm
-
     assert norm.isf(faults.permutation_pvalue(moments)) == pytest.approx(z, abs=0.1)
+
+
+def test_the_variance_is_that_of_all_permutations():
+    X, Y = (Z / np.linalg.norm(Z, axis=1)[:, None] for Z in make_gapped(5, 4, seed=0))
+    sums = [np.sum(X * Y[list(order)]) for order in permutations(range(5))]
+    z = (sums[0] - np.mean(sums)) / np.std(sums)
+    assert norm.isf(faults.permutation_pvalue(paired_moments(X, Y))) == pytest.approx(z)
+
+
+def test_what_chance_does_once_in_fifty_is_not_alignment():
+    X, Y = np.random.default_rng(15).normal(size=(2, 16, 5))
+    Y = Y + 0.35 * X
+    p = faults.permutation_pvalue(paired_moments(X, Y))
+    assert faults.PAIRING_LEVEL < p < 0.05
+    ranks = scan_pool(X, Y).image_queries.cross_rank
+    assert (ranks.mean() - 1) / 15 < faults.PAIRING_RANK
+    assert check_pairs(X, Y) == ["not_aligned"]
 
 
 def test_pairs_in_another_order_are_found(sound):
@@ -170,13 +188,24 @@ def test_no_gap_is_called_no_gap():
     assert verdict.kind == "no gap"
 
 
-def test_the_direction_that_sees_least_decides():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(150, 4))
-    Y = np.concatenate([X[:75], X[:75] + 0.01 * rng.normal(size=(75, 4))])
-    scan = scan_pool(EmbeddingPair(X, Y, paired=False))
-    assert give_verdict(scan, []).kind in ("small gap", "no gap")
-    assert "Without pairs it cannot be checked" in give_verdict(scan, []).text
+@pytest.mark.parametrize(
+    ("exposures", "kind"),
+    [
+        ([0.2, 1.0], "gap"),
+        ([1.4, 0.2], "gap"),
+        ([0.5, 1.6], "small gap"),
+        ([0.8, 1.25], "no gap"),
+        ([0.9, 1.3], "reversed gap"),
+    ],
+)
+def test_the_direction_that_sees_least_decides(exposures, kind):
+    assert kind_of(exposures) == kind
+
+
+def test_unpaired_sets_are_judged_by_what_is_seen(sound):
+    X, Y = sound
+    verdict = give_verdict(scan_pool(X, Y[:-1]), [])
+    assert verdict.sentences[-1].startswith("Without pairs it cannot be checked")
 
 
 def test_a_gap_turned_round_is_told_from_none():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fillgap._checks import check_integer
 from fillgap._progress import Progress, silent
 
-__all__ = ["MEMORY_BYTES", "N_OWN", "Question", "Scores", "answer", "block_rows"]
+__all__ = ["MEMORY_BYTES", "N_OWN", "ROUNDER", "Question", "Scores", "answer", "block_rows"]
 
 Array = NDArray[Any]
 
@@ -24,6 +24,9 @@ Array = NDArray[Any]
 MEMORY_BYTES = 64 * 2**20
 #: Neighbours within the own modality that a scan keeps.
 N_OWN = 10
+#: Adding and subtracting this rounds a float64 cosine to a multiple of 2⁻⁴⁴. Equal rows then have
+#: equal cosines, though a matrix product may round the columns at its edges in another way.
+ROUNDER = 384.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._similarity import Question, Scores
+from fillgap._similarity import ROUNDER, Question, Scores
 
 __all__ = ["NumpyPool"]
 
@@ -44,7 +44,11 @@ class _Side:
 
     def fill(self, queries: Array) -> None:
         """Compute the similarities of a block of queries."""
-        np.matmul(queries, self.rows.T, out=self.scores[: len(queries), : self.size])
+        block = self.scores[: len(queries), : self.size]
+        np.matmul(queries, self.rows.T, out=block)
+        if block.dtype == np.float64:
+            block += ROUNDER
+            block -= ROUNDER
 
     def maxima(self, part: slice) -> Array:
         """Return the largest similarity in each group, one row for each query."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._similarity import Question, Scores
+from fillgap._similarity import ROUNDER, Question, Scores
 
 __all__ = ["TorchPool"]
 
@@ -31,6 +31,8 @@ class TorchPool:
         import torch
 
         scores = torch.cat([queries @ self.same.T, queries @ self.other.T], dim=1)
+        if scores.dtype == torch.float64:
+            scores = (scores + ROUNDER) - ROUNDER
         first, n = len(self.same), len(queries)
         of = np.repeat(np.arange(n), np.diff(question.start))
         pair_score = scores[self._index(of), self._index(question.item)]

@@ -15,6 +15,7 @@ from fillgap._similarity import MEMORY_BYTES, N_OWN, Question, answer
 from fillgap.embeddings import EmbeddingPair
 from fillgap.metrics._ties import pair_ranks, share_of_other
 from fillgap.metrics.pool import PoolScan, QueryScan, as_pair
+from fillgap.rows import iter_blocks
 
 __all__ = ["MAX_QUERIES", "scan_pool", "scan_queries"]
 
@@ -70,7 +71,7 @@ def scan_pool(
     """
     pair = as_pair(X, Y, image_index)
     index = None if pair.image_index is None else np.asarray(pair.image_index)
-    sides = _same_type(unit_rows(pair.images, "images"), unit_rows(pair.texts, "texts"))
+    sides = _same_type(_units(pair.images, "images"), _units(pair.texts, "texts"))
     chosen = _choose_queries(pair, max_queries, random_state)
     scans = []
     for side, (rows, relevant) in enumerate(zip(chosen, _relevant(index, *chosen), strict=True)):
@@ -141,6 +142,16 @@ def scan_queries(
         memory_bytes=memory_bytes,
         progress=progress,
     )
+
+
+def _units(side: Any, what: str) -> Any:
+    """Return the unit rows of a side, made block by block so that no second copy is held."""
+    if not isinstance(side, np.ndarray):
+        return unit_rows(side, what)
+    units = np.empty(side.shape, np.float64 if side.dtype == np.float64 else np.float32)
+    for start, block in iter_blocks(side, what):
+        units[start : start + len(block)] = unit_rows(block, what, first_row=start)
+    return units
 
 
 def _same_type(*arrays: Any) -> list[Any]:

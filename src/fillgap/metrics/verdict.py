@@ -86,12 +86,14 @@ def give_verdict(scan: PoolScan | None, findings: Sequence[Finding], *, k: int =
     if faults:
         sentences += _fault_sentences(faults)
         return Verdict("fault", tuple(sentences), k, seen, fair)
-    kind = _kind([seen.image_to_text / fair.image_to_text, seen.text_to_image / fair.text_to_image])
+    kind = kind_of(
+        [seen.image_to_text / fair.image_to_text, seen.text_to_image / fair.text_to_image]
+    )
     sentences += [CONCLUSIONS[kind], *_alignment_sentences(scan)]
     return Verdict(kind, tuple(sentences), k, seen, fair)
 
 
-def _kind(exposures: list[float]) -> Kind:
+def kind_of(exposures: list[float]) -> Kind:
     """Judge by the direction that sees least: a tool must not hide it behind the other."""
     if min(exposures) < SMALL:
         return "gap"
