@@ -161,3 +161,14 @@ def test_progress_is_reported():
     measure(X, Y, progress=lambda *report: seen.append(report))
     assert (30, 30, "comparing") in seen
     assert seen[-1][0] == seen[-1][1]
+
+
+def test_tensors_are_measured_as_arrays_are():
+    torch = pytest.importorskip("torch")
+    X, Y = (side.astype(np.float32) for side in make_gapped(60, 6, seed=0, gap=0.2))
+    expected = measure(X, Y, confidence=False)
+    found = measure(torch.as_tensor(X), torch.as_tensor(Y), confidence=False)
+    assert found.skipped == expected.skipped
+    for key, parts in expected.values.items():
+        for part, value in parts.items():
+            assert number(found, key, part) == pytest.approx(value.value, abs=1e-5, rel=1e-5)
