@@ -160,6 +160,9 @@ def test_balanced_cuts_by_itself_where_the_ridge_drowns_the_data(coco: Pair) -> 
     mean = np.sqrt(np.trace(C_x) * np.trace(C_y)) / 512
     strengths = BalancedAligner(n_components=None, ridge=0.5).fit(*coco).singular_values_
     assert kept[3] == np.sum(strengths >= 0.75 * mean)
+    few = BalancedAligner(ridge=0.5).fit(coco[0][:170], coco[1][:171])
+    assert len(few.singular_values_) == 512
+    assert len(BalancedAligner().fit(coco[0][:171], coco[1][:171]).singular_values_) < 200
 
 
 def test_balanced_components_are_the_strongest(gapped: Pair) -> None:

@@ -32,8 +32,9 @@ class BalancedAligner(MomentAligner):
     ----------
     n_components : int, "auto" or None
         How many of the strongest shared directions are kept. "auto" keeps those in which the data
-        vary by half of what the ridge adds, or by a quarter of the mean where the ridge is large;
-        without a ridge, and with None, all are kept.
+        vary by half of what the ridge adds, or by a quarter of the mean where the ridge is large.
+        It keeps all without a ridge, and where the rows are fewer than a third of the dimensions:
+        so few rows leave too much unseen to cut it away. None keeps all.
     power : float
         p.
     ridge : float
@@ -79,8 +80,7 @@ class BalancedAligner(MomentAligner):
         self.normalize = normalize
 
     def _solve(self, moments: PairMoments) -> None:
-        covariances = moments.x.covariance(ddof=0), moments.y.covariance(ddof=0)
-        maps, self.singular_values_ = start_maps(self, *covariances)
+        maps, self.singular_values_ = start_maps(self, moments)
         if isinstance(self.n_components, int) and len(self.singular_values_) < self.n_components:
             self._note(
                 f"n_components is {self.n_components}, but both modalities share only "
@@ -101,7 +101,7 @@ class _BalancedParameters(Protocol):
 
 
 def start_maps(
-    parameters: _BalancedParameters, C_x: Matrix, C_y: Matrix
+    parameters: _BalancedParameters, moments: PairMoments
 ) -> tuple[tuple[Matrix, Matrix], Matrix]:
     """Return the maps that checked parameters ask for, and the singular values behind them."""
     ridge = check_real(parameters.ridge, "ridge", low=0)
@@ -110,11 +110,14 @@ def start_maps(
     if isinstance(wanted, str):
         check_choice(wanted, "n_components", ("auto",))
     elif wanted is not None:
-        check_integer(wanted, "n_components", low=1, high=len(C_x))
+        check_integer(wanted, "n_components", low=1, high=moments.n_features)
+    C_x, C_y = moments.x.covariance(ddof=0), moments.y.covariance(ddof=0)
     A_x, A_y, S = balanced_maps(C_x, C_y, power=power, ridge=ridge)
     if wanted == "auto":
-        mean = np.sqrt(mean_eigenvalue(C_x) * mean_eigenvalue(C_y))
-        wanted = max(int(np.sum(S >= (ridge + min(ridge, 0.5) / 2) * mean)), 1)
+        wanted = len(S)
+        if 3 * min(moments.x.count, moments.y.count) >= moments.n_features:
+            mean = np.sqrt(mean_eigenvalue(C_x) * mean_eigenvalue(C_y))
+            wanted = max(int(np.sum(S >= (ridge + min(ridge, 0.5) / 2) * mean)), 1)
     return (A_x[:, :wanted], A_y[:, :wanted]), S[:wanted]
 
 

@@ -129,8 +129,7 @@ class RefinedAligner(Aligner):
         """Return the balanced maps of these rows, and the means of both sides."""
         moments = PairMoments.from_block(0, X, Y)
         check_spread(moments)
-        covariances = moments.x.covariance(ddof=0), moments.y.covariance(ddof=0)
-        return start_maps(self, *covariances)[0], (moments.x.mean, moments.y.mean)
+        return start_maps(self, moments)[0], (moments.x.mean, moments.y.mean)
 
     def _choose(
         self,
