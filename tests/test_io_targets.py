@@ -222,8 +222,9 @@ def test_a_full_disk(name: str, tmp_path: Path) -> None:
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from fillgap.io import transform_files
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 def slow(block, first_row):
     print(first_row, flush=True)
     time.sleep(0.05 if first_row else 0)
