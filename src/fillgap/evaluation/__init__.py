@@ -1,4 +1,4 @@
-"""Judgement on held-out rows: comparison, recommendation, tests."""
+"""Judgement on held-out rows: comparison, recommendation, tests, zero-shot classification."""
 
 from fillgap.evaluation.compare import compare
 from fillgap.evaluation.comparison import Comparison, MethodResult
@@ -6,14 +6,17 @@ from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.recommendation import Recommendation
 from fillgap.evaluation.significance import holm, paired_permutation_test
 from fillgap.evaluation.splits import held_out_splits
+from fillgap.evaluation.zero_shot import ZeroShot, zero_shot
 
 __all__ = [
     "Comparison",
     "Estimate",
     "MethodResult",
     "Recommendation",
+    "ZeroShot",
     "compare",
     "held_out_splits",
     "holm",
     "paired_permutation_test",
+    "zero_shot",
 ]
