@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fillgap.cli.options import AsJson, ImageIndex, Images, Quiet, Seed, Texts
+from fillgap.cli.options import AsJson, ImageIndex, Images, MaxImages, Quiet, Seed, Texts
 from fillgap.cli.output import number, print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def compare(
         float,
         typer.Option("--max-loss", help="Largest loss of recall@1 that may be recommended."),
     ] = 0.02,
+    max_images: MaxImages = 100_000,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -44,6 +45,7 @@ def compare(
         image_index=image_index,
         n_splits=n_splits,
         max_loss=max_loss,
+        max_images=max_images,
         seed=seed,
         quiet=quiet,
     )
@@ -61,6 +63,7 @@ def judge(
     image_index: str | None = None,
     n_splits: int = 5,
     max_loss: float = 0.02,
+    max_images: int = 100_000,
     seed: int = 0,
     quiet: bool = False,
 ) -> Comparison:
@@ -68,7 +71,15 @@ def judge(
     from fillgap.cli.data import read_pair
     from fillgap.evaluation import compare as compare_pair
 
-    pair = read_pair(images, texts, image_index=image_index, captions=None, unpaired=False)
+    pair = read_pair(
+        images,
+        texts,
+        image_index=image_index,
+        captions=None,
+        unpaired=False,
+        max_images=max_images,
+        seed=seed,
+    )
     with progress_bar(quiet=quiet) as progress:
         return compare_pair(
             pair,
@@ -85,8 +96,8 @@ def print_comparison(found: Comparison) -> None:
     say(found.recommendation.sentence)
     say()
     say(
-        f"{found.n_images} images and {found.n_texts} texts; in each of {found.n_splits} splits "
-        f"{found.n_fit} images fitted on and {found.n_test} others tested on; 95 % intervals."
+        f"{found.data}: {found.n_images} images and {found.n_texts} texts; "
+        f"in each of {found.n_splits} splits {found.n_fit} images fitted on and {found.n_test} others tested on; 95 % intervals."
     )
     two_sided = ["two-sided NDCG@10"] if found.two_sided else []
     header = ["NDCG@10", "recall@1", "exposure", "mixing", "conservation"]

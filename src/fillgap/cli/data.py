@@ -20,8 +20,10 @@ def read_pair(
     image_index: str | None,
     captions: str | None,
     unpaired: bool,
+    max_images: int | None = None,
+    seed: int = 0,
 ) -> EmbeddingPair:
-    """Read both sides, with what belongs to them."""
+    """Read both sides, with what belongs to them; of more images than `max_images` a sample."""
     from fillgap.io import load_pair
 
     return load_pair(
@@ -30,6 +32,8 @@ def read_pair(
         image_index=image_index,
         captions=captions,
         paired=False if unpaired else None,
+        max_images=max_images,
+        random_state=seed,
     )
 
 

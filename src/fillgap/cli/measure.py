@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from fillgap.cli.options import AsJson, Captions, ImageIndex, Images, Quiet, Seed, Texts, Unpaired
+from fillgap.cli.options import (
+    AsJson,
+    Captions,
+    ImageIndex,
+    Images,
+    MaxImages,
+    Quiet,
+    Seed,
+    Texts,
+    Unpaired,
+)
 from fillgap.cli.output import number, print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
@@ -23,17 +33,29 @@ def measure(
     image_index: ImageIndex = None,
     captions: Captions = None,
     unpaired: Unpaired = False,
+    max_images: MaxImages = 100_000,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure the modality gap, and say in words what it means for a mixed search."""
+    from fillgap._checks import InputError
     from fillgap.cli.data import read_pair
     from fillgap.metrics.summary import measure as measure_pair
 
-    pair = read_pair(images, texts, image_index=image_index, captions=captions, unpaired=unpaired)
+    pair = read_pair(
+        images,
+        texts,
+        image_index=image_index,
+        captions=captions,
+        unpaired=unpaired,
+        max_images=max_images,
+        seed=seed,
+    )
     with progress_bar(quiet=quiet) as progress:
         found = measure_pair(pair, random_state=seed, progress=progress)
+    if not found.values:  # NaN or zero rows: nothing could be measured
+        raise InputError(found.findings[0].message)
     if as_json:
         print_json(found.to_dict())
     else:
@@ -46,7 +68,8 @@ def print_measurements(found: Measurements) -> None:
     for finding in found.findings:
         say(f"{'Fault' if finding.is_fault else 'Note'}: {finding.message}")
     say()
-    say(f"{found.n_images} images, {found.n_texts} texts, {found.n_features} dimensions")
+    sizes = f"{found.n_images} images, {found.n_texts} texts, {found.n_features} dimensions"
+    say(f"{found.name}: {sizes}")
     rows: list[list[str]] = []
     for family, names in _by_family(found).items():
         rows.append([family])

@@ -12,6 +12,8 @@ __all__ = [
     "Captions",
     "ImageIndex",
     "Images",
+    "MaxImages",
+    "Out",
     "Overwrite",
     "Parameters",
     "Quiet",
@@ -42,6 +44,14 @@ ImageIndex: TypeAlias = Annotated[
         "--image-index",
         metavar="FILE",
         help="Row of each text's image (from 0), where images have several texts.",
+    ),
+]
+MaxImages: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--max-images",
+        min=2,
+        help="Of more images than this, take a seeded sample with its texts, and say so.",
     ),
 ]
 Captions: TypeAlias = Annotated[

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from fillgap._checks import InputError
+from fillgap._checks import InputError, check_integer
 from fillgap.embeddings import EmbeddingPair
 from fillgap.io._columns import (
     CAPTIONS,
@@ -22,6 +22,7 @@ from fillgap.io._columns import (
 )
 from fillgap.io._names import natural_key, split_key
 from fillgap.io._open import in_memory
+from fillgap.io._sample import sampled_pair
 from fillgap.io._shards import ShardedRows
 from fillgap.io._sides import clip_root, open_sides
 from fillgap.rows import RowSource
@@ -36,6 +37,8 @@ def load_pair(
     image_index: str | Path | ArrayLike | None = None,
     captions: str | Path | Sequence[str] | None = None,
     paired: bool | None = None,
+    max_images: int | None = None,
+    random_state: int = 0,
 ) -> EmbeddingPair:
     """Load image embeddings and text embeddings, with names and captions where files hold them.
 
@@ -50,6 +53,11 @@ def load_pair(
         The texts; a path is .txt, .json, .csv or a column of a table.
     paired : bool, optional
         Pass False for sets of equal size whose rows do not belong together.
+    max_images : int, optional
+        Of more images than this a random sample is taken, with all of their texts, and the name
+        of the pair says so. The files are read block by block and never held.
+    random_state : int
+        Seed of the sample.
 
     Returns
     -------
@@ -80,11 +88,23 @@ def load_pair(
     else:
         tables = _tables(image_rows), _tables(text_rows)
     known |= _columns(known, (image_rows.shape[0], text_rows.shape[0]), *tables)
+    name = split_key(images)[0].stem
+    if max_images is not None and image_rows.shape[0] > check_integer(
+        max_images, "max_images", low=2
+    ):
+        return sampled_pair(
+            (image_rows, text_rows),
+            known,
+            max_images=max_images,
+            paired=paired,
+            name=name,
+            random_state=random_state,
+        )
     return EmbeddingPair(
         in_memory(image_rows),
         in_memory(text_rows),
         paired=paired,
-        name=split_key(images)[0].stem,
+        name=name,
         **known,
     )
 
