@@ -97,7 +97,8 @@ def print_comparison(found: Comparison) -> None:
     say()
     say(
         f"{found.data}: {found.n_images} images and {found.n_texts} texts; "
-        f"in each of {found.n_splits} splits {found.n_fit} images fitted on and {found.n_test} others tested on; 95 % intervals."
+        f"in each of {found.n_splits} splits {found.n_fit} images fitted on and "
+        f"{found.n_test} others tested on; 95 % intervals."
     )
     two_sided = ["two-sided NDCG@10"] if found.two_sided else []
     header = ["NDCG@10", "recall@1", "exposure", "mixing", "conservation"]
