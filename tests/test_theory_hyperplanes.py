@@ -75,6 +75,10 @@ def test_matched_counts_mutual_nearest_items():
     found = pair_alignment(X, Y)
     assert found.matched == pytest.approx(1 / 3)
     assert found.max_angle == pytest.approx(np.arccos(0.6))
+    angles = np.radians([[0, 35], [30, 60]])  # x_0's nearest is y_0, whose nearest is x_1
+    X, Y = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    assert pair_alignment(X, Y).matched == 0
+    assert pair_alignment(Y, X).matched == 0
     assert found.mean_angle == pytest.approx((0 + np.arccos(0.8) + np.arccos(0.6)) / 3)
 
 

@@ -102,6 +102,7 @@ def read(page: str) -> Reader:
 
 def test_page_is_complete_and_loads_nothing():
     demo = small_demo(GOOD, BAD)
+    assert not demo.holds
     page = render_page(demo)
     reader = read(page)
     assert len(reader.ids) == len(set(reader.ids))

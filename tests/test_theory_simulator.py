@@ -136,6 +136,14 @@ def test_imposing_the_gap_moves_no_more_than_needed():
     np.testing.assert_allclose(_impose_gap(lean, 0.7, 0.7), upright, atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_centres_do_not_start_on_a_saddle(seed):
+    """Leaning in opposite directions, by symmetry neither would move towards C."""
+    centres = Subspace(condition="none").start(5, 2, seed).centres
+    assert centres[0, :-1] @ centres[1, :-1] > 0
+    np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 1)
+
+
 def test_trace_is_what_the_final_points_say():
     found = simulate(Unconstrained(), n_features=6, n_pairs=40, n_steps=20, n_records=4)
     np.testing.assert_array_equal(found.trace.step, [0, 5, 10, 15, 20])

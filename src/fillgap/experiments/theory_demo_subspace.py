@@ -65,8 +65,13 @@ def _centres(effort: Effort, phi_min: float, condition: Condition) -> Simulation
 
 def _findings(points: Chart) -> tuple[str, ...]:
     """Return what departs from the printed theorem."""
-    apart = points.curves[0].y > 1
-    warmest, coolest = points.curves[0].x[apart].max(), points.curves[0].x[~apart].min()
+    taus, apart = points.curves[0].x, points.curves[0].y > 1
+    vanishing = (
+        f" Between τ = {taus[apart].max():g} and τ = {taus[~apart].min():g} even that disappears: "
+        "all points move into C and coincide."
+        if apart.any() and not apart.all()
+        else ""
+    )
     return (
         "The printed theorem only asks for centres outside C with a positive cosine. That is not "
         "enough: as both centres lean towards C, the loss of the pair of centres falls below the "
@@ -75,9 +80,7 @@ def _findings(points: Chart) -> tuple[str, ...]:
         "perpendicular to C, up to the sampling of the clouds, and Δθ goes to φ_min. The "
         "conclusion of the theorem survives there although its argument at the centre fails.",
         "With every point free in its hyperplane the means vanish, so that Δθ is no longer "
-        "defined; what remains of the gap is the angle within the pairs. Between τ = "
-        f"{warmest:g} and τ = {coolest:g} even that disappears: all points move into C and "
-        "coincide.",
+        "defined; what remains of the gap is the angle within the pairs." + vanishing,
     )
 
 
