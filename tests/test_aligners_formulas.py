@@ -10,6 +10,7 @@ import scipy.linalg
 
 from conftest import load_npz, make_gapped
 from fillgap._checks import InputError
+from fillgap.affine import AffineMap
 from fillgap.aligners import (
     CCA,
     BalancedAligner,
@@ -17,6 +18,7 @@ from fillgap.aligners import (
     EmbeddingShift,
     FitWarning,
     GaussianTransport,
+    MeanCentering,
     OrthogonalProcrustes,
     PCAProjection,
     RefinedAligner,
@@ -323,3 +325,12 @@ def test_refinement_chooses_its_penalty_on_held_out_pairs_and_may_keep_the_start
 def test_parameters_out_of_range(aligner: BalancedAligner, sentence: str, gapped: Pair) -> None:
     with pytest.raises((InputError, TypeError), match=sentence):
         aligner.fit(*gapped)
+
+
+def test_a_row_that_is_mapped_to_zero_stays_zero(gapped: Pair) -> None:
+    X, Y = gapped
+    aligner = MeanCentering().fit(np.vstack([X, -X]), np.vstack([Y, -Y]))
+    aligner.map_x_ = AffineMap(center=units(X)[0])
+    out = aligner.transform(X[:3])
+    assert np.array_equal(out[0], np.zeros(24))
+    np.testing.assert_allclose(np.linalg.norm(out[1:], axis=1), 1, atol=1e-12)
