@@ -50,6 +50,19 @@ def test_failure_before_anything_is_written(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_the_bytes_are_on_the_disk_before_the_name_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append(names(tmp_path)))
+    with atomic_file(tmp_path / "a") as temporary:
+        temporary.write_bytes(b"x")
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "b").write_bytes(b"x")
+        (folder / "c").write_bytes(b"x")
+    assert seen == [[temporary.name], *[sorted([folder.name, "a"])] * 2]
+
+
 def test_an_error_of_the_system_is_one_sentence(tmp_path: Path) -> None:
     with (
         pytest.raises(InputError, match=r"a\.bin must be writable, got 'No space left on device'"),

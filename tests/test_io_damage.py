@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from fillgap._checks import InputError, InputTypeError
 from fillgap.io import load_rows, open_rows
+from fillgap.io._reading import reading
 from io_formats import FORMATS, SINGLE, Format, make_rows
 
 EVERY = pytest.mark.parametrize("case", FORMATS.values(), ids=FORMATS.keys())
@@ -116,14 +119,38 @@ def test_a_file_that_changes_after_it_was_opened(tmp_path: Path) -> None:
         assert name
 
 
-def test_damage_inside_an_archive_is_found_by_its_checksum(tmp_path: Path) -> None:
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("block_rows", [7, 512, 3000, 5000])
+def test_damage_inside_an_archive_is_found_by_its_checksum(
+    tmp_path: Path, save: Callable, block_rows: int
+) -> None:
     path = tmp_path / "x.npz"
-    np.savez(path, emb=make_rows(300, 8, SINGLE))
+    save(path, emb=make_rows(3000, 8, SINGLE))
     data = bytearray(path.read_bytes())
-    data[5000] ^= 1
+    data[data.rindex(b"PK\1\2") + 16] ^= 1  # the checksum in the directory
     path.write_bytes(bytes(data))
     with pytest.raises(InputError, match="Bad CRC-32"):
-        load_rows(path)
+        list(open_rows(path).iter_blocks(block_rows))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyError("shape"), r"x must be a file, got other or damaged content \('shape'\)\. Write"),
+        (EOFError(), r"content \(EOFError\)\. Write the file again"),
+        (ValueError("one.\ntwo"), r"content \(one\)\. Write"),
+        (ValueError("y" * 500), r"content \(y{120}\)\. Write"),
+        (OSError("Arrow says so"), r"content \(Arrow says so\)\. Write"),
+        (OSError(errno.EINVAL, "seek"), r"content \(.*seek\)\. Write"),
+        (OSError(errno.EIO, "?"), "x must be readable, got 'Input/output error'. Check that"),
+        (PermissionError(errno.EACCES, "?"), "x must be readable, got 'Permission denied'"),
+        (InputError("as it is"), "^as it is$"),
+    ],
+)
+def test_whatever_a_parser_raises_becomes_one_sentence(error: Exception, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught, reading("x", "a file"):
+        raise error
+    assert "\n" not in str(caught.value)
 
 
 def test_a_stream_cut_between_batches(tmp_path: Path) -> None:

@@ -47,8 +47,11 @@ def traced():
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("name", ["rows.npy", "columns.npy", "x.npz", "x.safetensors"])
-def test_numpy_holds_a_few_blocks(tmp_path: Path, name: str, traced: None) -> None:
+# The block that is used and the one that is read; an archive's bytes or other order are copied.
+@pytest.mark.parametrize(
+    ("name", "blocks"), [("rows.npy", 2), ("columns.npy", 3), ("x.npz", 3), ("x.safetensors", 2)]
+)
+def test_numpy_holds_a_few_blocks(tmp_path: Path, name: str, blocks: int, traced: None) -> None:
     path = write(tmp_path / name)
     open_rows(path)  # imports count as memory too
 
@@ -59,9 +62,14 @@ def test_numpy_holds_a_few_blocks(tmp_path: Path, name: str, traced: None) -> No
         return (tracemalloc.get_traced_memory()[1] - before) / BLOCK
 
     assert peak(lambda: open_rows(path)) < 0.1
-    assert peak(lambda: [len(block) for block in open_rows(path).iter_blocks(BLOCK_ROWS)]) < 3.5
+    assert (
+        peak(lambda: [len(block) for block in open_rows(path).iter_blocks(BLOCK_ROWS)])
+        < blocks + 0.2
+    )
     target = path.with_stem("new")
-    assert peak(lambda: transform_files(path, target, lambda block, first_row: -block)) < 5.5
+    assert (
+        peak(lambda: transform_files(path, target, lambda block, first_row: -block)) < blocks + 1.2
+    )
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -182,14 +183,35 @@ def test_the_side_chooses_the_array(
 
 def test_names_with_colons_dots_and_odd_characters(tmp_path: Path) -> None:
     rows = make_rows(3, 4, SINGLE)
-    np.save(tmp_path / "a:b.npy", rows)
-    np.testing.assert_array_equal(load_rows(tmp_path / "a:b.npy"), rows)
+    for name in ("a:b.npy", "a.npz:b.npy"):
+        np.save(tmp_path / name, rows)
+        np.testing.assert_array_equal(load_rows(tmp_path / name), rows)
     key = "clip.vision/emb:0 é"
     np.savez(tmp_path / "y.npz", **{key: rows, "clip": rows * 0})
     np.testing.assert_array_equal(load_rows(f"{tmp_path / 'y.npz'}:{key}"), rows)
     table = pa.table({"clip": list(rows * 0), key: list(rows), "clip.vision/emb": list(rows * 0)})
     pq.write_table(table, tmp_path / "z.parquet")
     np.testing.assert_array_equal(load_rows(f"{tmp_path / 'z.parquet'}:{key}"), rows)
+
+
+def test_an_archive_with_columns_is_inflated_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = make_rows(3000, 30, DOUBLE)
+    FORMATS["npz by columns"].write(tmp_path / "x.npz", "emb", rows)
+    inflated = 0
+    read = zipfile.ZipExtFile._read1
+
+    def counted(self: zipfile.ZipExtFile, n: int) -> bytes:
+        nonlocal inflated
+        data = read(self, n)
+        inflated += len(data)
+        return data
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "_read1", counted)
+    for _ in open_rows(tmp_path / "x.npz").iter_blocks(1000):
+        pass
+    assert rows.nbytes < inflated < 1.5 * rows.nbytes
 
 
 def test_upper_case_suffixes(tmp_path: Path) -> None:

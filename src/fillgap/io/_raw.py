@@ -96,8 +96,6 @@ class RawRows:
                 with reading(self.name, "a complete array"):
                     block = read(stream, start, min(block_rows, self.shape[0] - start))
                 yield self._decoded(block)
-            with reading(self.name, "a complete array"):
-                stream.read(1)  # a member of an archive compares its checksum at its end
 
     def mapped(self) -> Block | None:
         """Return the array as a memory map, or None where its bytes are not usable as they are."""
