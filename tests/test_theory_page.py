@@ -11,7 +11,6 @@ import pytest
 from fillgap.experiments.theory_demo import write_theory_page
 from fillgap.experiments.theory_demo_figures import chart_svg, sphere_svgs
 from fillgap.experiments.theory_demo_page import (
-    format_number,
     render_page,
     statement,
     with_subscripts,
@@ -24,6 +23,7 @@ from fillgap.experiments.theory_demo_results import (
     Sphere,
     Table,
     TheoryDemo,
+    format_number,
 )
 from fillgap.theory import Frame
 

@@ -21,7 +21,7 @@ from fillgap.theory import (
     subspace_minimum,
     unconstrained_limit,
 )
-from fillgap.theory.settings import _impose_gap
+from fillgap.theory.clouds import impose_gap
 
 SMALL = {"n_features": 8, "n_pairs": 256, "n_steps": 300, "tau": 0.5}
 CLOUDS = {"kappa_x": 5.0, "kappa_y": 5.0}
@@ -126,14 +126,14 @@ def test_clouds_stay_rigid():
 
 def test_imposing_the_gap_moves_no_more_than_needed():
     upright = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
-    np.testing.assert_array_equal(_impose_gap(upright, 0.9, 0.7), upright)
+    np.testing.assert_array_equal(impose_gap(upright, 0.9, 0.7), upright)
     lean = np.array([[0.8, 0.0, 0.6], [0.8, 0.0, 0.6]])
-    moved = _impose_gap(lean, 0.9, 0.7)
+    moved = impose_gap(lean, 0.9, 0.7)
     gap = np.arccos(moved[0, :2] @ moved[1, :2] + moved[0, 2] * moved[1, 2] * np.cos(0.9))
     assert gap == pytest.approx(0.7, abs=1e-9)
     assert 0 < moved[0, 0] < 0.8
     # at φ = φ_min nothing but the perpendicular is left
-    np.testing.assert_allclose(_impose_gap(lean, 0.7, 0.7), upright, atol=1e-5)
+    np.testing.assert_allclose(impose_gap(lean, 0.7, 0.7), upright, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(6))

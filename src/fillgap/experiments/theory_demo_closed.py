@@ -14,7 +14,7 @@ from fillgap.experiments.theory_demo_effort import (
     flat,
     spheres_of,
 )
-from fillgap.experiments.theory_demo_results import Chart, Check, Curve, Section
+from fillgap.experiments.theory_demo_results import Chart, Check, Curve, Section, format_number
 from fillgap.theory import (
     Cone,
     ConePoints,
@@ -52,8 +52,8 @@ def unconstrained_section(effort: Effort) -> Section:
         ),
         findings=(
             "At the optimum the mean of either side is almost zero (length "
-            f"{runs[-1].trace.mean_length[-1]:.1g}), so the gap angle is an angle between two "
-            "vanishing vectors. It closes only because the pairs coincide far more closely still.",
+            f"{format_number(runs[-1].trace.mean_length[-1])}), so the gap angle is one between two "
+            "vanishing vectors. It closes only because the pairs coincide far more closely.",
         ),
     )
 

@@ -9,11 +9,9 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from fillgap.experiments.theory_demo_figures import chart_svg, sphere_svgs
-from fillgap.experiments.theory_demo_results import Check, Section, TheoryDemo
+from fillgap.experiments.theory_demo_results import Check, Section, TheoryDemo, format_number
 
 __all__ = ["render_page"]
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def render_page(demo: TheoryDemo) -> str:
@@ -58,16 +56,6 @@ def _drawn(section: Section, name: str) -> tuple[Section, list[Any], list[Any]]:
 def with_subscripts(text: str) -> Markup:
     """Return text as markup in which what follows an underscore is lowered."""
     return Markup(re.sub(r"(?<=\w)_(\w+)", r"<sub>\1</sub>", str(escape(text))))  # noqa: S704
-
-
-def format_number(value: float) -> str:
-    """Return a number with four significant digits and a real minus sign."""
-    if value == 0:
-        return "0"
-    text = f"{value:.4g}"
-    mantissa, _, exponent = text.partition("e")
-    power = "·10" + str(int(exponent)).translate(_RAISED) if exponent else ""
-    return mantissa.replace("-", "−") + power
 
 
 def statement(check: Check) -> str:

@@ -107,7 +107,7 @@ def _sampling_chart(effort: Effort, point: Point) -> Chart:
     off = float(point.printed(_FAR) - values[far])
     return Chart(
         f"{point.n_features} dimensions, τ = {point.tau:g}, κ = {point.kappa:g}",
-        "angle θ of the pair with its centre (degrees)", "loss of one direction − log N (nats)",
+        "angle θ of the pair with its centre (degrees)", "loss − log N (nats)",
         curves,
         (
             Check.at_most("Sampling from S5, largest deviation in standard errors", worst, 4.0),
@@ -115,7 +115,8 @@ def _sampling_chart(effort: Effort, point: Point) -> Chart:
                         float(point.miss(_FAR)), 4 * errors[far]),
             Check.at_least("The same, in standard errors", off / errors[far], 20.0),
         ),
-        f"{point.method.capitalize()} sampling, {found[0].n_samples} draws a point; φ = 40.1°.",
+        f"{point.method.capitalize()} sampling, {found[0].n_samples} draws a point; one direction, "
+        "φ = 40.1°.",
     )  # fmt: skip
 
 
@@ -130,12 +131,13 @@ def _miss_chart() -> Chart:
     at_centre = min(float(curve.y[0]) for curve in curves)
     return Chart(
         "Where theorem 4 misses, and by how much", "angle θ of the pair with its centre (degrees)",
-        "theorem 4's proof − theorem S5 (nats)", curves,
+        "miss (nats)", curves,
         (
             Check.equal("Miss in C, θ = 90° (nats)", in_shared, 0.0, 1e-9),
             Check.at_least("Least miss at the centre, θ = 0 (nats)", at_centre, 0.05),
         ),
-        "8 dimensions, τ = .3, φ = 40.1°. The miss vanishes only for pairs in C.",
+        "Theorem 4's proof less theorem S5; 8 dimensions, τ = .3, φ = 40.1°. The miss vanishes "
+        "only for pairs in C.",
     )  # fmt: skip
 
 

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from fillgap.theory import Frame
 
-__all__ = ["Chart", "Check", "Curve", "Section", "Sphere", "Table", "TheoryDemo"]
+__all__ = ["Chart", "Check", "Curve", "Section", "Sphere", "Table", "TheoryDemo", "format_number"]
 
 Array = NDArray[np.float64]
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -212,3 +214,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def format_number(value: float) -> str:
+    """Return a number with four significant digits and a real minus sign."""
+    if value == 0:
+        return "0"
+    text = f"{value:.4g}"
+    mantissa, _, exponent = text.partition("e")
+    power = "·10" + str(int(exponent)).translate(_RAISED) if exponent else ""
+    return mantissa.replace("-", "−") + power

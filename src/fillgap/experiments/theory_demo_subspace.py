@@ -137,7 +137,7 @@ def _bound_chart(effort: Effort, runs: dict[float, Simulation]) -> Chart:
         )
     return Chart(
         "With the condition: the loss reaches the bound", "training step",
-        "loss of the centres − 2 log N (nats)", tuple(curves), tuple(checks),
+        "loss − 2 log N (nats)", tuple(curves), tuple(checks),
         f"Dashed: the bound. Clouds of {effort.n_cloud} points; the tolerance is four standard "
         "errors.",
     )  # fmt: skip
@@ -179,7 +179,7 @@ def _below_chart(effort: Effort, with_it: Simulation, without: Simulation) -> Ch
     )
     return Chart(
         "Without the condition: below the bound", "training step",
-        "loss of the centres − 2 log N (nats)", curves, checks,
+        "loss − 2 log N (nats)", curves, checks,
     )  # fmt: skip
 
 
@@ -217,12 +217,13 @@ def _tilt_chart(effort: Effort) -> Chart:
     worst = float(np.max(np.abs(values - _tilt_loss(tilts) / 2) / errors))
     return Chart(
         "The closed form is right; the minimum is not where it is said to be",
-        "tilt of both centres towards C (degrees)", "loss of one direction − log N (nats)", curves,
+        "tilt of both centres towards C (degrees)", "loss − log N (nats)", curves,
         (
             Check.at_most("Largest deviation in standard errors", worst, 4.0),
             Check.at_most("Sampled, in C less perpendicular to C", values[-1] - values[0], -0.2),
         ),
-        f"{found[0].method.capitalize()} sampling, {effort.n_samples} draws a point; φ = 40.1°.",
+        f"{found[0].method.capitalize()} sampling, {effort.n_samples} draws a point; one "
+        "direction, φ = 40.1°.",
     )  # fmt: skip
 
 

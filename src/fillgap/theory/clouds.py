@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from fillgap.theory.vmf import sample_vmf
 
@@ -15,6 +16,7 @@ __all__ = [
     "carry",
     "carry_gradient",
     "centres_apart",
+    "impose_gap",
     "last_axis",
     "paired_clouds",
     "tilted",
@@ -102,3 +104,21 @@ def paired_clouds(
     """Draw both clouds around the last axis from one seed, so that equal κ give equal rows."""
     e, seed = last_axis(n_coordinates), int(rng.integers(2**32))
     return np.stack([sample_vmf(e, kappa, n_pairs, random_state=seed) for kappa in kappas])
+
+
+def impose_gap(centres: Array, phi: float, phi_min: float) -> Array:
+    """Shrink the parts of both centres in C by the least factor that makes Δθ ≥ φ_min."""
+    in_shared, poles = centres[:, :-1], np.sign(centres[:, -1])
+    squares = (in_shared**2).sum(axis=1)
+
+    def shrunk(factor: float) -> Array:
+        heights = poles * np.sqrt(np.maximum(1 - factor**2 * squares, 0))
+        return np.column_stack([factor * in_shared, heights])
+
+    def excess(factor: float) -> float:
+        c_x, c_y = shrunk(factor)
+        return float(c_x[:-1] @ c_y[:-1] + c_x[-1] * c_y[-1] * np.cos(phi) - np.cos(phi_min))
+
+    if excess(1.0) <= 0:
+        return centres
+    return shrunk(brentq(excess, 0.0, 1.0) if excess(0.0) < 0 else 0.0)

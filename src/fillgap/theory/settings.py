@@ -22,13 +22,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from fillgap._checks import check_choice, check_real
 from fillgap.theory.clouds import (
     State,
     at_reference,
     centres_apart,
+    impose_gap,
     last_axis,
     paired_clouds,
     tilted,
@@ -228,7 +228,7 @@ class Subspace(Setting):
         state = _restrain_phi(super().restrain(state), self.phi_min)
         if self.condition != "gap":
             return state
-        return replace(state, centres=_impose_gap(state.centres, state.phi, self.phi_min))
+        return replace(state, centres=impose_gap(state.centres, state.phi, self.phi_min))
 
 
 @dataclass(frozen=True)
@@ -282,21 +282,3 @@ def _check_kappas(kappa_x: float, kappa_y: float) -> None:
 def _restrain_phi(state: State, phi_min: float) -> State:
     """Clip φ to [φ_min, π/2), where the hyperplanes are not yet perpendicular."""
     return replace(state, phi=min(max(state.phi, phi_min), float(np.nextafter(np.pi / 2, 0))))
-
-
-def _impose_gap(centres: Array, phi: float, phi_min: float) -> Array:
-    """Shrink the parts of both centres in C by the least factor that makes Δθ ≥ φ_min."""
-    in_shared, poles = centres[:, :-1], np.sign(centres[:, -1])
-    squares = (in_shared**2).sum(axis=1)
-
-    def shrunk(factor: float) -> Array:
-        heights = poles * np.sqrt(np.maximum(1 - factor**2 * squares, 0))
-        return np.column_stack([factor * in_shared, heights])
-
-    def excess(factor: float) -> float:
-        c_x, c_y = shrunk(factor)
-        return float(c_x[:-1] @ c_y[:-1] + c_x[-1] * c_y[-1] * np.cos(phi) - np.cos(phi_min))
-
-    if excess(1.0) <= 0:
-        return centres
-    return shrunk(brentq(excess, 0.0, 1.0) if excess(0.0) < 0 else 0.0)
