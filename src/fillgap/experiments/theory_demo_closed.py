@@ -52,8 +52,8 @@ def unconstrained_section(effort: Effort) -> Section:
         ),
         findings=(
             "At the optimum the mean of either side is almost zero (length "
-            f"{format_number(runs[-1].trace.mean_length[-1])}), so the gap angle is one between two "
-            "vanishing vectors. It closes only because the pairs coincide far more closely.",
+            f"{format_number(runs[-1].trace.mean_length[-1])}), so the gap angle is one between "
+            "two vanishing vectors. It closes only because the pairs coincide far more closely.",
         ),
     )
 
