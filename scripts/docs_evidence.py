@@ -1,0 +1,147 @@
+"""Measure the held-out figures that the README and the documentation show.
+
+Writes docs/evidence/NAME.json for each data set, and the table between the marks in README.md:
+
+    python scripts/docs_evidence.py             # all data sets
+    python scripts/docs_evidence.py scenes      # one of them
+    python scripts/docs_evidence.py --table     # only the table, from what was measured before
+
+The COCO pairs are read from the folder FILLGAP_TEST_DATA (default ../shared/data); the scenes come
+with the package. Minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from docs_tables import EVIDENCE, ROOT, methods_with_figures
+from fillgap import EmbeddingPair, __version__, compare, load_digit_scenes, load_pair, make_aligner
+from fillgap.evaluation import held_out_splits
+from fillgap.metrics import (
+    centroid_distance,
+    exposure_at_k,
+    frechet_distance,
+    ilisi,
+    kbet,
+    linear_separability,
+    scan_pool,
+)
+
+KEPT = (
+    "two_sided_ndcg_at_10", "mixed_ndcg_at_10", "mixed_recall_at_10", "recall_at_1",
+    "recall_at_10", "exposure_at_10", "ilisi", "neighbourhood_preservation",
+)  # fmt: skip
+MARKS = re.compile(r"(<!-- figures -->\n).*(\n<!-- /figures -->)", re.DOTALL)
+
+
+def coco() -> EmbeddingPair:
+    """500 MSCOCO pairs, embedded by OpenAI's CLIP ViT-B/16."""
+    data = Path(os.environ.get("FILLGAP_TEST_DATA", ROOT.parent / "shared" / "data"))
+    return load_pair(data / "coco_clip_vitb16_500" / "coco_clip_vitb16_500.npz:images",
+                     data / "coco_clip_vitb16_500" / "coco_clip_vitb16_500.npz:texts")  # fmt: skip
+
+
+SETS: dict[str, Callable[[], EmbeddingPair]] = {"coco": coco, "scenes": load_digit_scenes}
+
+
+#: Whose measures stand side by side.
+OVERVIEW = ("mean-centering", "spectral", "balanced")
+
+
+def show(done: int, total: int | None, what: str) -> None:
+    print(f"\r{done}/{total} {what:30}", end="", file=sys.stderr, flush=True)
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Return the comparison of all methods on one data set, as far as pages show it."""
+    pair = SETS[name]()
+    found = compare(pair, progress=show).to_dict()
+    return {
+        "fillgap": __version__,
+        **{key: found[key] for key in (
+            "n_images", "n_texts", "n_features", "n_splits", "n_fit", "n_test", "two_sided",
+            "recommendation", "failures",
+        )},
+        "overview": overview(pair),
+        "results": {
+            method: {
+                "values": {
+                    measure: {
+                        part: [round(number, 4) for number in estimate.values()]
+                        for part, estimate in parts.items()
+                    }
+                    for measure, parts in result["estimates"].items()
+                    if measure in KEPT
+                },
+                "mixing": round(result["mixing"], 4),
+                "conservation": round(result["conservation"], 4),
+                "notes": result["notes"],
+            }
+            for method, result in found["results"].items()
+        },
+    }  # fmt: skip
+
+
+def overview(pair: EmbeddingPair) -> dict[str, Any]:
+    """Return measures of the held-out rows, raw and aligned, averaged over the splits."""
+    sums: dict[str, dict[str, list[float]]] = {}
+    for train_rows, test_rows in held_out_splits(pair):
+        train, test = pair.take_images(train_rows), pair.take_images(test_rows)
+        for method in ("raw", *OVERVIEW):
+            shown = test
+            if method != "raw":
+                aligner = make_aligner(method).fit(train.images, train.texts)
+                shown = test.with_vectors(*aligner.transform_pair(test.images, test.texts))
+            for measure, value in glance(shown).items():
+                sums.setdefault(measure, {}).setdefault(method, []).append(value)
+    means = {
+        measure: [round(float(np.mean(values)), 4) for values in of.values()]
+        for measure, of in sums.items()
+    }
+    return {"methods": ["raw", *OVERVIEW], "measures": means}
+
+
+def glance(pair: EmbeddingPair) -> dict[str, float]:
+    """Return a few measures of one representation."""
+    scan = scan_pool(pair, n_neighbors=90)
+    return {
+        "centroid_distance": centroid_distance(pair),
+        "frechet_distance": frechet_distance(pair).value,
+        "linear_separability": linear_separability(pair),
+        "exposure_at_k": exposure_at_k(scan).mean,
+        "ilisi": ilisi(scan),
+        "kbet": kbet(scan),
+    }
+
+
+def write_table() -> None:
+    """Put the table of methods into the README."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(MARKS.sub(rf"\g<1>{methods_with_figures()}\g<2>", text), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("sets", nargs="*", choices=[[], *SETS], help="default: all")
+    parser.add_argument("--table", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    EVIDENCE.mkdir(exist_ok=True)
+    for name in () if options.table else options.sets or SETS:
+        text = json.dumps(measure(name), ensure_ascii=False, indent=1, sort_keys=True)
+        (EVIDENCE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        print(f"\n{name} measured")
+    write_table()
+
+
+if __name__ == "__main__":
+    main()
