@@ -127,8 +127,13 @@ def _row(result: MethodResult, *, two_sided: bool) -> list[str]:
     cells = []
     for name in names:
         item = result.estimates[name]["mean"]
-        cells.append(f"{number(item.value)} [{number(item.low)}, {number(item.high)}]")
+        cells.append(f"{_short(item.value)} [{_short(item.low)}, {_short(item.high)}]")
     exposure = result.estimates["exposure_at_10"]
     sides = (exposure["image_to_text"].value, exposure["text_to_image"].value)
     cells.append(", ".join(number(side, 2) for side in sides))
     return [*cells, number(result.mixing, 2), number(result.conservation, 2)]
+
+
+def _short(share: float) -> str:
+    """Return a share without the zero before its point, so that intervals fit in a line."""
+    return number(share).replace("0.", ".", 1)
