@@ -8,8 +8,9 @@ is optimal, or name the entries that were missing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,20 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-__all__ = ["AssignmentSolver"]
+from fillgap._checks import row_norms
+
+__all__ = ["AssignmentSolver", "Terms", "cost_blocks"]
 
 Matrix = NDArray[np.float64]
+Costs = NDArray[np.float32]
 Indices = NDArray[np.intp]
+#: Factors of a matrix: the sum of left · rightᵀ.
+Terms: TypeAlias = Sequence[tuple[Matrix, Matrix]]
 
 #: Cheapest entries for each row, on average, that the assignment is first looked for among.
 CANDIDATES_PER_ROW = 16
 #: Entropic steps, and their temperature in standard deviations of the reduced costs.
-ENTROPIC_STEPS, TEMPERATURE = 10, 0.05
+ENTROPIC_STEPS, TEMPERATURE = 10, 0.1
 #: With more candidates than this share of all entries (many ties), the dense solver is faster.
 DENSE_SHARE = 0.25
 #: Times that missing candidates are added before the dense solver takes over.
@@ -43,81 +49,98 @@ class _Edges:
     costs: Matrix
 
     @classmethod
-    def take(cls, cost: Matrix, flat: Indices) -> _Edges:
+    def take(cls, cost: Costs, flat: Indices) -> _Edges:
         """Return the entries with these numbers in the flattened transpose."""
         columns, rows = np.divmod(np.unique(flat), len(cost))
-        return cls(rows, columns, cost[rows, columns])
+        return cls(rows, columns, cost[rows, columns].astype(np.float64))
 
 
 class AssignmentSolver:
     """Solver for n × n assignment problems, one after the other, each starting from the last.
 
+    Costs are summed in float64 and kept, once they are reduced, in float32: what is near zero, and
+    only that matters, keeps nine digits or more after the point. A problem takes 8 n² bytes.
+
     Parameters
     ----------
     n : int
-        Rows and columns. The solver holds 12 n² bytes.
+        Rows and columns.
     """
 
     def __init__(self, n: int) -> None:
-        self._cost = np.empty((n, n))
-        self._kernel = np.empty((n, n), dtype=np.float32)
         self._prices = np.zeros(n)
         self._last = np.arange(n)
 
-    def solve(self, left: Matrix, right: Matrix) -> Indices:
+    def solve(self, terms: Terms) -> Indices:
         """Return the column of each row in an assignment of least cost.
 
         Parameters
         ----------
-        left, right : array of shape (n, r)
-            Factors of the cost matrix, left · rightᵀ.
+        terms : sequence of pairs of arrays of shape (n, r)
+            The cost matrix is the sum of left · rightᵀ over these pairs.
 
         Returns
         -------
         array of int of shape (n,)
         """
-        cost = np.matmul(left, right.T, out=self._cost)
-        slack = 1e-12 * float(_longest(left) * _longest(right))
-        cost -= self._prices
-        self._reduce(cost)
-        self._entropic_start(cost)
-        columns, prices = _solve_reduced(cost, self._last, slack)
+        if np.ptp(self._prices) > _largest(terms):
+            self._prices[:] = 0.0  # from larger costs: they would drown these
+        cost = np.empty((len(self._last),) * 2, dtype=np.float32)
+        for part, block in cost_blocks(terms):
+            np.subtract(block, self._prices, out=block)
+            np.subtract(block, block.min(axis=1)[:, None], out=cost[part], casting="same_kind")
+        self._take_column_minima(cost)
+        potentials = _entropic_prices(cost)
+        cost -= potentials.astype(np.float32)
+        self._prices += potentials
+        cost -= cost.min(axis=1)[:, None]
+        self._take_column_minima(cost)
+        self._last, prices = _solve_reduced(cost, self._last)
         self._prices += prices
         self._prices -= self._prices.mean()
-        self._last = columns
-        return columns
+        return self._last
 
-    def _reduce(self, cost: Matrix) -> None:
-        """Subtract the least entry of each row, then of each column."""
-        cost -= cost.min(axis=1)[:, None]
+    def _take_column_minima(self, cost: Costs) -> None:
+        """Subtract the least entry of each column, and remember it."""
         least = cost.min(axis=0)
         cost -= least
         self._prices += least
 
-    def _entropic_start(self, cost: Matrix) -> None:
-        """Subtract the potentials of a few Sinkhorn steps; they need no accuracy."""
-        temperature = TEMPERATURE * float(cost[:: 1 + len(cost) // 256].std())
-        if temperature < np.finfo(np.float32).tiny:
-            return
-        np.multiply(cost, -1 / temperature, out=self._kernel, casting="same_kind")
-        kernel = np.exp(self._kernel, out=self._kernel)
-        right = np.ones(len(cost), dtype=np.float32)
+
+def cost_blocks(terms: Terms) -> Iterator[tuple[slice, Matrix]]:
+    """Yield the rows of the sum of left · rightᵀ over `terms`, a block at a time."""
+    n, m = len(terms[0][0]), len(terms[0][1])
+    step = max(1, BLOCK_BYTES // (8 * m))
+    for start in range(0, n, step):
+        part = slice(start, start + step)
+        block = terms[0][0][part] @ terms[0][1].T
+        for left, right in terms[1:]:
+            block += left[part] @ right.T
+        yield part, block
+
+
+def _largest(terms: Terms) -> float:
+    """Return a bound of the size of the costs."""
+    return float(sum(row_norms(left).max() * row_norms(right).max() for left, right in terms))
+
+
+def _entropic_prices(cost: Costs) -> Matrix:
+    """Return the column potentials of a few Sinkhorn steps; they need no accuracy."""
+    n = len(cost)
+    temperature = TEMPERATURE * float(cost[:: 1 + n // 256].std())
+    if temperature < np.finfo(np.float32).tiny:  # all costs are equal
+        return np.zeros(n)
+    kernel = cost * np.float32(-1 / temperature)
+    np.exp(kernel, out=kernel)
+    scale: NDArray[Any] = np.ones(n, dtype=np.float32)
+    with np.errstate(all="ignore"):  # looked at below
         for _ in range(ENTROPIC_STEPS):
-            left = 1 / (kernel @ right)
-            right = 1 / (left @ kernel)
-        potentials = temperature * np.log(right.astype(np.float64))
-        if np.isfinite(potentials).all():
-            cost -= potentials
-            self._prices += potentials
-            self._reduce(cost)
+            scale = 1 / ((1 / (kernel @ scale)) @ kernel)
+        potentials = temperature * np.log(scale.astype(np.float64))
+    return potentials if np.isfinite(potentials).all() else np.zeros(n)
 
 
-def _longest(rows: Matrix) -> Any:
-    """Return the length of the longest row."""
-    return np.sqrt(np.einsum("ij,ij->i", rows, rows).max())
-
-
-def _solve_reduced(cost: Matrix, feasible: Indices, slack: float) -> tuple[Indices, Matrix]:
+def _solve_reduced(cost: Costs, feasible: Indices) -> tuple[Indices, Matrix]:
     """Return an optimal assignment of reduced costs (not negative), and its prices.
 
     Parameters
@@ -125,8 +148,6 @@ def _solve_reduced(cost: Matrix, feasible: Indices, slack: float) -> tuple[Indic
     cost : array of shape (n, n)
     feasible : array of int of shape (n,)
         Any assignment: it is among the candidates, so that there always is one.
-    slack : float
-        Rounding of an entry.
     """
     n = len(cost)
     order = np.arange(n)
@@ -136,23 +157,25 @@ def _solve_reduced(cost: Matrix, feasible: Indices, slack: float) -> tuple[Indic
             break
         edges = _Edges.take(cost, candidates)
         columns = _match(edges, n)
-        prices = _prices(edges, columns, cost[order, columns], slack)
-        missing = _too_cheap(cost, cost[order, columns] - prices[columns] - slack, prices)
+        own, slack = cost[order, columns].astype(np.float64), 1e-12 * edges.costs.max()
+        prices = _prices(edges, columns, own, slack)
+        missing = _too_cheap(cost, own - prices[columns] - 2 * slack, prices)
         if len(missing) == 0:
             return columns, prices
         candidates = np.append(edges.columns * n + edges.rows, missing)
     return linear_sum_assignment(cost)[1], np.zeros(n)
 
 
-def _cheap(cost: Matrix) -> Indices:
+def _cheap(cost: Costs) -> Indices:
     """Return about the cheapest `CANDIDATES_PER_ROW` entries a row; the bound is from a sample."""
     sample = cost[:: 1 + len(cost) // 128]
     rank = min(CANDIDATES_PER_ROW * len(sample), sample.size - 1)
     bound = np.partition(sample, rank, axis=None)[rank]
-    return _too_cheap(cost, np.full(len(cost), np.nextafter(bound, np.inf)), np.zeros(len(cost)))
+    above = np.nextafter(bound, np.float32(np.inf), dtype=np.float32)
+    return _too_cheap(cost, np.full(len(cost), float(above)), np.zeros(len(cost)))
 
 
-def _too_cheap(cost: Matrix, bounds: Matrix, prices: Matrix) -> Indices:
+def _too_cheap(cost: Costs, bounds: Matrix, prices: Matrix) -> Indices:
     """Return the entries, as in `_Edges`, whose cost minus the price is below the row's bound."""
     n, found = len(cost), []
     step = max(1, BLOCK_BYTES // (8 * n))
@@ -164,9 +187,15 @@ def _too_cheap(cost: Matrix, bounds: Matrix, prices: Matrix) -> Indices:
 
 
 def _match(edges: _Edges, n: int) -> Indices:
-    """Return an assignment of least cost among the edges."""
-    # The solver drops entries that are zero, and a constant changes no assignment.
-    graph = csr_array((edges.costs + 1.0, (edges.rows, edges.columns)), shape=(n, n))
+    """Return an assignment of least cost among the edges.
+
+    An unused column more makes the problem rectangular. SciPy then goes by shortest paths from the
+    first row on; on square problems it bids for prices first, which near ties make last for ever.
+    """
+    shifted = edges.costs + 1.0  # an entry of zero would be dropped; a constant changes nothing
+    costs = np.append(shifted, (n + 1) * shifted.max())
+    ends = np.append(edges.rows, 0), np.append(edges.columns, n)
+    graph = csr_array((costs, ends), shape=(n, n + 1))
     return min_weight_full_bipartite_matching(graph)[1].astype(np.intp)
 
 

@@ -83,13 +83,15 @@ def solve_transport(
     objective, gap, done, allowed = [mixture.value()], np.inf, 0, 0.0
     while done < max_iter:
         images = mixture.images()
-        slope = problem.curvature(images)
-        gradient = problem.U + slope[0], problem.V + slope[1]
-        vertex = oracle(*problem.factors(gradient))
+        gradient = problem.gradient(images)
+        here = dot(gradient, images)
+        del images  # the oracle needs the memory
+        vertex = oracle(problem.terms(gradient))
         done += 1
         progress(done, max_iter, "transport")
         corner = problem.images(vertex)
-        gap = dot(gradient, images) - dot(gradient, corner)
+        gap = here - dot(gradient, corner)
+        del gradient
         allowed = max(tol, ROUNDING) * abs(objective[-1])
         if gap <= allowed:
             break

@@ -65,12 +65,14 @@ class Mixture:
         """Take in a plan with weight zero."""
         problem = self._problem
         slope = problem.curvature(images)
-        column = [dot(slope, problem.images(other)) for other in self._plans]
-        column.append(dot(slope, images))
+        earlier = [other for other in self._plans if other is not None]
+        column = np.append(problem.products(slope, earlier), dot(slope, images))
+        if plan is not None:
+            column = np.insert(column, 0, dot(slope, problem.images(None)))
         self._plans.append(plan)
         self._gram = np.pad(self._gram, (0, 1))
         self._gram[-1, :] = self._gram[:, -1] = column
-        self._linear = np.append(self._linear, dot((problem.U, problem.V), images))
+        self._linear = np.append(self._linear, problem.linear(images))
         self.weights = np.append(self.weights, 0.0)
 
     def _weighted(self) -> list[tuple[csr_array, float]]:
@@ -88,7 +90,8 @@ def _best_weights(gram: Matrix, linear: Matrix, weights: Matrix, tolerance: floa
     towards = -weights
     towards[-1] += 1.0
     slope = gram @ weights + linear
-    weights = weights + _step(slope @ towards, towards @ gram @ towards, 1.0) * towards
+    step = _step(float(slope @ towards), float(towards @ gram @ towards), 1.0)
+    weights = weights + step * towards
     for _ in range(100 * len(weights)):
         slope = gram @ weights + linear
         low = int(np.argmin(slope))

@@ -3,77 +3,65 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
 
+from fillgap.aligners._assignment import Terms, cost_blocks
 from fillgap.aligners._laplacian import Laplacian
 
-__all__ = ["TransportProblem", "dot"]
+__all__ = ["Sides", "TransportProblem", "dot"]
 
 Matrix = NDArray[np.float64]
 #: γY and γᵀX, or a gradient with respect to them.
-Sides = tuple[Matrix, Matrix]
+Sides: TypeAlias = tuple[Matrix, Matrix]
+
+#: From this many plans for so many rows on, a product of dense blocks is faster than sparse ones.
+ROWS_PER_PLAN = 32
 
 
 @dataclass(frozen=True, eq=False)
 class TransportProblem:
-    """The objective, as a function of γY and γᵀX.
+    """Squared distances plus two quadratic regularisers.
 
-        f(γ) = ⟨γ, C⟩ + p tr((γY)ᵀ L_x γY) + q tr((γᵀX)ᵀ L_y γᵀX),
-        ⟨γ, C⟩ = constant + ⟨U, γY⟩ + ⟨V, γᵀX⟩
+        f(γ) = Σ_ij γ_ij ‖x_i − y_j‖² + p tr((γY)ᵀ L_x γY) + q tr((γᵀX)ᵀ L_y γᵀX)
 
     Attributes
     ----------
     X, Y : array of shape (n, d) and (m, d)
     a, b : array of shape (n,) and (m,)
-        Weights, which sum to one.
-    p, q : float
-        Strength of the two regularisers.
+        Weights, which sum to one: the marginals of γ.
     L_x, L_y : Laplacian
-    U, V : array of shape (n, d) and (m, d)
-    constant : float
+    p, q : float
+    displacement : bool
+        Regularise γY − X/n and γᵀX − Y/m instead (less a constant).
     """
 
     X: Matrix
     Y: Matrix
     a: Matrix
     b: Matrix
-    p: float
-    q: float
     L_x: Laplacian
     L_y: Laplacian
-    U: Matrix
-    V: Matrix
-    constant: float
+    p: float
+    q: float
+    displacement: bool = False
 
-    @classmethod
-    def make(
-        cls,
-        rows: Sides,
-        weights: Sides,
-        laplacians: tuple[Laplacian, Laplacian],
-        strengths: tuple[float, float],
-        *,
-        displacement: bool,
-    ) -> TransportProblem:
-        """Return the problem whose cost is the squared distance.
+    @cached_property
+    def constant(self) -> float:
+        """The part of the squared distances that no plan changes."""
+        return float(self.a @ np.sum(self.X**2, axis=1) + self.b @ np.sum(self.Y**2, axis=1))
 
-        Parameters
-        ----------
-        rows, weights, laplacians, strengths
-            X and Y, a and b, L_x and L_y, p and q.
-        displacement : bool
-            Whether γY − X/n and γᵀX − Y/m should vary little, in place of γY and γᵀX.
-        """
-        (X, Y), (a, b), (L_x, L_y), (p, q) = rows, weights, laplacians, strengths
-        U, V = -2 * X, np.zeros_like(Y)
-        if displacement:
-            U -= 2 * p / len(X) * (L_x @ X)
-            V -= 2 * q / len(Y) * (L_y @ Y)
-        constant = float(a @ np.sum(X**2, axis=1) + b @ np.sum(Y**2, axis=1))
-        return cls(X, Y, a, b, p, q, L_x, L_y, U, V, constant)
+    @cached_property
+    def _pull(self) -> Sides | None:
+        """What regularising displacements adds to the gradient."""
+        if not self.displacement:
+            return None
+        x, y = self.curvature((self.X, self.Y))
+        return x / -len(x), y / -len(y)
 
     def images(self, plan: csr_array | None) -> Sides:
         """Return γY and γᵀX; None is the independent plan a bᵀ."""
@@ -81,18 +69,45 @@ class TransportProblem:
             return np.outer(self.a, self.b @ self.Y), np.outer(self.b, self.a @ self.X)
         return plan @ self.Y, plan.T @ self.X
 
+    def linear(self, images: Sides) -> float:
+        """Return the part of f that is linear in γ."""
+        linear = -2 * float(np.einsum("ij,ij->", self.X, images[0]))
+        return linear if self._pull is None else linear + dot(self._pull, images)
+
     def curvature(self, images: Sides) -> Sides:
-        """Return 2p L_x γY and 2q L_y γᵀX, the gradient of the regularisers."""
-        parts = ((self.p, self.L_x, images[0]), (self.q, self.L_y, images[1]))
-        x, y = (2 * s * (L @ side) if s else np.zeros_like(side) for s, L, side in parts)
+        """Return 2p L_x γY and 2q L_y γᵀX."""
+        x, y = (
+            2 * strength * (L @ side) if strength else np.zeros_like(side)
+            for strength, L, side in ((self.p, self.L_x, images[0]), (self.q, self.L_y, images[1]))
+        )
         return x, y
 
-    def factors(self, gradient: Sides) -> Sides:
-        """Return two arrays of which the product A Yᵀ + X Bᵀ consists, for a gradient (A, B)."""
-        A, B = gradient
-        if self.q == 0:  # B is zero
-            return A, self.Y
-        return np.hstack([A, self.X]), np.hstack([self.Y, B])
+    def gradient(self, images: Sides) -> Sides:
+        """Return the gradient of f as a function of γY and γᵀX."""
+        x, y = self.curvature(images)
+        x -= 2 * self.X
+        if self._pull is not None:
+            x += self._pull[0]
+            y += self._pull[1]
+        return x, y
+
+    def terms(self, gradient: Sides) -> Terms:
+        """Return the factors of the gradient with respect to γ, for one as above."""
+        x, y = gradient
+        return [(x, self.Y), (self.X, y)] if self.q else [(x, self.Y)]
+
+    def products(self, slope: Sides, plans: list[csr_array]) -> Matrix:
+        """Return ⟨slope, (γY, γᵀX)⟩ for each of several plans γ."""
+        n, m = len(self.X), len(self.Y)
+        if len(plans) < n / ROWS_PER_PLAN:
+            return np.array([dot(slope, self.images(plan)) for plan in plans])
+        stacked, sums = csr_array(hstack(plans, format="csr")), np.zeros(len(plans))
+        for part, block in cost_blocks(self.terms(slope)):
+            entries = stacked[part]
+            rows = np.repeat(np.arange(len(block)), np.diff(entries.indptr))
+            number, columns = np.divmod(entries.indices, m)
+            sums += np.bincount(number, entries.data * block[rows, columns], minlength=len(plans))
+        return sums
 
 
 def dot(A: Sides, B: Sides) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from fillgap.aligners._assignment import AssignmentSolver
+from fillgap.aligners._assignment import AssignmentSolver, Terms, cost_blocks
 
 __all__ = ["AssignmentOracle", "FlowOracle", "Oracle"]
 
@@ -18,8 +18,8 @@ Matrix = NDArray[np.float64]
 class Oracle(Protocol):
     """Finds the plan of least linear cost."""
 
-    def __call__(self, left: Matrix, right: Matrix, /) -> csr_array:
-        """Return a vertex, of shape (n, m), that minimises ⟨left · rightᵀ, plan⟩."""
+    def __call__(self, terms: Terms, /) -> csr_array:
+        """Return a vertex, of shape (n, m), that minimises ⟨Σ left · rightᵀ, plan⟩."""
         ...
 
 
@@ -29,9 +29,9 @@ class AssignmentOracle:
     def __init__(self, n: int) -> None:
         self._solver, self._n = AssignmentSolver(n), n
 
-    def __call__(self, left: Matrix, right: Matrix) -> csr_array:
+    def __call__(self, terms: Terms) -> csr_array:
         """Return the best assignment as a plan."""
-        n, columns = self._n, self._solver.solve(left, right)
+        n, columns = self._n, self._solver.solve(terms)
         return csr_array((np.full(n, 1 / n), columns, np.arange(n + 1)), shape=(n, n))
 
 
@@ -52,7 +52,9 @@ class FlowOracle:
     def __init__(self, ot: Any, a: Matrix, b: Matrix) -> None:
         self._ot, self._a, self._b = ot, a, b
 
-    def __call__(self, left: Matrix, right: Matrix) -> csr_array:
+    def __call__(self, terms: Terms) -> csr_array:
         """Return the best plan."""
-        plan = self._ot.emd(self._a, self._b, left @ right.T, numItermax=self.MAX_PIVOTS)
-        return csr_array(plan)
+        cost = np.empty((len(self._a), len(self._b)))
+        for part, block in cost_blocks(terms):
+            cost[part] = block
+        return csr_array(self._ot.emd(self._a, self._b, cost, numItermax=self.MAX_PIVOTS))

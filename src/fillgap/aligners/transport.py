@@ -7,17 +7,10 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import (
-    InputError,
-    check_choice,
-    check_integer,
-    check_real,
-    require,
-    unit_rows,
-)
-from fillgap._linalg import add_ridge
+from fillgap._checks import InputError, check_choice, check_integer, check_real, require
 from fillgap._progress import Progress, silent
 from fillgap.affine import AffineMap
+from fillgap.aligners._extension import affine_extension, shift_of_nearest
 from fillgap.aligners._frank_wolfe import TransportPlan, solve_transport
 from fillgap.aligners._laplacian import (
     GaussLaplacian,
@@ -25,33 +18,35 @@ from fillgap.aligners._laplacian import (
     default_bandwidth,
     neighbour_laplacian,
 )
-from fillgap.aligners._nearest import shift_of_nearest
+from fillgap.aligners._transport_input import row_weights, sample_rows, unit_matrix
 from fillgap.aligners._transport_problem import TransportProblem
 from fillgap.aligners._vertices import AssignmentOracle, FlowOracle, Oracle
 from fillgap.aligners.base import Aligner
 from fillgap.aligners.sums import check_spread
-from fillgap.moments import PairMoments, to_numpy
-from fillgap.rows import iter_blocks
+from fillgap.moments import PairMoments
 
 __all__ = ["MAX_ROWS", "LaplaceTransport"]
 
 Matrix = NDArray[np.float64]
-Rows = NDArray[np.intp]
 Value = TypeVar("Value")
 
-#: More rows than this are refused: their costs alone take 12 bytes · rows².
+#: More rows than this are refused: the reduced costs alone take 8 bytes · rows².
 MAX_ROWS = 30_000
 
 
 class _ByExtension(Generic[Value]):
-    """A class attribute that differs in instances with `extension="affine"`."""
+    """A class attribute that is another one in instances with `extension="nearest"`."""
 
-    def __init__(self, nearest: Value, affine: Value) -> None:
-        self._nearest, self._affine = nearest, affine
+    def __init__(self, affine: Value, nearest: Value) -> None:
+        self._affine, self._nearest = affine, nearest
 
     def __get__(self, aligner: LaplaceTransport | None, owner: type[LaplaceTransport]) -> Value:
-        affine = aligner is not None and aligner.extension == "affine"
-        return self._affine if affine else self._nearest
+        nearest = aligner is not None and aligner.extension == "nearest"
+        return self._nearest if nearest else self._affine
+
+
+#: What a file keeps of a fit besides its maps.
+_RECORD = ("objective_", "gap_", "n_iter_", "converged_")
 
 
 class LaplaceTransport(Aligner):
@@ -62,12 +57,12 @@ class LaplaceTransport(Aligner):
         Σ_ij γ_ij ‖x_i − y_j‖² + η (α tr(Yᵀγᵀ L_x γ Y) + (1 − α) tr(Xᵀγ L_y γᵀ X)),
 
     with L_x and L_y the Laplacians of the graphs of similar images and of similar texts. An image
-    of the fit goes to the mean text under its row of γ, t(x_i) = (γY)_i / a_i. A new image x goes
-    to t(x_nn) + x − x_nn, x_nn the most similar image of the fit; or to its image under an affine
-    map fitted to t by ridge regression.
+    of the fit goes to the mean text under its row of γ, t(x_i) = (γY)_i / a_i. All other images go
+    where an affine map takes them that is fitted to t; or x goes to t(x_nn) + x − x_nn, with x_nn
+    the most similar image of the fit.
 
-    The regularisers sum over pairs of rows of γY, which are 1/n of the images t: an effect of a
-    given size needs η in proportion to n with the graph of neighbours.
+    Rows of γY are t / n, so the regularisers are small against the distances where n is large: with
+    graphs of neighbours, an effect of a given size needs η in proportion to n.
 
     Parameters
     ----------
@@ -88,10 +83,12 @@ class LaplaceTransport(Aligner):
     tol : float
         Stop where the duality gap is at most this share of the objective: then no plan is better
         by more.
-    extension : "nearest" or "affine"
-        How new images are mapped.
+    extension : "affine" or "nearest"
+        How images are mapped. "affine" is one linear map, fitted to t by ridge regression and
+        scaled so that images spread as much as texts; the images of the fit go there too, not to t.
     ridge : float
-        Of the affine extension, in units of the mean eigenvalue of the images' covariance.
+        Of that regression, in units of the mean eigenvalue of the images' covariance. A large value
+        keeps only the strongest directions.
     max_samples : int or None
         Fit on a random sample of this many images and of this many texts (the same rows of both
         where there are equally many). None uses all, at most 30 000.
@@ -103,7 +100,7 @@ class LaplaceTransport(Aligner):
     Attributes
     ----------
     sources_, transported_ : array of shape (n, n_features)
-        Images of the fit at unit length, and where they go.
+        Images of the fit at unit length, and t of them. Kept in files for "nearest" alone.
     plan_ : sparse array of shape (n, m)
         γ, but for `independent_share_` · a bᵀ. Not kept in files.
     independent_share_ : float
@@ -124,11 +121,10 @@ class LaplaceTransport(Aligner):
     "Fill the Gap" (arXiv:2505.03703). The objective is that of POT's `emd_laplace`.
     """
 
-    linear: ClassVar[bool] = _ByExtension(nearest=False, affine=True)  # type: ignore[assignment]
+    linear: ClassVar[bool] = _ByExtension(affine=True, nearest=False)  # type: ignore[assignment]
     passes = 0
     extra_arrays: ClassVar[tuple[str, ...]] = _ByExtension(  # type: ignore[assignment]
-        nearest=("sources_", "transported_", "objective_", "gap_", "n_iter_", "converged_"),
-        affine=("objective_", "gap_", "n_iter_", "converged_"),
+        affine=_RECORD, nearest=("sources_", "transported_", *_RECORD)
     )
 
     def __init__(
@@ -141,8 +137,8 @@ class LaplaceTransport(Aligner):
         n_neighbors: int = 3,
         bandwidth: float | None = None,
         max_iter: int = 100,
-        tol: float = 1e-4,
-        extension: str = "nearest",
+        tol: float = 1e-5,
+        extension: str = "affine",
         ridge: float = 0.3,
         max_samples: int | None = None,
         random_state: int = 0,
@@ -199,10 +195,10 @@ class LaplaceTransport(Aligner):
         X, Y = self._check_sides(X, Y)
         self._reset()
         self._check_parameters(X.shape[0], Y.shape[0])
-        chosen = self._sample(X.shape[0], Y.shape[0])
-        a = _weights(image_weights, "image_weights", X.shape[0], chosen[0])
-        b = _weights(text_weights, "text_weights", Y.shape[0], chosen[1])
-        images, texts = _units(X, "images", chosen[0]), _units(Y, "texts", chosen[1])
+        chosen = sample_rows(X.shape[0], Y.shape[0], self.max_samples, self.random_state)
+        a = row_weights(image_weights, "image_weights", X.shape[0], chosen[0])
+        b = row_weights(text_weights, "text_weights", Y.shape[0], chosen[1])
+        images, texts = unit_matrix(X, "images", chosen[0]), unit_matrix(Y, "texts", chosen[1])
         moments = PairMoments.from_block(0, images, texts)
         check_spread(moments)
         plan = solve_transport(
@@ -214,12 +210,13 @@ class LaplaceTransport(Aligner):
         )
         self.mean_x_, self.mean_y_ = moments.x.mean, moments.y.mean
         self.n_samples_, self.n_features_in_ = (len(images), len(texts)), images.shape[1]
-        self._keep(plan, images, a)
-        if not plan.converged:
-            self._note(
-                f"LaplaceTransport stopped after {plan.n_iter} iterations: its objective is at "
-                f"most {plan.gap:.1e} ({plan.gap / abs(plan.objective[-1]):.1e} of it) above the "
-                "minimum; raise max_iter, or tol."
+        self._keep(plan)
+        self.sources_, self.transported_ = images, plan.mean_images / a[:, None]
+        self.map_y_ = AffineMap()
+        if self.extension == "affine":
+            spread = float(b @ np.sum((texts - b @ texts) ** 2, axis=1))
+            self.map_x_ = affine_extension(
+                images, self.transported_, a, ridge=self.ridge, spread=spread
             )
         return self
 
@@ -229,8 +226,9 @@ class LaplaceTransport(Aligner):
         check_real(self.alpha, "alpha", low=0, high=1)
         check_choice(self.reg_type, "reg_type", ("pos", "disp"))
         check_choice(self.similarity, "similarity", ("knn", "gauss"))
-        check_choice(self.extension, "extension", ("nearest", "affine"))
+        check_choice(self.extension, "extension", ("affine", "nearest"))
         check_integer(self.max_iter, "max_iter", low=1)
+        check_integer(self.random_state, "random_state", low=0)
         if self.bandwidth is not None:
             check_real(self.bandwidth, "bandwidth", low=0, open_low=True)
         if self.max_samples is not None:
@@ -250,15 +248,6 @@ class LaplaceTransport(Aligner):
                 f"{self.n_neighbors} neighbours of {fewest} rows. Use fewer neighbours."
             )
 
-    def _sample(self, n: int, m: int) -> tuple[Rows, Rows]:
-        """Return the rows to fit on."""
-        rng = np.random.default_rng(self.random_state)
-        sides = []
-        for count in (n, m):
-            size = min(count, self.max_samples or count)
-            sides.append(np.sort(rng.choice(count, size, replace=False)))
-        return sides[0], sides[0] if n == m else sides[1]
-
     def _problem(self, X: Matrix, Y: Matrix, a: Matrix, b: Matrix) -> TransportProblem:
         L_x: Laplacian
         L_y: Laplacian
@@ -267,59 +256,25 @@ class LaplaceTransport(Aligner):
         else:
             bandwidth = self.bandwidth or default_bandwidth(X)
             L_x, L_y = (GaussLaplacian(rows, bandwidth) for rows in (X, Y))
-        return TransportProblem.make(
-            (X, Y),
-            (a, b),
-            (L_x, L_y),
-            (self.eta * self.alpha, self.eta * (1 - self.alpha)),
-            displacement=self.reg_type == "disp",
-        )
+        p, q = self.eta * self.alpha, self.eta * (1 - self.alpha)
+        return TransportProblem(X, Y, a, b, L_x, L_y, p, q, self.reg_type == "disp")
 
-    def _keep(self, plan: TransportPlan, images: Matrix, a: Matrix) -> None:
-        """Set the fitted attributes."""
-        transported = plan.mean_images / a[:, None]
+    def _keep(self, plan: TransportPlan) -> None:
+        """Set the attributes that describe the plan."""
         self.plan_, self.independent_share_ = plan.vertices, plan.independent
         self.objective_, self.gap_ = plan.objective, plan.gap
         self.n_iter_, self.converged_ = plan.n_iter, plan.converged
-        self.sources_, self.transported_ = images, transported
-        self.map_y_ = AffineMap()
-        if self.extension == "affine":
-            self.map_x_ = _ridge_map(images, transported, a, self.ridge)
+        if not plan.converged:
+            self._note(
+                f"LaplaceTransport stopped after {plan.n_iter} iterations: its objective is at "
+                f"most {plan.gap:.1e} ({plan.gap / abs(plan.objective[-1]):.1e} of it) above the "
+                "minimum; raise max_iter, or tol."
+            )
 
     def _map_rows(self, rows: Any, what: str) -> Any:
         if what == "texts" or self.extension == "affine":
             return super()._map_rows(rows, what)
         return rows + shift_of_nearest(rows, self.sources_, self.transported_)
-
-
-def _weights(weights: Any | None, what: str, n: int, chosen: Rows) -> Matrix:
-    """Return the weights of the chosen rows, with sum 1."""
-    if weights is None:
-        return np.full(len(chosen), 1 / len(chosen))
-    given = np.asarray(weights, dtype=np.float64)
-    if given.shape != (n,):
-        raise InputError(
-            f"{what} must be one number for each row, got shape {given.shape} for {n} rows. "
-            "Pass an array of that length."
-        )
-    if not (np.isfinite(given).all() and given.min() > 0):
-        raise InputError(
-            f"{what} must be positive, got {given[~(given > 0) | ~np.isfinite(given)][0]:g}. "
-            "Leave out the rows that should not count."
-        )
-    if abs(given.sum() - 1) > 1e-6:
-        raise InputError(f"{what} must be of sum 1, got {given.sum():g}. Divide them by their sum.")
-    return given[chosen] / given[chosen].sum()
-
-
-def _units(side: Any, what: str, chosen: Rows) -> Matrix:
-    """Return the chosen rows at unit length in float64; the side is read in blocks."""
-    out = np.empty((len(chosen), side.shape[1]))
-    for start, block in iter_blocks(side, what):
-        first, last = np.searchsorted(chosen, (start, start + block.shape[0]))
-        rows = unit_rows(to_numpy(block), what, first_row=start)
-        out[first:last] = rows[chosen[first:last] - start]
-    return out
 
 
 def _oracle(a: Matrix, b: Matrix) -> Oracle:
@@ -328,12 +283,3 @@ def _oracle(a: Matrix, b: Matrix) -> Oracle:
         return AssignmentOracle(len(a))
     purpose = "LaplaceTransport with weights, or with unequally many images and texts,"
     return FlowOracle(require("ot", "transport", purpose), a, b)
-
-
-def _ridge_map(X: Matrix, targets: Matrix, a: Matrix, ridge: float) -> AffineMap:
-    """Return the affine map from rows to targets of least weighted squared error plus a ridge."""
-    center, offset = a @ X, a @ targets
-    weighted = (X - center) * a[:, None]
-    covariance = add_ridge(weighted.T @ (X - center), ridge)
-    matrix = np.linalg.lstsq(covariance, weighted.T @ (targets - offset), rcond=None)[0]
-    return AffineMap(center=center, matrix=matrix, offset=offset)

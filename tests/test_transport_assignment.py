@@ -1,0 +1,130 @@
+"""Assignments: always optimal, whatever ties, scales and earlier problems do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from fillgap.aligners import _assignment
+from fillgap.aligners._assignment import AssignmentSolver, cost_blocks
+
+
+def random_terms(n: int, kind: str, rng: np.random.Generator) -> list[tuple[np.ndarray, ...]]:
+    left, right = rng.normal(size=(n, 4)), rng.normal(size=(n, 4))
+    if kind == "integers":
+        left, right = np.rint(left), np.rint(right)
+    elif kind == "duplicates":
+        right = np.repeat(right, 5, axis=0)[:n]
+    elif kind == "constant":
+        left = np.ones((n, 4))
+    elif kind == "tiny":
+        right = 1e-9 * right
+    elif kind == "uneven":
+        right *= 10.0 ** rng.integers(-8, 8, size=(n, 1))
+    return [(left, right), (rng.normal(size=(n, 2)), right[:, :2])]
+
+
+def dense(terms: list[tuple[np.ndarray, ...]]) -> np.ndarray:
+    return sum(left @ right.T for left, right in terms)
+
+
+def excess(cost: np.ndarray, columns: np.ndarray) -> float:
+    """Return what the assignment costs beyond an optimal one, per row, relative to all costs."""
+    rows = np.arange(len(cost))
+    best = linear_sum_assignment(cost)[1]
+    return float((cost[rows, columns] - cost[rows, best]).mean() / abs(cost).max())
+
+
+@given(
+    n=st.integers(2, 90),
+    kinds=st.lists(
+        st.sampled_from(["normal", "integers", "duplicates", "constant", "tiny", "uneven"]),
+        min_size=1,
+        max_size=3,
+    ),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=150, deadline=None)
+def test_every_problem_of_a_sequence_is_solved(n: int, kinds: list[str], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    solver = AssignmentSolver(n)
+    for kind in kinds:
+        terms = random_terms(n, kind, rng)
+        columns = solver.solve(terms)
+        assert sorted(columns) == list(range(n))
+        assert excess(dense(terms), columns) <= 1e-6
+
+
+def test_no_dense_solver_is_needed_for_a_smooth_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    n = 300
+    left, right, drift = (rng.normal(size=(n, 8)) for _ in range(3))
+    expected = [linear_sum_assignment((left + t * drift) @ right.T)[1] for t in (0, 0.1, 0.2)]
+
+    def refuse(cost: np.ndarray) -> None:
+        raise AssertionError("fell back")
+
+    monkeypatch.setattr(_assignment, "linear_sum_assignment", refuse)
+    solver = AssignmentSolver(n)
+    for t, columns in zip((0, 0.1, 0.2), expected, strict=True):
+        assert np.array_equal(solver.solve([(left + t * drift, right)]), columns)
+
+
+def test_missing_candidates_are_found_by_the_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    n = 200
+    left, right = rng.normal(size=(n, 6)), rng.normal(size=(n, 6))
+    monkeypatch.setattr(_assignment, "CANDIDATES_PER_ROW", 4)
+    monkeypatch.setattr(_assignment, "ENTROPIC_STEPS", 2)
+    rounds = []
+    match = _assignment._match
+    monkeypatch.setattr(_assignment, "_match", lambda *a: rounds.append(a) or match(*a))
+    columns = AssignmentSolver(n).solve([(left, right)])
+    assert len(rounds) > 1
+    assert excess(left @ right.T, columns) <= 1e-12
+
+
+def test_the_dense_solver_takes_over_when_rounds_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    n = 100
+    left, right = rng.normal(size=(n, 6)), rng.normal(size=(n, 6))
+    monkeypatch.setattr(_assignment, "MAX_ROUNDS", 0)
+    solver = AssignmentSolver(n)
+    for _ in range(2):
+        assert excess(left @ right.T, solver.solve([(left, right)])) <= 1e-12
+
+
+def test_near_ties_do_not_last_for_ever() -> None:
+    """Three rows that want the same two columns, by differences of rounding."""
+    n = 120
+    cost = np.ones((n, n))
+    for first in range(0, n, 3):
+        for row in range(first, first + 3):
+            cost[row, first : first + 2] = 1e-13 * (1 + row - first) * np.array([1, 2])
+            cost[row, first + 2] = 0.1
+    columns = AssignmentSolver(n).solve([(cost, np.eye(n))])
+    assert excess(cost, columns) <= 1e-9
+    edges = _assignment._Edges.take(cost.astype(np.float32), np.flatnonzero(cost.T < 0.5))
+    assert sorted(_assignment._match(edges, n)) == list(range(n))
+
+
+def test_prices_prove_that_an_assignment_is_optimal() -> None:
+    rng = np.random.default_rng(3)
+    cost = rng.uniform(size=(150, 150)).astype(np.float32)
+    columns, prices = _assignment._solve_reduced(cost, np.arange(150))
+    assert excess(cost, columns) == 0
+    reduced = cost - prices
+    paid = reduced[np.arange(150), columns]
+    assert (reduced >= paid[:, None] - 1e-9).all()
+
+
+def test_blocks_are_the_whole_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_assignment, "BLOCK_BYTES", 8 * 30 * 7)
+    rng = np.random.default_rng(4)
+    terms = [(rng.normal(size=(50, 3)), rng.normal(size=(30, 3))) for _ in range(2)]
+    parts = [(part, block.copy()) for part, block in cost_blocks(terms)]
+    assert [part.start for part, _ in parts] == list(range(0, 50, 7))
+    np.testing.assert_allclose(np.vstack([block for _, block in parts]), dense(terms), atol=1e-12)
