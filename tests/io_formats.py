@@ -49,7 +49,7 @@ def read_npz(path: Path) -> dict:
 
 
 def write_safetensors(path: Path, key: str, rows: np.ndarray) -> None:
-    tensors = {key: rows, "labels": np.arange(len(rows)), "a": np.zeros(3, "f4")}
+    tensors = {key: rows, "labels": np.arange(len(rows)), "a": np.zeros(3, "f2")}
     safetensors.numpy.save_file(tensors, path, metadata={"model": "ViT-B/16"})
 
 
@@ -92,6 +92,9 @@ def table(key: str, rows: np.ndarray, kind: str) -> pa.Table:
     )
     position = made.schema.get_field_index(key)
     field = made.schema.field(position).with_metadata({"unit": "none"})
+    if kind == "fixed":
+        child = pa.field("number", values.type, nullable=False)
+        field = field.with_type(pa.list_(child, d))
     return made.cast(made.schema.set(position, field).with_metadata({"model": "ViT-B/16"}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from fillgap._checks import InputError, InputTypeError
-from fillgap.io import load_rows, open_rows
+from fillgap.io import load_rows, open_rows, transform_files
 from fillgap.io._reading import reading
 from io_formats import FORMATS, SINGLE, Format, make_rows
 
@@ -151,6 +152,65 @@ def test_whatever_a_parser_raises_becomes_one_sentence(error: Exception, message
     with pytest.raises(InputError, match=message) as caught, reading("x", "a file"):
         raise error
     assert "\n" not in str(caught.value)
+
+
+def test_another_member_that_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    rows = make_rows(3, 4, SINGLE)
+    np.savez(path, emb=rows, other=np.zeros(5))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"NUMPY", b"DUMMY").replace(b"DUMMY", b"NUMPY", 1))
+    np.testing.assert_array_equal(load_rows(f"{path}:emb"), rows)
+    with pytest.raises(InputError, match="got other or damaged content"):
+        load_rows(path)
+    entry = data.rindex(b"PK\1\2")  # of `other` in the directory
+    path.write_bytes(data[: entry + 10] + b"\x63" + data[entry + 11 :])
+    np.testing.assert_array_equal(load_rows(f"{path}:emb"), rows)
+    with pytest.raises(InputError, match=r"got 'other.npy' compressed in another way"):
+        transform_files(f"{path}:emb", tmp_path / "y.npz", lambda block, i: block)
+
+
+@pytest.mark.parametrize("offsets", [[-24, 0], [24, 0], [8, 32], [0, 24, 5], [0], "ab", None])
+def test_tensors_outside_of_the_file(tmp_path: Path, offsets: object) -> None:
+    path = tmp_path / "x.safetensors"
+    header = json.dumps({"emb": {"dtype": "F32", "shape": [2, 3], "data_offsets": offsets}})
+    header = header.ljust(96)
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(24))
+    if offsets == [0, 24, 5]:  # what is not needed is not looked at
+        assert load_rows(path).shape == (2, 3)
+        return
+    with pytest.raises(InputError, match=r"x\.safetensors must be a safetensors file"):
+        open_rows(path)
+
+
+@pytest.mark.parametrize("name", ["feather", "arrow stream"])
+def test_offsets_of_lists_that_point_outside(name: str, tmp_path: Path) -> None:
+    kind = np.dtype("i4" if name == "feather" else "i8")
+    path = tmp_path / f"x{FORMATS[name].suffix}"
+    rows = make_rows(30, 3, SINGLE)
+    table = pa.table({"emb": pa.array(list(rows), pa.list_(pa.float32()))})
+    if name != "feather":
+        table = table.cast(pa.schema([("emb", pa.large_list(pa.float32()))]))
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    offsets = np.arange(0, 93, 3, dtype=kind)
+    data = path.read_bytes()
+    assert offsets.tobytes() in data
+    path.write_bytes(data.replace(offsets.tobytes(), (offsets + 10**6).tobytes()))
+    with pytest.raises(InputError, match="got other or damaged content"):
+        load_rows(path)
+
+
+@pytest.mark.parametrize("name", ["parquet list", "arrow"])
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_a_wrong_number_of_rows(name: str, wrong: int, tmp_path: Path) -> None:
+    case = FORMATS[name]
+    path = tmp_path / f"x{case.suffix}"
+    case.write(path, "emb", make_rows(30, 3, SINGLE))
+    source = open_rows(path)
+    source.n_rows += wrong
+    with pytest.raises(InputError, match=f"must be {30 + wrong} rows as its file says, got 30"):
+        list(source.iter_blocks(7))
 
 
 def test_a_stream_cut_between_batches(tmp_path: Path) -> None:

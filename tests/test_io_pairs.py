@@ -196,6 +196,15 @@ def test_sharded_tables_bring_their_columns(tmp_path: Path) -> None:
     assert pair.text_ids is None  # one shard has no such column
 
 
+def test_columns_of_lists_are_no_captions(tmp_path: Path) -> None:
+    X = make_rows(2, 3, SINGLE)
+    images = write_columns(tmp_path / "i.parquet", emb=X, id=[["a"], ["b"]], url=["c", "d"])
+    texts = write_columns(tmp_path / "t.parquet", text=X, caption=[["a", "b"], ["c"]])
+    pair = load_pair(images, texts)
+    assert pair.captions is None
+    assert pair.image_ids == ["c", "d"]
+
+
 def test_both_sides_in_one_table_are_pairs(tmp_path: Path) -> None:
     X, Y = make_rows(3, 4, SINGLE), make_rows(3, 4, SINGLE, seed=1)
     path = write_columns(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,19 @@ def test_fewer_rows_go_through_at_once_where_other_columns_are_large(
     np.testing.assert_array_equal(load_rows(case.spec(new)), -make_rows(500, 3, SINGLE))
 
 
+@pytest.mark.parametrize(("name", "dtype"), CASES, ids=str)
+def test_results_are_rounded_to_the_type_of_the_file(
+    name: str, dtype: np.dtype, tmp_path: Path
+) -> None:
+    case = FORMATS[name]
+    old, new = tmp_path / f"old{case.suffix}", tmp_path / f"new{case.suffix}"
+    case.write(old, "emb", make_rows(4, 3, dtype))
+    exact = np.full((4, 3), 1 / 3)
+    transform_files(case.spec(old), new, lambda block, first_row: exact[: len(block)])
+    expected = exact_in_bfloat16(exact.astype("f4") + 2**-10) if name == "bfloat16" else exact
+    np.testing.assert_array_equal(load_rows(case.spec(new)), expected.astype(dtype))
+
+
 def test_bfloat16_is_rounded_to_nearest_even(tmp_path: Path) -> None:
     FORMATS["bfloat16"].write(tmp_path / "old.safetensors", "emb", np.ones((1, 4), "f4"))
     step = 2.0**-7  # of bfloat16 at 1
@@ -128,6 +142,23 @@ def test_bfloat16_is_rounded_to_nearest_even(tmp_path: Path) -> None:
     transform_files(tmp_path / "old.safetensors", tmp_path / "a.safetensors", lambda b, i: exact)
     rounded = load_rows(tmp_path / "a.safetensors")
     np.testing.assert_array_equal(rounded, [[1, 1 + step, 1, -1 - 2 * step]])
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_tensors_lie_where_their_types_may(tmp_path: Path, k: int) -> None:
+    case = FORMATS["safetensors"]
+    case.write(tmp_path / "old.safetensors", "emb", make_rows(3, 4, SINGLE))
+    transform_files(
+        f"{tmp_path}/old.safetensors:emb", tmp_path / "new.safetensors", lambda b, i: b[:, [0] * k]
+    )
+    save_rows(tmp_path / "saved.safetensors", np.ones((3, k)))
+    for name in ("new", "saved"):
+        data = (tmp_path / f"{name}.safetensors").read_bytes()
+        length = int.from_bytes(data[:8], "little")
+        assert length % 8 == 0
+        for entry in json.loads(data[8 : 8 + length]).values():
+            if "dtype" in entry:
+                assert entry["data_offsets"][0] % (int(entry["dtype"][1:]) // 8) == 0
 
 
 def test_each_member_keeps_its_compression(tmp_path: Path) -> None:

@@ -94,25 +94,22 @@ class ListRows:
                 batch.validate(full=True)  # offsets of a damaged file may point anywhere
             yield done, batch
             done += batch.num_rows
-        if done != self.shape[0]:
+        if done != self.n_rows:
             raise InputError(
-                f"{self.name} must be {self.shape[0]} rows as its file says, got {done}. "
+                f"{self.name} must be {self.n_rows} rows as its file says, got {done}. "
                 f"{WRITE_AGAIN}"
             )
 
     def _width(self) -> int:
         """Return the length of the first list: that of all others is compared with it."""
-        with reading(self.name, self.kind):
-            batch = next(iter(self.batches([self.key], 1)), None)
-            if batch is None:
-                return 0
-            batch.validate(full=True)
+        for _, batch in self.checked_batches([self.key], 1):
             width = pc.list_value_length(batch.column(self.key))[0].as_py()
-        if width is None:
+            if width is not None:
+                return width
             raise InputError(
                 f"{self.name} must be numbers in every row, got null in row 0. {_REMOVE_ROWS}"
             )
-        return width
+        return 0
 
     def rows_of(self, batch: pa.RecordBatch, first_row: int) -> Block:
         """Return the column as an array of shape (rows, n_features).
