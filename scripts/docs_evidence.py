@@ -40,7 +40,7 @@ KEPT = (
     "two_sided_ndcg_at_10", "mixed_ndcg_at_10", "mixed_recall_at_10", "recall_at_1",
     "recall_at_10", "exposure_at_10", "ilisi", "neighbourhood_preservation",
 )  # fmt: skip
-MARKS = re.compile(r"(<!-- figures -->\n).*(\n<!-- /figures -->)", re.DOTALL)
+MARKS = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
 
 def coco() -> EmbeddingPair:
@@ -127,7 +127,7 @@ def write_table() -> None:
     """Put the table of methods into the README."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    readme.write_text(MARKS.sub(rf"\g<1>{methods_with_figures()}\g<2>", text), encoding="utf-8")
+    readme.write_text(MARKS.sub(rf"\g<1>{methods_with_figures()}\n\g<2>", text), encoding="utf-8")
 
 
 def main() -> None:

@@ -60,14 +60,15 @@ def scenes(raw: EmbeddingPair, _: EmbeddingPair) -> Figure:
 def seen(raw: EmbeddingPair, aligned: EmbeddingPair) -> Figure:
     """Draw the first ten results of one text query, before and after."""
     query = typical_query(raw, aligned)
-    figure = Figure(figsize=(11, 3.1))
-    rows = figure.subplots(2, 10)
-    for row, pair, name in zip(rows, (raw, aligned), ("raw", "aligned"), strict=True):
-        for rank, (axes, item) in enumerate(zip(row, first_ten(pair, query), strict=True), 1):
-            show_item(axes, pair, int(item), int(np.asarray(pair.image_index)[query]))
+    own = int(np.asarray(raw.image_index)[query])
+    figure = Figure(figsize=(7.4, 6.4))
+    grid = figure.subplots(4, 5)
+    for rows, pair, name in ((grid[:2], raw, "raw"), (grid[2:], aligned, "aligned")):
+        for rank, (axes, item) in enumerate(zip(rows.flat, first_ten(pair, query), strict=True), 1):
+            show_item(axes, pair, int(item), own)
             axes.set_title(f"{rank}", fontsize=9, loc="center")
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=12)
-    figure.suptitle(f"“{raw.captions[query]}”", x=0.06, ha="left", fontsize=12)
+        rows[0, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=12)
+    figure.suptitle(f"“{raw.captions[query]}”", fontsize=12)
     return figure
 
 
@@ -101,8 +102,8 @@ def show_item(axes: Axes, pair: EmbeddingPair, item: int, own: int) -> None:
     if item < pair.n_images:
         thumbnail(axes, pair, item)
     else:
-        caption = textwrap.fill(str(pair.captions[item - pair.n_images]), 13)
-        axes.text(0.5, 0.5, caption, ha="center", va="center", fontsize=7.5, color="#333333")
+        caption = textwrap.fill(str(pair.captions[item - pair.n_images]), 17)
+        axes.text(0.5, 0.5, caption, ha="center", va="center", fontsize=8.5, color="#333333")
         axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], aspect=1)
     for spine in axes.spines.values():
         spine.set(visible=True, color=color, linewidth=4 if scene == own else 1.2)
