@@ -70,9 +70,8 @@ def main() -> None:
     X, Y = (units(meaning + 0.3 * rng.normal(size=shape) / 20 + 0.2) for _ in range(2))
     closed_form(X[:600], Y[:600], options.components)  # warm up the libraries
     reference, base, memory = measured(closed_form, X, Y, options.components)
-    print(
-        f"{shape[0]} + {shape[0]} × {shape[1]}, {options.components} components, {describe_machine()}"
-    )
+    print(f"{shape[0]} + {shape[0]} × {shape[1]}, {options.components} components")
+    print(describe_machine())
     print(f"closed form              {base:8.2f} s  {memory:8.0f} MiB")
     for name, run in (("NumPy eigh of the graph", dense), ("SpectralEmbedding", scikit_learn)):
         found, seconds, memory = measured(run, X, Y, options.components)

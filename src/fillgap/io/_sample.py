@@ -65,15 +65,16 @@ def sampled_pair(
         index = place[np.asarray(index)]
         texts = np.flatnonzero(index >= 0)
         index = index[texts]
+    named: dict[str, Any] = {
+        what: [known[what][row] for row in rows]
+        for what, rows in (("image_ids", images), ("text_ids", texts), ("captions", texts))
+        if known.get(what) is not None
+    }
     return EmbeddingPair(
         take_rows(sources[0], images),
         take_rows(sources[1], texts),
         image_index=index,
         paired=index is not None,
         name=f"{name}, a sample of {max_images} of {n} images",
-        **{
-            what: [known[what][row] for row in rows]
-            for what, rows in (("image_ids", images), ("text_ids", texts), ("captions", texts))
-            if known.get(what) is not None
-        },
+        **named,
     )
