@@ -17,6 +17,7 @@ from fillgap.aligners.saving import Provenance, load_aligner, save_aligner
 from fillgap.aligners.spectral import SpectralAligner
 from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection
 from fillgap.aligners.sums import SumAligner
+from fillgap.aligners.transport import LaplaceTransport
 from fillgap.aligners.whitening import PCAProjection, Standardisation, Whitening
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "FitWarning",
     "GaussianTransport",
     "HyperplaneRotation",
+    "LaplaceTransport",
     "MeanCentering",
     "OrthogonalProcrustes",
     "PCAProjection",

@@ -14,6 +14,7 @@ from fillgap.aligners.refined import RefinedAligner
 from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
 from fillgap.aligners.spectral import SpectralAligner
 from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection
+from fillgap.aligners.transport import LaplaceTransport
 from fillgap.aligners.whitening import PCAProjection, Standardisation, Whitening
 
 __all__ = ["METHODS", "make_aligner", "method_name"]
@@ -30,6 +31,7 @@ METHODS: Final[dict[str, type[Aligner]]] = {
     "pca-projection": PCAProjection,
     "dimension-removal": DimensionRemoval,
     "gaussian-transport": GaussianTransport,
+    "laplace-transport": LaplaceTransport,
     "orthogonal-procrustes": OrthogonalProcrustes,
     "ridge-regression": RidgeRegression,
     "cca": CCA,
