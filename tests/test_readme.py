@@ -94,10 +94,29 @@ def test_the_program_of_the_readme_has_twelve_lines() -> None:
     assert len(program.splitlines()) <= 12
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
-def test_the_verdict_shown_is_that_of_the_bundled_scenes(page: str) -> None:
-    shown = " ".join((ROOT / page).read_text(encoding="utf-8").split())
-    assert measure(load_digit_scenes(), confidence=False).verdict.text in shown
+def test_the_verdict_shown_is_that_of_the_bundled_scenes() -> None:
+    verdict = measure(load_digit_scenes(), confidence=False).verdict.text
+    for page in ("README.md", "docs/index.md"):
+        assert verdict in " ".join((ROOT / page).read_text(encoding="utf-8").split()), page
+
+
+def test_the_messages_shown_are_those_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).normal(size=(40, 768))
+    broken = rows[:, :512].copy()
+    broken[17, 3] = np.nan
+    for name, array in (("images", rows[:, :512]), ("wide", rows), ("broken", broken)):
+        np.save(f"{name}.npy", array)
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    for command in (
+        "measure images.npy texts.npy",
+        "measure images.npy wide.npy",
+        "fit balanced broken.npy images.npy -o aligner.safetensors",
+    ):
+        assert run(command.split()) == 2
+        assert capsys.readouterr().err in page, command
 
 
 def test_extras_exist() -> None:
