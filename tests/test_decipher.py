@@ -1,0 +1,443 @@
+"""The tables of "Decipher the Modality Gap": printed cells, rules, in-sample and held out."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import typer
+
+import reference
+from conftest import make_gapped
+from fillgap._checks import InputError, InputTypeError
+from fillgap.aligners import (
+    BalancedAligner,
+    HyperplaneRotation,
+    SharedSpaceProjection,
+    Translation,
+)
+from fillgap.cli import app as command_line
+from fillgap.cli import reproduce
+from fillgap.datasets import ClassPrompts
+from fillgap.embeddings import EmbeddingPair
+from fillgap.evaluation import held_out_splits, zero_shot
+from fillgap.experiments import decipher
+from fillgap.experiments.decipher import METHODS, Cell, Decipher, reproduce_decipher
+from fillgap.experiments.decipher_tables import (
+    DATASETS,
+    MODELS,
+    RETRIEVAL_MEASURES,
+    ZERO_SHOT_MEASURES,
+    printed_retrieval,
+    printed_zero_shot,
+)
+
+PAPER = ("raw", "translation", "dimension-removal", "shared-space-projection")
+
+
+def sides_of(pair: EmbeddingPair):
+    return pair.images, pair.texts
+
+
+def units(X):
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def in_hyperplanes(n: int = 120, d: int = 8, phi: float = 0.7, *, seed: int = 0) -> EmbeddingPair:
+    """Pairs in two hyperplanes: a text is its image turned from the one plane into the other."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d)) + np.eye(d)[0]
+    X[:, -1] = 0
+    X[:, -2] = np.abs(X[:, -2]) + 1
+    turn = np.eye(d)
+    turn[-2:, -2:] = [[np.cos(phi), np.sin(phi)], [-np.sin(phi), np.cos(phi)]]
+    labels = np.argmax(X[:, 1:5], axis=1)
+    return EmbeddingPair(units(X), units(X @ turn), labels=labels, name="planes")
+
+
+def prompts_for(d: int = 8, n_classes: int = 4) -> ClassPrompts:
+    rows = np.eye(d)[1 : 1 + n_classes].repeat(2, axis=0) + 0.1 * np.eye(d)[0]
+    labels = np.arange(n_classes).repeat(2)
+    return ClassPrompts(rows.astype(np.float32), labels, ["p"] * len(rows), ["c"] * n_classes)
+
+
+def several_texts(n: int = 70, d: int = 12) -> EmbeddingPair:
+    """Images with two texts each: meaning in shared dimensions, a gap across two others."""
+    rng = np.random.default_rng(2)
+    meaning = np.zeros((n, d))
+    meaning[:, : d - 2] = rng.normal(size=(n, d - 2)) + np.eye(d - 2)[0]
+    index = rng.permutation(np.repeat(np.arange(n), 2))
+    X = meaning + 2 * np.eye(d)[-1]
+    Y = meaning[index] + 0.4 * rng.normal(size=(2 * n, d)) * (np.arange(d) < d - 2)
+    Y += 2 * np.eye(d)[-2]
+    return EmbeddingPair(X, Y, image_index=index, labels=np.arange(n) % 4, name="texts")
+
+
+LOOSE = {"tolerance": 0.3}
+
+
+@pytest.fixture(scope="module")
+def planes() -> Decipher:
+    return reproduce_decipher(in_hyperplanes(), prompts=prompts_for(), energy=1.0)
+
+
+class TestPrintedCells:
+    def test_some_as_they_stand_in_the_paper(self) -> None:
+        assert printed_zero_shot("B/32", "CIFAR10")["raw"] == {
+            "gap_angle": 74.69, "top_1": 89.00, "top_5": 99.36,
+        }  # fmt: skip
+        assert printed_zero_shot("L/14", "CIFAR100")["dimension-removal"]["top_5"] == 23.64
+        assert printed_zero_shot("L/14", "ImageNet")["shared-space-projection"] == {
+            "gap_angle": 62.40, "top_1": 75.26, "top_5": 94.51,
+        }  # fmt: skip
+        assert printed_retrieval()["translation"] == dict(
+            zip(RETRIEVAL_MEASURES, (68.49, 54.14, 78.32, 86.30, 35.13, 59.79, 69.85), strict=True)
+        )
+
+    @pytest.mark.parametrize("dataset", DATASETS)
+    @pytest.mark.parametrize("model", MODELS)
+    def test_they_are_whole_and_plausible(self, model: str, dataset: str) -> None:
+        for cells, measures in (
+            (printed_zero_shot(model, dataset), ZERO_SHOT_MEASURES),
+            (printed_retrieval(), RETRIEVAL_MEASURES),
+        ):
+            assert tuple(cells) == PAPER
+            for row in cells.values():
+                assert tuple(row) == measures
+                recalls = [value for name, value in row.items() if name != "gap_angle"]
+                for three in (recalls[:3], recalls[3:]):
+                    assert three == sorted(three)
+                assert all(0 < value < 100 for value in row.values())
+            # The stated rule would leave the translation's angle below the projection's.
+            gap = {method: row["gap_angle"] for method, row in cells.items()}
+            assert gap["shared-space-projection"] <= gap["translation"] < gap["raw"]
+
+    def test_other_names_are_refused(self) -> None:
+        with pytest.raises(InputError, match="model must be one of 'B/32', 'L/14', got 'H/14'"):
+            printed_zero_shot("H/14", "CIFAR10")
+        with pytest.raises(InputError, match="dataset must be one of 'CIFAR10', .*got 'MNIST'"):
+            printed_zero_shot("B/32", "MNIST")
+
+
+class TestKnownAnswers:
+    """On data that satisfy the theorem rotation and projection make pairs meet."""
+
+    def test_pairs_meet(self, planes: Decipher) -> None:
+        assert planes.failures == {}
+        for method in ("shared-space-projection", "hyperplane-rotation"):
+            row = planes.retrieval[method]
+            assert row["gap_angle"] == pytest.approx(0, abs=1e-4)
+            assert row["centroid_distance"] == pytest.approx(0, abs=1e-6)
+            assert {row[name] for name in RETRIEVAL_MEASURES[1:]} == {100.0}
+        assert planes.retrieval["raw"]["gap_angle"] > 10
+
+    def test_the_rules_of_the_baselines(self, planes: Decipher) -> None:
+        assert planes.choices == {"n_shared": 6.0, "n_removed": 2.0, "amount": 1.0}
+
+    def test_all_methods_in_the_order_of_the_paper(self, planes: Decipher) -> None:
+        assert tuple(planes.retrieval) == tuple(planes.zero_shot) == METHODS
+        assert METHODS[:4] == PAPER
+
+
+class TestAgainstLoops:
+    pair = several_texts()
+    prompts = ClassPrompts(
+        np.random.default_rng(3).normal(size=(8, 12)), np.arange(8) % 4, ["p"] * 8, ["c"] * 4
+    )
+
+    def rows(self, X, Y, index) -> dict[str, float]:
+        x, y = units(X).mean(axis=0), units(Y).mean(axis=0)
+        cosine = x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+        row = {
+            "gap_angle": math.degrees(math.acos(cosine)),
+            "centroid_distance": math.dist(x, y),
+        }
+        for kind, direction in (("image", "image_to_text"), ("text", "text_to_image")):
+            for k in (1, 5, 10):
+                recall = reference.recall(X, Y, index, k, kind, False)
+                row[f"{direction}_recall_at_{k}"] = 100 * recall
+        return row
+
+    def test_in_sample(self) -> None:
+        found = reproduce_decipher(self.pair, prompts=self.prompts, **LOOSE)
+        assert found.n_splits == 0
+        sides = sides_of(self.pair)
+        assert found.retrieval["raw"] == pytest.approx(self.rows(*sides, self.pair.image_index))
+        shared = SharedSpaceProjection(tolerance=0.3).fit(*sides)
+        moved = shared.transform_pair(*sides)
+        expected = self.rows(*moved, self.pair.image_index)
+        assert found.retrieval["shared-space-projection"] == pytest.approx(expected)
+
+    def test_zero_shot_maps_images_and_prompts(self) -> None:
+        found = reproduce_decipher(self.pair, prompts=self.prompts, **LOOSE).zero_shot
+        sides = sides_of(self.pair)
+        known = self.pair.images, self.pair.labels, self.prompts.texts, self.prompts.labels
+        aligners = {
+            "raw": None,
+            "balanced": BalancedAligner(),
+            "hyperplane-rotation": HyperplaneRotation(),
+        }
+        for name, aligner in aligners.items():
+            moved = self.pair.images, self.prompts.texts
+            if aligner is not None:
+                moved = aligner.fit(*sides).transform_pair(*moved)
+            classified = zero_shot(*known, aligner=aligner, n_resamples=100)
+            assert found[name]["top_1"] == pytest.approx(100 * classified.accuracy[1].value)
+            x, y = (units(side).mean(axis=0) for side in moved)
+            cosine = x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+            assert found[name]["gap_angle"] == pytest.approx(math.degrees(math.acos(cosine)))
+            assert "top_5" not in found[name]  # four classes
+        assert len({found[name]["top_1"] for name in aligners}) > 1
+
+    def test_energy_and_tolerance_reach_the_projection(self) -> None:
+        sides = sides_of(self.pair)
+        options = {"energy": 0.8, "tolerance": 0.3}
+        expected = SharedSpaceProjection(**options).fit(*sides).overlap_
+        assert reproduce_decipher(self.pair, **options).choices["n_shared"] == expected
+        assert reproduce_decipher(self.pair, **LOOSE).choices["n_shared"] != expected
+
+    def test_baselines_are_matched_to_the_projection(self) -> None:
+        found = reproduce_decipher(self.pair, **LOOSE)
+        angle = found.retrieval["shared-space-projection"]["gap_angle"]
+        amount = found.choices["amount"]
+        assert 0 < amount < 1
+        assert found.choices["n_shared"] + found.choices["n_removed"] == 12
+        assert found.choices["n_removed"] >= 1
+        sides = sides_of(self.pair)
+        before = Translation(amount=amount - 0.01).fit(*sides).transform_pair(*sides)
+        assert found.retrieval["translation"]["gap_angle"] < angle
+        assert self.rows(*before, self.pair.image_index)["gap_angle"] >= angle
+        kept = np.argsort(np.abs(units(sides[0]).mean(0) - units(sides[1]).mean(0)))
+        kept = np.sort(kept[: int(found.choices["n_shared"])])
+        cut = self.rows(units(sides[0])[:, kept], units(sides[1])[:, kept], self.pair.image_index)
+        assert found.retrieval["dimension-removal"] == pytest.approx(cut)
+
+    def test_held_out_fits_on_the_other_images_alone(self) -> None:
+        options = {"held_out": True, "n_splits": 3, "random_state": 4}
+        found = reproduce_decipher(self.pair, prompts=self.prompts, **options, **LOOSE)
+        assert found.n_splits == 3
+        raw, moved, balanced = [], [], []
+        for train, test in held_out_splits(self.pair, n_splits=3, random_state=4):
+            fit, judge = self.pair.take_images(train), self.pair.take_images(test)
+            raw.append(self.rows(judge.images, judge.texts, judge.image_index))
+            aligner = SharedSpaceProjection(tolerance=0.3).fit(fit.images, fit.texts)
+            sides = aligner.transform_pair(judge.images, judge.texts)
+            moved.append(self.rows(*sides, judge.image_index))
+            sides = BalancedAligner().fit(fit.images, fit.texts).transform_pair(*sides_of(judge))
+            balanced.append(self.rows(*sides, judge.image_index))
+        results = {"raw": raw, "shared-space-projection": moved, "balanced": balanced}
+        for method, rows in results.items():
+            expected = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
+            assert found.retrieval[method] == pytest.approx(expected)
+        in_sample = reproduce_decipher(self.pair, **LOOSE)
+        assert found.retrieval["balanced"] != in_sample.retrieval["balanced"]
+
+
+class TestWhatDoesNotRun:
+    def test_without_a_shared_space_its_baselines_go_too(self) -> None:
+        rng = np.random.default_rng(0)
+        X, Y = rng.normal(size=(40, 6)) + 1, rng.normal(size=(40, 6)) + 1
+        X[:, 3:], Y[:, :3] = 0, 0
+        found = reproduce_decipher(EmbeddingPair(X, Y))
+        assert tuple(found.retrieval) == ("raw", "hyperplane-rotation", "balanced")
+        assert set(found.failures) == {*PAPER} - {"raw"}
+        assert "must share a direction to project on" in found.failures["shared-space-projection"]
+        assert found.failures["translation"].startswith("it is matched to")
+        assert found.choices == {}
+        assert found.zero_shot == {}
+
+    def test_what_fails_in_one_split_is_in_no_table(self, monkeypatch) -> None:
+        fits = []
+
+        class Fickle(SharedSpaceProjection):
+            def fit(self, X, Y, **options):
+                fits.append(1)
+                if len(fits) == 2:
+                    raise InputError("nothing is shared, this time.")
+                return super().fit(X, Y, **options)
+
+        monkeypatch.setattr(decipher, "SharedSpaceProjection", Fickle)
+        found = reproduce_decipher(several_texts(), held_out=True, n_splits=3, **LOOSE)
+        assert len(fits) == 3
+        assert set(found.failures) == {*PAPER} - {"raw"}
+        assert tuple(found.retrieval) == ("raw", "hyperplane-rotation", "balanced")
+
+    def test_remarks_of_fits_are_kept_once(self) -> None:
+        X, Y = make_gapped(14, 16, seed=0)
+        found = reproduce_decipher(EmbeddingPair(X, Y), tolerance=0.9, held_out=True, n_splits=2)
+        assert len(found.notes) == len(set(found.notes)) > 0
+        assert all("no more rows than dimensions" in note for note in found.notes)
+
+    def test_unpaired_sets_have_the_zero_shot_tables_alone(self) -> None:
+        pair, prompts = in_hyperplanes(), prompts_for()
+        alone = EmbeddingPair(pair.images, prompts.texts, labels=pair.labels, paired=False)
+        found = reproduce_decipher(alone, prompts=prompts, energy=1.0, tolerance=0.5)
+        assert found.retrieval == {}
+        assert "raw" in found.zero_shot
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            ({"tolerance": 1.0}, "tolerance must be at least 0 and less than 1, got 1"),
+            ({"energy": 0.0}, "energy must be greater than 0 and at most 1, got 0"),
+            ({"held_out": True, "n_splits": 0}, "n_splits must be at least 1"),
+            ({"energy": "all"}, "energy must be a number, got 'all'"),
+        ],
+    )
+    def test_parameters(self, change: dict, sentence: str) -> None:
+        with pytest.raises((InputError, InputTypeError), match=sentence):
+            reproduce_decipher(several_texts(20), **change)
+
+    def test_data(self) -> None:
+        X, Y = make_gapped(20, 6, seed=0)
+        with pytest.raises(InputError, match="must be paired, or come with labels and class pro"):
+            reproduce_decipher(EmbeddingPair(X, Y, paired=False))
+        with pytest.raises(InputError, match="labels of the images must be given with class"):
+            reproduce_decipher(EmbeddingPair(X, Y), prompts=prompts_for(6))
+        loose = EmbeddingPair(X, Y, paired=False, labels=np.zeros(20, int))
+        with pytest.raises(InputError, match="must be paired to be judged on held-out rows"):
+            reproduce_decipher(loose, prompts=prompts_for(6), held_out=True)
+        with pytest.raises(InputError, match="got 7 without a prompt"):
+            labels = np.full(20, 7)
+            reproduce_decipher(EmbeddingPair(X, Y, labels=labels), prompts=prompts_for(6))
+        X[3] = np.nan
+        with pytest.raises(InputError, match="images must be finite numbers in every row"):
+            reproduce_decipher(EmbeddingPair(X, Y))
+
+
+class TestCells:
+    def test_differences_are_found_less_printed(self, planes: Decipher) -> None:
+        cells = planes.retrieval_cells()
+        cell = cells["shared-space-projection"]["image_to_text_recall_at_1"]
+        assert cell == Cell(100.0, 55.54)
+        assert cell.difference == pytest.approx(44.46)
+        assert cells["balanced"]["gap_angle"].printed is None
+        assert cells["raw"]["centroid_distance"].difference is None
+        zero = planes.zero_shot_cells("B/32", "CIFAR10")
+        assert zero["raw"]["top_1"].printed == 89.00
+
+    def test_json_holds_it(self, planes: Decipher) -> None:
+        document = json.loads(json.dumps(planes.to_dict("L/14", "CIFAR100"), allow_nan=False))
+        cell = document["zero_shot"]["raw"]["top_1"]
+        assert cell["printed"] == 78.44
+        assert cell["difference"] == pytest.approx(cell["found"] - 78.44)
+        assert document["n_splits"] == 0
+        assert (document["model"], document["dataset"]) == ("L/14", "CIFAR100")
+
+
+def test_real_embeddings_with_more_rows_than_dimensions(coco) -> None:
+    """In their 60 leading common directions: raw beats the projection only a little."""
+    axes = np.linalg.svd(np.vstack(coco), full_matrices=False)[2][:60].T
+    X, Y = (side @ axes for side in coco)
+    found = reproduce_decipher(EmbeddingPair(X, Y, name="COCO"))
+    assert found.failures == {}
+    assert found.notes == ()
+    raw, shared = found.retrieval["raw"], found.retrieval["shared-space-projection"]
+    assert shared["gap_angle"] < raw["gap_angle"] - 1
+    assert raw["image_to_text_recall_at_1"] - 10 < shared["image_to_text_recall_at_1"]
+    removal = found.retrieval["dimension-removal"]
+    assert removal["image_to_text_recall_at_1"] < raw["image_to_text_recall_at_1"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The command in an app of its own, in a folder with data."""
+    local = typer.Typer(rich_markup_mode=None)
+    local.add_typer(reproduce.app, name="reproduce")
+    local.callback()(lambda: None)
+    monkeypatch.setattr(command_line, "app", local)
+    monkeypatch.chdir(tmp_path)
+    pair, prompts = in_hyperplanes(60), prompts_for()
+    np.save("images.npy", pair.images)
+    np.save("texts.npy", pair.texts)
+    np.save("labels.npy", pair.labels)
+    np.save("class_texts.npy", prompts.texts)
+    np.save("prompt_labels.npy", prompts.labels)
+    return command_line.run
+
+
+CLASSES = "--labels labels.npy --prompts class_texts.npy --prompt-labels prompt_labels.npy"
+SHORT = "reproduce decipher images.npy texts.npy --energy 1"
+
+
+class TestCommand:
+    def test_tables_stand_beside_the_chosen_column(self, run, capsys) -> None:
+        assert run(f"{SHORT} {CLASSES} --model B/32 --dataset CIFAR100".split()) == 0
+        out = capsys.readouterr().out
+        assert "In-sample, as in the paper" in out
+        assert "Printed cells are of CLIP ViT-B/32 on CIFAR100 and CLIP ViT-L/14 on MSCOCO" in out
+        assert "SSP keeps 6 of 8 dimensions, removal drops as many as it does (2)" in out
+        lines = [line.split() for line in out.splitlines()]
+        assert ["printed", "65.23", "54.46", "6.44", "64.51"] in lines
+        assert ["printed", "56.06", "54.14", "49.56", "55.54"] in lines
+        assert ["raw", "translation", "removal", "SSP", "rotation", "balanced"] in lines
+        assert "bundled" not in out
+
+    def test_json_is_what_the_library_says(self, run, capsys) -> None:
+        assert run(f"{SHORT} {CLASSES} --json --held-out --seed 2".split()) == 0
+        found = json.loads(capsys.readouterr().out)
+        expected = reproduce_decipher(
+            in_hyperplanes(60), prompts=prompts_for(), energy=1.0, held_out=True, random_state=2
+        ).to_dict("L/14", "ImageNet")
+        assert found["retrieval"] == expected["retrieval"]
+        assert found["zero_shot"] == expected["zero_shot"]
+        assert found["bundled"] is False
+
+    def test_held_out_is_said(self, run, capsys) -> None:
+        assert run(f"{SHORT} --held-out".split()) == 0
+        out = capsys.readouterr().out
+        assert "Held out: fitted to one part of the images and judged on the other" in out
+        assert "mean of 5 splits" in out
+        assert "Zero-shot" not in out
+
+    def test_without_words_it_takes_the_bundled_scenes_and_says_so(
+        self, run, capsys, monkeypatch
+    ) -> None:
+        import fillgap.datasets
+
+        monkeypatch.setattr(fillgap.datasets, "load_digit_scenes", lambda: in_hyperplanes(60))
+        monkeypatch.setattr(fillgap.datasets, "load_class_prompts", prompts_for)
+        assert run(["reproduce", "decipher"]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("No embeddings were named: these are the bundled scenes")
+        assert "Printed cells are of other data (CLIP ViT-L/14 on ImageNet and CLIP" in out
+
+    def test_failures_are_listed_with_their_reason(self, run, capsys) -> None:
+        words = "reproduce decipher images.npy class_texts.npy --unpaired --tolerance 0"
+        assert run(f"{words} {CLASSES}".split()) == 0
+        out = capsys.readouterr().out
+        assert "shared-space-projection cannot run on these data: the subspaces" in out
+        assert "translation cannot run on these data: it is matched to" in out
+        assert "Retrieval" not in out
+
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            ("reproduce decipher --labels labels.npy", "--labels must be given with IMAGES"),
+            ("reproduce decipher --unpaired", "--unpaired must be given with IMAGES"),
+            (f"{SHORT} --prompts class_texts.npy", "must be given together, got only --prompts"),
+            (f"{SHORT} --unpaired", "must be paired, or come with labels and class prompts"),
+            (f"{SHORT} --model H/14", "--model"),
+            (f"{SHORT} --dataset MNIST", "--dataset"),
+            (f"{SHORT} --tolerance 2", "tolerance must be at least 0 and less than 1, got 2"),
+            (f"{SHORT} --image-index texts.npy", "texts.npy must be a 1-D list of row numbers"),
+            ("reproduce decifer", "decifer"),
+        ],
+    )
+    def test_bad_words_are_one_line(self, run, capsys, words: str, sentence: str) -> None:
+        assert run(words.split()) == 2
+        captured = capsys.readouterr()
+        assert sentence in captured.err
+        assert captured.err.count("\n") == 1
+        assert captured.out == ""
+
+    def test_help(self, run, capsys) -> None:
+        assert run(["reproduce"]) == 2
+        assert "decipher" in capsys.readouterr().out
+        assert run(["reproduce", "decipher", "--help"]) == 0
+        out = capsys.readouterr().out
+        options = "image-index unpaired labels prompts prompt-labels model dataset held-out energy"
+        for word in [*options.split(), "tolerance", "seed", "json", "quiet"]:
+            assert f"--{word}" in out

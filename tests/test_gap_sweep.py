@@ -1,0 +1,447 @@
+"""The sweep of the gap: held out for real, right against loops, and honest in its conclusion."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+import typer
+from scipy.stats import skew
+
+import reference
+from conftest import make_gapped
+from fillgap._checks import InputError, InputTypeError
+from fillgap.aligners import EmbeddingShift
+from fillgap.cli import app as command_line
+from fillgap.cli import reproduce
+from fillgap.cli.sweep_gap import sweep_gap as command
+from fillgap.datasets import ClassPrompts
+from fillgap.embeddings import EmbeddingPair
+from fillgap.evaluation import Estimate, held_out_splits, zero_shot
+from fillgap.experiments.gap_sweep import AMOUNTS, GapSweep, SweepPoint, sweep_gap
+from fillgap.experiments.gap_sweep_figure import check_figure, write_sweep_figure
+from fillgap.metrics import bootstrap_interval, per_query, scan_pool
+
+QUICK = {"n_splits": 2, "n_resamples": 100}
+BOTH = {"image_to_text": "image", "text_to_image": "text"}
+
+
+def twins(n: int = 80, d: int = 10, *, seed: int = 0) -> EmbeddingPair:
+    """Pairs that differ by the gap alone, off a common centroid: closing it makes them equal."""
+    rng = np.random.default_rng(seed)
+    meaning = np.zeros((n, d))
+    meaning[:, :-1] = rng.normal(size=(n, d - 1)) + 2 * (np.arange(d - 1) == 0)
+    meaning /= np.linalg.norm(meaning, axis=1, keepdims=True)
+    gap = 1.5 * np.eye(d)[-1]
+    labels = np.argmax(meaning[:, 1:5], axis=1)
+    return EmbeddingPair(meaning + gap, meaning - gap, labels=labels, name="twins")
+
+
+def prompts_for(d: int) -> ClassPrompts:
+    rows = np.repeat(np.eye(d)[1:5], 2, axis=0) + 0.05 - 1.5 * np.eye(d)[-1]
+    return ClassPrompts(rows.astype(np.float32), np.repeat(np.arange(4), 2), ["p"] * 8, ["c"] * 4)
+
+
+@pytest.fixture(scope="module")
+def swept() -> GapSweep:
+    return sweep_gap(twins(), prompts=prompts_for(10), **QUICK)
+
+
+@pytest.fixture(scope="module")
+def captioned() -> EmbeddingPair:
+    """44 images with two texts each, in mixed order."""
+    X, Y = make_gapped(44, 6, seed=3)
+    index = np.random.default_rng(1).permutation(np.repeat(np.arange(44), 2))
+    texts = Y[index] + 0.1 * np.random.default_rng(2).normal(size=(88, 6))
+    return EmbeddingPair(X, texts, image_index=index, labels=np.arange(44) % 3)
+
+
+@pytest.fixture(scope="module")
+def classes() -> ClassPrompts:
+    rows = make_gapped(9, 6, seed=4)[1]
+    return ClassPrompts(rows, np.arange(9) % 3, ["p"] * 9, ["c"] * 3)
+
+
+@pytest.fixture(scope="module")
+def found(captioned: EmbeddingPair, classes: ClassPrompts) -> GapSweep:
+    amounts = (0.9, -0.4, 0.3, 0.5, 0.3)
+    return sweep_gap(
+        captioned, amounts=amounts, prompts=classes, n_splits=1, n_resamples=100, random_state=5
+    )
+
+
+class TestAgainstLoops:
+    """One split, and everything again by hand."""
+
+    def by_hand(self, pair, amount):
+        """The held-out images and texts, moved by the gap of the others."""
+        ((train, test),) = held_out_splits(pair, n_splits=1, random_state=5)
+        index = np.asarray(pair.image_index)
+        X, Y = reference.unit(pair.images), reference.unit(pair.texts)
+        delta = X[train].mean(axis=0) - Y[np.isin(index, train)].mean(axis=0)
+        kept = np.flatnonzero(np.isin(index, test))
+        new = {int(row): place for place, row in enumerate(test)}
+        moved = reference.unit(X[test] - amount * delta), reference.unit(Y[kept] + amount * delta)
+        return (*moved, [new[int(i)] for i in index[kept]]), delta, test
+
+    @pytest.mark.parametrize("amount", [-0.4, 0.0, 0.3, 0.5, 0.9])
+    def test_retrieval(self, captioned, found, amount) -> None:
+        point = next(point for point in found.points if point.amount == amount)
+        data, _, _ = self.by_hand(captioned, amount)
+        for direction, kind in BOTH.items():
+            got = {name: item[direction].value for name, item in point.estimates.items()
+                   if direction in item}  # fmt: skip
+            assert got == pytest.approx(
+                {
+                    "mixed_ndcg_at_10": reference.ndcg(*data, 10, kind, True),
+                    "recall_at_1": reference.recall(*data, 1, kind, False),
+                    "exposure_at_10": reference.exposure(*data[:2], 10, kind),
+                }
+            )
+
+    @pytest.mark.parametrize("amount", [-0.4, 0.0, 0.3, 0.5, 0.9])
+    def test_geometry_hubs_and_pairs(self, captioned, found, amount) -> None:
+        point = next(point for point in found.points if point.amount == amount)
+        (X, Y, index), delta, _ = self.by_hand(captioned, amount)
+        cosines = [[X[i] @ Y[t] for t in range(len(Y)) if index[t] == i] for i in range(len(X))]
+        assert point.mean("pair_cosine").value == pytest.approx(np.mean(cosines))
+        x, y = X.mean(axis=0), Y.mean(axis=0)
+        angle = math.degrees(math.acos(x @ y / np.linalg.norm(x) / np.linalg.norm(y)))
+        signed = angle if (x - y) @ delta > 0 else -angle
+        assert point.mean("gap_angle").value == pytest.approx(signed, abs=1e-6)
+        counts = np.zeros(len(X) + len(Y))
+        for _, _, items in reference.neighbourhoods(X, Y, 10):
+            np.add.at(counts, items, 1)
+        assert point.mean("hubness").value == pytest.approx(skew(counts))
+
+    @pytest.mark.parametrize("amount", [-0.4, 0.0, 0.3, 0.5, 0.9])
+    def test_zero_shot_moves_prompts_as_texts(self, captioned, classes, found, amount) -> None:
+        point = next(point for point in found.points if point.amount == amount)
+        (X, _, _), delta, test = self.by_hand(captioned, amount)
+        rows = reference.unit(reference.unit(classes.texts) + amount * delta)
+        classified = zero_shot(
+            X, captioned.labels[test], rows, classes.labels, k=1, n_resamples=100
+        )
+        assert point.mean("zero_shot_top_1").value == pytest.approx(classified.accuracy[1].value)
+
+    def test_intervals_draw_the_texts_of_an_image_together(self, captioned, found) -> None:
+        (X, Y, index), _, _ = self.by_hand(captioned, 0.0)
+        queries = scan_pool(X, Y, index, n_neighbors=10).text_queries
+        values = per_query.recall(queries, 1, mixed=False)
+        expected = bootstrap_interval(values, index, n_resamples=100, random_state=5)
+        item = found.raw.estimates["recall_at_1"]["text_to_image"]
+        assert (item.low, item.high) == (expected.low[0], expected.high[0])
+
+    def test_the_gap_of_all_images_would_give_other_numbers(self, captioned, found) -> None:
+        """Else the tests above could not tell held-out from in-sample."""
+        X, Y = (
+            EmbeddingShift(amount=1.0)
+            .fit(captioned.images, captioned.texts)
+            .transform_pair(captioned.images, captioned.texts)
+        )
+        test = self.by_hand(captioned, 0.5)[2]
+        kept = np.isin(captioned.image_index, test)
+        in_sample = np.degrees(
+            np.arccos(np.clip(_unit(X[test].mean(0)) @ _unit(Y[kept].mean(0)), -1, 1))
+        )
+        point = next(point for point in found.points if point.amount == 0.5)
+        assert abs(abs(point.mean("gap_angle").value) - in_sample) > 0.5
+
+
+def _unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+class TestKnownAnswers:
+    def test_twins_meet_where_the_gap_closes(self, swept: GapSweep) -> None:
+        closed = next(point for point in swept.points if point.amount == 0.5)
+        for measure in ("mixed_ndcg_at_10", "pair_cosine"):
+            assert closed.mean(measure).value > 0.99
+            assert swept.best(measure) is closed
+        assert abs(closed.mean("gap_angle").value) < 3
+        assert swept.raw.mean("mixed_ndcg_at_10").value < 0.05
+        assert swept.raw.mean("exposure_at_10").value < 0.05
+
+    def test_the_gap_opens_closes_and_turns(self, swept: GapSweep) -> None:
+        angles = [point.mean("gap_angle").value for point in swept.points]
+        assert angles == sorted(angles, reverse=True)
+        assert swept.raw.mean("gap_angle").value == pytest.approx(angles[2])
+        assert angles[-1] == pytest.approx(-angles[2], abs=4)
+        assert angles[0] > angles[2] + 5
+
+    def test_every_value_lies_in_its_interval(self, swept: GapSweep) -> None:
+        assert [point.amount for point in swept.points] == list(AMOUNTS)
+        for point in swept.points:
+            for directions in point.estimates.values():
+                for item in directions.values():
+                    assert item.low <= item.value <= item.high
+            spread = point.mean("gap_angle")
+            assert spread.low < spread.high
+
+    def test_changes_are_differences_from_the_raw_gap(self, swept: GapSweep) -> None:
+        assert swept.raw.changes == {}
+        assert swept.raw.p_values == {}
+        for point in swept.points:
+            for measure, change in point.changes.items():
+                difference = point.mean(measure).value - swept.raw.mean(measure).value
+                assert change.value == pytest.approx(difference)
+        closed = next(point for point in swept.points if point.amount == 0.5)
+        assert closed.p_values["mixed_ndcg_at_10"] < 0.01
+        assert set(closed.p_values) == {"mixed_ndcg_at_10", "recall_at_1", "zero_shot_top_1"}
+
+    def test_p_values_are_corrected_for_the_number_of_amounts(self) -> None:
+        pair = twins(40, 8)
+        few = sweep_gap(pair, amounts=[0.4], **QUICK).points[1].p_values["mixed_ndcg_at_10"]
+        several = sweep_gap(pair, amounts=[0.4, 0.41, 0.42, 0.43, 0.44], **QUICK)
+        assert several.points[1].p_values["mixed_ndcg_at_10"] == pytest.approx(5 * few, rel=0.5)
+
+    def test_without_prompts_there_is_no_zero_shot(self) -> None:
+        found = sweep_gap(twins(30), amounts=[0.5], **QUICK)
+        assert "zero_shot_top_1" not in found.measures
+        assert "zero-shot" not in found.conclusion
+        assert [point.amount for point in found.points] == [0.0, 0.5]
+
+    def test_it_is_seeded_and_reports_progress(self) -> None:
+        seen: list[tuple[int, int | None, str]] = []
+        options = {"amounts": [0.5], "progress": lambda *step: seen.append(step), **QUICK}
+        runs = [sweep_gap(twins(30), random_state=seed, **options).to_dict() for seed in (0, 0, 1)]
+        assert runs[0] == runs[1]
+        assert runs[0] != runs[2]
+        assert seen[:5] == [(0, 4, "λ = 0"), (1, 4, "λ = 0.5"), (2, 4, "λ = 0"), (3, 4, "λ = 0.5"),
+                            (4, 4, "done")]  # fmt: skip
+
+    def test_json_holds_it(self, swept: GapSweep) -> None:
+        document = json.loads(json.dumps(swept.to_dict(), allow_nan=False))
+        assert document["conclusion"] == swept.conclusion
+        assert document["n_fit"] + document["n_test"] == document["n_images"] == 80
+        point = document["points"][7]
+        assert point["amount"] == 0.5
+        assert point["estimates"]["recall_at_1"]["mean"]["value"] == 1.0
+
+
+def made(**values: dict[float, float]) -> GapSweep:
+    """A sweep with these values of a measure by λ; a change is sure if it exceeds .1."""
+    amounts = sorted(next(iter(values.values())))
+    points = []
+    for amount in amounts:
+        here = {name: v[amount] for name, v in values.items()} | {"gap_angle": 70 - 140 * amount}
+        table = {name: {"mean": Estimate(v, v, v)} for name, v in here.items()}
+        change = {name: v[amount] - v[0.0] for name, v in values.items()}
+        points.append(
+            SweepPoint(
+                amount,
+                table,
+                {name: Estimate(c, c - 0.1, c + 0.1) for name, c in change.items()},
+                {name: 0.001 if abs(c) > 0.1 else 0.4 for name, c in change.items()},
+            )
+        )
+    return GapSweep("made", 10, 10, 4, 2, 5, 5, tuple(points))
+
+
+class TestConclusion:
+    @pytest.mark.parametrize(
+        ("amount", "words"),
+        [
+            (-0.5, "peaks with the gap opened (λ = -0.5, Δθ = 140.0°), at 0.500 instead of 0.200"),
+            (0.25, "peaks with the gap partly closed (λ = 0.25, Δθ = 35.0°), at 0.500"),
+            (0.5, "peaks with the gap closed (λ = 0.5, Δθ = 0.0°), at 0.500"),
+            (1.0, "peaks with the gap over-corrected (λ = 1, Δθ = -70.0°), at 0.500"),
+        ],
+    )
+    def test_it_says_where_the_peak_is(self, amount: float, words: str) -> None:
+        values = dict.fromkeys((-0.5, 0.0, 0.25, 0.5, 1.0), 0.2) | {amount: 0.5}
+        sentence = made(mixed_ndcg_at_10=values).conclusion
+        assert sentence.startswith("The raw gap is Δθ = 70.0°: mixed NDCG@10 " + words)
+        assert "(+0.300, 95 % interval +0.200 to +0.400)" in sentence
+        assert sentence.endswith(".")
+        assert "chance" not in sentence
+
+    def test_the_raw_gap_may_be_best_and_wins_ties(self) -> None:
+        found = made(
+            mixed_ndcg_at_10={-0.5: 0.2, 0.0: 0.2, 0.5: 0.2},
+            recall_at_1={-0.5: 0.1, 0.0: 0.15, 0.5: 0.2},
+        )
+        assert found.conclusion == (
+            "The raw gap is Δθ = 70.0°: mixed NDCG@10 peaks with the gap as it is, at 0.200; "
+            "recall@1 within the other modality peaks with the gap closed (λ = 0.5, Δθ = 0.0°), "
+            "at 0.200 instead of 0.150 (+0.050, 95 % interval -0.050 to +0.150, "
+            "which may be chance)."
+        )
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            ({"amounts": [0.1, math.nan]}, "an amount must be finite, got nan"),
+            ({"amounts": [0.1, math.inf]}, "an amount must be finite, got inf"),
+            ({"amounts": ["half"]}, "an amount must be a number, got 'half'"),
+            ({"n_splits": 0}, "n_splits must be at least 1, got 0"),
+            ({"n_resamples": 5}, "n_resamples must be at least 100, got 5"),
+        ],
+    )
+    def test_parameters(self, change: dict, sentence: str) -> None:
+        with pytest.raises((InputError, InputTypeError), match=sentence):
+            sweep_gap(twins(20), **change)
+
+    def test_data(self) -> None:
+        X, Y = make_gapped(20, 6, seed=0)
+        with pytest.raises(InputError, match="must be paired to be judged on held-out rows"):
+            sweep_gap(EmbeddingPair(X, Y, paired=False))
+        with pytest.raises(InputError, match="labels of the images must be given with class"):
+            sweep_gap(EmbeddingPair(X, Y), prompts=prompts_for(6))
+        labels = np.full(20, 9)
+        with pytest.raises(InputError, match="got 9 without a prompt"):
+            sweep_gap(EmbeddingPair(X, Y, labels=labels), prompts=prompts_for(6), **QUICK)
+
+
+class TestFigure:
+    def test_it_is_whole_repeats_and_keeps_its_text(self, swept: GapSweep, tmp_path) -> None:
+        paths = [tmp_path / name for name in ("a.svg", "b.svg")]
+        for path in paths:
+            write_sweep_figure(swept, path)
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+        assert sorted(tmp_path.iterdir()) == paths
+        root = ET.parse(paths[0]).getroot()
+        assert root.tag.endswith("svg")
+        words = " ".join(element.text or "" for element in root.iter())
+        for label in ("mixed NDCG@10", "recall@1", "exposure@10", "mean pair cosine",
+                      "zero-shot accuracy", "hubness", "image queries", "twins"):  # fmt: skip
+            assert label in words
+
+    def test_five_measures_leave_one_place_empty(self, tmp_path) -> None:
+        write_sweep_figure(sweep_gap(twins(30), amounts=[0.5], **QUICK), tmp_path / "a.svg")
+        assert "zero-shot" not in (tmp_path / "a.svg").read_text(encoding="utf-8")
+
+    def test_places_that_are_refused(self, swept: GapSweep, tmp_path) -> None:
+        with pytest.raises(InputError, match=r"must be a file that ends in \.svg, got .*a\.png"):
+            write_sweep_figure(swept, tmp_path / "a.png")
+        with pytest.raises(InputError, match="must be in a folder that exists"):
+            write_sweep_figure(swept, tmp_path / "missing" / "a.svg")
+        (tmp_path / "old.svg").write_text("precious")
+        with pytest.raises(InputError, match="exists already"):
+            check_figure(tmp_path / "old.svg", overwrite=False)
+
+    def test_drawing_touches_no_global_state(self, swept: GapSweep, tmp_path) -> None:
+        import matplotlib as mpl
+
+        before = dict(mpl.rcParams)
+        write_sweep_figure(swept, tmp_path / "a.svg")
+        assert dict(mpl.rcParams) == before
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The commands in an app of their own, in a folder with data."""
+    local = typer.Typer(rich_markup_mode=None)
+    local.command("sweep-gap")(command)
+    local.add_typer(reproduce.app, name="reproduce")
+    monkeypatch.setattr(command_line, "app", local)
+    monkeypatch.chdir(tmp_path)
+    pair, prompts = twins(40), prompts_for(10)
+    np.save("images.npy", pair.images)
+    np.save("texts.npy", pair.texts)
+    np.save("labels.npy", pair.labels)
+    np.save("class_texts.npy", prompts.texts)
+    np.save("prompt_labels.npy", prompts.labels)
+    return command_line.run
+
+
+CLASSES = "--labels labels.npy --prompts class_texts.npy --prompt-labels prompt_labels.npy"
+SHORT = "sweep-gap images.npy texts.npy --splits 1"
+ALL = f"{SHORT} {CLASSES}"
+
+
+class TestCommand:
+    def test_text_and_figure(self, run, tmp_path, capsys) -> None:
+        code = run(f"{ALL} -o figure.svg".split())
+        out = capsys.readouterr().out
+        assert code == 0
+        assert out.startswith("The raw gap is Δθ = ")
+        assert "in each of 1 splits the gap of 20 images, measured on 20 others" in out
+        assert "zero-shot" in out
+        assert "bundled" not in out
+        assert sum(line.strip().startswith(f"{a:g} ") for a in AMOUNTS for line in out.splitlines())
+        assert out.endswith("Figure: figure.svg\n")
+        assert (tmp_path / "figure.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+    def test_json_is_what_the_library_says(self, run, capsys) -> None:
+        assert run(f"{ALL} --json --seed 3".split()) == 0
+        found = json.loads(capsys.readouterr().out)
+        expected = sweep_gap(twins(40), prompts=prompts_for(10), n_splits=1, random_state=3)
+        assert found["points"] == expected.to_dict()["points"]
+        assert found["bundled"] is False
+
+    def test_without_words_it_takes_the_bundled_scenes_and_says_so(
+        self, run, capsys, monkeypatch
+    ) -> None:
+        import fillgap.datasets
+
+        monkeypatch.setattr(fillgap.datasets, "load_digit_scenes", lambda: twins(30))
+        monkeypatch.setattr(fillgap.datasets, "load_class_prompts", lambda: prompts_for(10))
+        assert run(["sweep-gap", "--splits", "1"]) == 0
+        out = capsys.readouterr().out
+        assert "these are the bundled scenes of handwritten digits" in out
+        assert "zero-shot" in out
+
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            ("sweep-gap --prompts class_texts.npy", "--prompts must be given with IMAGES"),
+            ("sweep-gap --image-index labels.npy", "--image-index must be given with IMAGES"),
+            (f"{SHORT} --labels labels.npy", "must be given together, got only --labels"),
+            (f"{SHORT} -o figure.png", "must be a file that ends in .svg, got figure.png"),
+            (f"{SHORT} -o labels.npy", "must be a file that ends in .svg"),
+            (f"{SHORT} -o no/figure.svg", "must be in a folder that exists"),
+            (ALL.replace("labels labels", "labels missing"), "must be a file or folder"),
+            (ALL.replace("s labels.npy", "s images.npy", 1), "must be a 1-D list of integers"),
+            (ALL.replace("class_texts", "labels"), "labels.npy must be"),
+            (ALL.replace("prompt_labels", "labels"), "for each of the 8 prompts"),
+            ("sweep-gap images.npy", "texts"),
+            ("sweep-gap images.npy texts.npy --splits 0", "--splits"),
+        ],
+    )  # fmt: skip
+    def test_bad_words_are_one_line(self, run, capsys, words: str, sentence: str) -> None:
+        assert run(words.split()) == 2
+        captured = capsys.readouterr()
+        assert sentence in captured.err
+        assert captured.err.count("\n") == 1
+        assert captured.out == ""
+
+    def test_labels_from_a_table(self, run, capsys) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        labels = np.load("labels.npy").tolist()
+        pq.write_table(pa.table({"Digit": labels, "label": labels}), "t.parquet")
+        outs = []
+        for word in ("labels.npy", "t.parquet", "t.parquet:Digit"):
+            words = f"{ALL} --json".replace("labels.npy", word, 1)
+            assert run(words.split()) == 0
+            outs.append(capsys.readouterr().out)
+        assert outs[0] == outs[1] == outs[2]
+        words = ALL.replace("labels.npy", "t.parquet:kind", 1)
+        assert run(words.split()) == 2
+        assert "t.parquet must hold the column 'kind'" in capsys.readouterr().err
+
+    def test_help_explains_everything(self, run, capsys) -> None:
+        assert run(["sweep-gap", "--help"]) == 0
+        out = capsys.readouterr().out
+        options = "image-index labels prompts prompt-labels splits out overwrite seed json quiet"
+        for word in ("IMAGES", "TEXTS", *(f"--{option}" for option in options.split())):
+            assert word in out
+
+
+def test_the_command_modules_import_nothing_heavy() -> None:
+    code = (
+        "import sys, fillgap.cli.sweep_gap, fillgap.cli.reproduce\n"
+        "heavy = {'numpy', 'scipy', 'sklearn', 'pyarrow', 'matplotlib'}\n"
+        "print(sorted(set(sys.modules) & heavy))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
