@@ -81,7 +81,7 @@ def read_index(spec: str | Path) -> NDArray[np.integer[Any]]:
 def find_column(paths: Sequence[Path], names: Sequence[str]) -> str | None:
     """Return the first of `names` that every table has as a column of plain values."""
     flat = [
-        {field.name.lower(): field.name for field in _schema(path) if not field.type.num_fields}
+        {name.lower(): name for name, is_flat in _columns(path).items() if is_flat}
         for path in paths
     ]
     shared = [name for name in names if all(name in columns for columns in flat)]
@@ -142,7 +142,7 @@ def _csv_column(path: Path, key: str | None) -> list[Any]:
 
 def _table_column(path: Path, key: str | None, names: Sequence[str]) -> list[Any]:
     column = find_column([path], names) if key is None else key
-    present = _schema(path).names
+    present = list(_columns(path))
     if column is None or column not in present:
         raise _no_column(path, names if key is None else (key,), present)
     return read_column([path], column)
@@ -155,10 +155,11 @@ def _no_column(path: Path, wanted: Sequence[str | None], present: Sequence[str])
     )
 
 
-def _schema(path: Path) -> Any:
+def _columns(path: Path) -> dict[str, bool]:
+    """Return the names of the columns, and whether each holds plain values."""
     table = _table(path)
     with reading(str(path), table.KIND):
-        return table.read_schema(path)
+        return {field.name: not field.type.num_fields for field in table.read_schema(path)}
 
 
 def _table(path: Path) -> Any:

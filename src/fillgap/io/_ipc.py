@@ -30,7 +30,7 @@ def open_file(path: Path, key: str | None, modality: Modality | None) -> ListRow
         _check_end(path)
         schema = read_schema(path)
         n_rows = sum(batch.num_rows for batch in _all_batches(path))
-    column = choose_column(path, schema, key, modality)
+        column = choose_column(path, schema, key, modality)
     return ListRows(path, column, n_rows, schema, partial(batches, path), KIND)
 
 

@@ -24,7 +24,7 @@ def open_file(path: Path, key: str | None, modality: Modality | None) -> ListRow
     """Open one column of a file; nothing but its footer and its first row are read."""
     with reading(str(path), KIND), _open(path) as file:
         n_rows, schema = file.metadata.num_rows, file.schema_arrow
-    column = choose_column(path, schema, key, modality)
+        column = choose_column(path, schema, key, modality)
     return ListRows(path, column, n_rows, schema, partial(batches, path), KIND)
 
 
