@@ -1,0 +1,19 @@
+"""All that is known about a pair of embeddings, computed once, and its renderers."""
+
+from fillgap.report.build import Files, build_report
+from fillgap.report.data import ReportData
+from fillgap.report.html import render_html
+from fillgap.report.markdown import render_markdown
+from fillgap.report.plain import render_json
+from fillgap.report.write import check_report_target, write_report
+
+__all__ = [
+    "Files",
+    "ReportData",
+    "build_report",
+    "check_report_target",
+    "render_html",
+    "render_json",
+    "render_markdown",
+    "write_report",
+]

@@ -1,0 +1,179 @@
+"""A report as Markdown: its words and tables, for an issue, a model card or a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from fillgap.evaluation import Comparison
+from fillgap.report.data import Query, ReportData, ShownAligner, Usage
+from fillgap.report.tables import (
+    Cell,
+    MeasureGroup,
+    MeasureRow,
+    measure_families,
+    measure_notes,
+    method_rows,
+    number,
+    percent,
+    score_columns,
+)
+
+__all__ = ["render_markdown"]
+
+#: Characters that begin or end something within a line of Markdown, or of the HTML in it.
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
+
+
+def render_markdown(data: ReportData) -> str:
+    """Return a report as Markdown with tables, without its pictures.
+
+    Parameters
+    ----------
+    data : ReportData
+        From `build_report`. Names and captions in it are text, whatever they contain.
+    """
+    measured = data.measured
+    lines = [f"# {plain(measured.name)}", ""]
+    lines += [
+        f"{measured.n_images:,} images, {measured.n_texts:,} texts, "
+        f"{measured.n_features:,} dimensions. {data.sampling or ''}".rstrip(),
+        "",
+        f"## Verdict: {measured.verdict.kind}",
+        "",
+        plain(measured.verdict.text),
+        "",
+        *(f"- {plain(found.message)}" for found in measured.findings if not found.is_fault),
+        "",
+    ]
+    lines += _recommendation(data)
+    lines += _measures(data)
+    lines += _pictures(data)
+    if data.comparison is not None:
+        lines += _comparison(data.comparison)
+    lines += _neighbours(data.queries)
+    if data.usage is not None and data.shown is not None:
+        lines += _usage(data.usage, data.shown)
+    lines += [f"Written by fillgap {data.version} with seed {data.random_state}.", ""]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+
+
+def plain(text: str) -> str:
+    """Return text on one line, with nothing that Markdown would take for markup."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def _recommendation(data: ReportData) -> Iterator[str]:
+    yield from ("## Recommendation", "")
+    if data.comparison is not None:
+        advice = data.comparison.recommendation
+        yield from (plain(advice.sentence), "")
+        for name, reason in advice.passed_over.items():
+            yield f"- Not {plain(name)}: {plain(reason)}."
+    yield from map(plain, data.left_out.values())
+    yield ""
+    if data.shown is not None:
+        seen = data.shown.after.verdict.seen
+        yield plain(data.shown.sentence)
+        if seen is not None:
+            yield (
+                f"With it a text query sees {percent(seen.text_to_image)} images in its first "
+                f"{data.shown.after.verdict.k}, and an image query {percent(seen.image_to_text)} "
+                "texts."
+            )
+    yield ""
+
+
+def _measures(data: ReportData) -> Iterator[str]:
+    before, after = data.measured, None
+    if data.shown is not None:
+        before, after = data.shown.before, data.shown.after
+    if not before.values:
+        return
+    yield from ("## Measures", "")
+    titles = ["raw"] if data.shown is None else ["raw", data.shown.name]
+    for family, groups in measure_families(before, after).items():
+        rows = [
+            [
+                _name(group, row),
+                *(_words(cell) for cell in (row.before, row.after)[: len(titles)]),
+            ]
+            for group in groups
+            for row in group.rows
+        ]
+        yield from _table([family, *titles], rows)
+    yield from (f"- {title}: {plain(note)}" for title, note in measure_notes(before))
+    yield ""
+
+
+def _name(group: MeasureGroup, row: MeasureRow) -> str:
+    words = (group.title, row.part, group.direction and f"({group.direction})")
+    return " ".join(word for word in words if word)
+
+
+def _pictures(data: ReportData) -> Iterator[str]:
+    """Yield what the pictures of the other formats show, in words."""
+    yield from ("## Similarities and subspaces", "") if data.projections else ()
+    for some in data.similarities:
+        yield (
+            f"- {some.label}: the cosine of a pair is {number(some.pairs_mean, 2)} on average, of "
+            f"all combinations {number(some.combinations_mean, 2)}; a pair exceeds "
+            f"{percent(some.better)} of all."
+        )
+    yield from (f"- {some.label}: {some.sentence}" for some in data.subspaces)
+    yield ""
+
+
+def _comparison(found: Comparison) -> Iterator[str]:
+    yield from ("## Comparison of methods", "")
+    yield f"Splits: {found.n_splits}; {found.n_fit} images fitted on, {found.n_test} judged."
+    yield ""
+    titles = ["method", *score_columns(found).values(), "mixing", "conservation", "exposure@10"]
+    rows = [
+        [
+            f"**{plain(row.name)}**" if row.chosen else plain(row.name),
+            *(_words(cell) for cell in row.scores),
+            number(row.mixing, 2),
+            number(row.conservation, 2),
+            ", ".join(row.exposures),
+        ]
+        for row in method_rows(found)
+    ]
+    yield from _table(titles, rows)
+    for name, why in found.failures.items():
+        yield f"- {plain(name)} could not run: {plain(why)}"
+    yield ""
+
+
+def _neighbours(queries: Iterable[Query]) -> Iterator[str]:
+    for place, query in enumerate(queries):
+        yield from ("## Nearest neighbours", "") if place == 0 else ()
+        yield from (f"**{query.item.modality}**: {plain(query.item.words)}", "")
+        labels = list(query.hits)
+        columns = [
+            [
+                f"{hit.item.modality}: {plain(hit.item.words)}{' (its own)' * hit.is_own}"
+                for hit in query.hits[label]
+            ]
+            for label in labels
+        ]
+        yield from _table(labels, list(zip(*columns, strict=True)))
+
+
+def _usage(usage: Usage, shown: ShownAligner) -> Iterator[str]:
+    yield from (f"## How to use {shown.name}", "")
+    yield from ("```sh", *usage.commands, "```", "")
+    yield from ("```python", *usage.python, "```", "")
+
+
+def _words(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    return f"{cell.text} ({cell.interval})" if cell.interval else cell.text
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(titles)} |"
+    yield f"|{'---|' * len(titles)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""
