@@ -1,0 +1,88 @@
+"""Small pairs with captions and pictures, and one report that several test files read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from conftest import make_gapped
+from fillgap.aligners import MeanCentering
+from fillgap.embeddings import EmbeddingPair
+from fillgap.evaluation import Comparison, compare
+from fillgap.report import Files, ReportData, build_report
+
+#: What a caption may hold: nothing of it may become markup, in whatever format.
+HOSTILE = (
+    "<script>alert(1)</script> & \"quoted' | `code` </section> {{ 7 * 7 }} $x^2$ "
+    "![x](http://evil.example/x) " + 150 * "w"
+)
+
+
+def pair_with_everything(n: int = 60, *, seed: int = 0) -> EmbeddingPair:
+    """Return images with two texts each, captions, names and pictures."""
+    X, Y = make_gapped(n, 16, seed=seed)
+    Y = np.repeat(Y, 2, axis=0)
+    Y += 0.1 * np.random.default_rng(seed).normal(size=Y.shape)
+    words = ("first", "second")
+    shades = np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones((1, 12, 10, 3), np.uint8)
+    return EmbeddingPair(
+        X,
+        Y,
+        image_index=np.repeat(np.arange(n), 2),
+        captions=[f"scene {row // 2} in its {words[row % 2]} words" for row in range(2 * n)],
+        image_ids=[f"photo-{row}.jpg" for row in range(n)],
+        thumbnails=shades,
+        name="scenes",
+    )
+
+
+def hostile_pair() -> EmbeddingPair:
+    """Return a pair whose every word is an attack."""
+    pair = pair_with_everything(40)
+    return replace(
+        pair,
+        captions=[HOSTILE] * pair.n_texts,
+        image_ids=[HOSTILE] * pair.n_images,
+        thumbnails=None,
+        name=HOSTILE,
+    )
+
+
+def unpaired_pair() -> EmbeddingPair:
+    """Return sets of which nobody knows what belongs together."""
+    pair = pair_with_everything(60)
+    return pair.take(np.arange(60), np.arange(0, 120, 3))
+
+
+@cache
+def two_methods() -> Comparison:
+    """Return a comparison that takes no time; one of its methods cannot run."""
+    names = ["balanced", "mean-centering", "pca-projection"]
+    return compare(pair_with_everything(), names, n_splits=2, n_resamples=100)
+
+
+@cache
+def whole_report() -> ReportData:
+    """Return a report with every section."""
+    return build_report(
+        pair_with_everything(),
+        comparison=two_methods(),
+        quick=True,
+        files=Files("images.npy", "texts.npy"),
+    )
+
+
+@cache
+def hostile_report() -> ReportData:
+    """Return a report about nothing but attacks, with every section."""
+    pair = hostile_pair()
+    comparison = compare(pair, {HOSTILE: MeanCentering()}, n_splits=1, n_resamples=100)
+    return build_report(pair, comparison=comparison, quick=True, files=Files(HOSTILE, "t.npy"))
+
+
+@cache
+def unpaired_report() -> ReportData:
+    """Return a report of unpaired sets."""
+    return build_report(unpaired_pair(), quick=True)

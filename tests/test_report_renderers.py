@@ -1,0 +1,289 @@
+"""What renderers make of a report: sound markup, nothing from outside, nothing from captions."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from functools import cache
+from html.parser import HTMLParser
+
+import pytest
+
+from fillgap._checks import InputError
+from fillgap.report import (
+    ReportData,
+    build_report,
+    render_html,
+    render_json,
+    render_markdown,
+    write_report,
+)
+from fillgap.report.markdown import plain
+from fillgap.report.svg import draw
+from report_pairs import (
+    HOSTILE,
+    hostile_report,
+    pair_with_everything,
+    unpaired_report,
+    whole_report,
+)
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+SECTIONS = [
+    "verdict", "recommendation", "measures", "scatter", "similarities", "subspaces", "comparison",
+    "neighbours", "use",
+]  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Checks nesting and identifiers while it reads, and keeps elements, links and words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+        assert len(self.ids) == len(set(self.ids)), "an id is used twice"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"an attribute of {tag} is there twice"
+        for name, value in attrs:
+            assert not name.startswith("on"), f"{tag} runs something: {name}"
+            if name == "id":
+                self.ids.append(value or "")
+            if name in {"href", "src", "xlink:href", "action", "srcset", "data"}:
+                self.links.append((tag, value or ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+REPORTS = {"whole": whole_report, "hostile": hostile_report, "unpaired": unpaired_report}
+
+
+@cache
+def html_of(name: str) -> str:
+    return render_html(REPORTS[name]())
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_markup_is_sound_and_nothing_comes_from_outside(name: str) -> None:
+    text = html_of(name)
+    page = Page(text)
+    assert text.startswith("<!DOCTYPE html>\n")
+    assert not {"script", "iframe", "object", "embed", "link", "form"} & set(page.tags)
+    for tag, link in page.links:
+        assert link.startswith(("#", "data:image/png;base64,")), (tag, link[:80])
+        assert not link.startswith("#") or link[1:] in page.ids
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]
+    assert "@import" not in style
+    assert not re.findall(r"url\((?!#)", text)
+    for anchor in re.findall(r"url\(#([^)]+)\)", text):
+        assert anchor in page.ids
+    assert len(text.encode()) < 5_000_000
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_page_names_only_the_web_addresses_of_its_captions(name: str) -> None:
+    text = html_of(name).replace("http://evil.example/x", "")
+    assert not re.findall(r"https?://", text)
+
+
+def test_every_section_is_there_in_order() -> None:
+    text = html_of("whole")
+    assert re.findall(r'<section id="(\w+)"', text) == SECTIONS
+    assert [link[1:] for tag, link in Page(text).links if tag == "a"] == SECTIONS
+
+
+def test_words_of_the_data_stay_words() -> None:
+    page = Page(html_of("hostile"))
+    words = " ".join(page.words)
+    assert words.count("<script>alert(1)</script>") > 10
+    assert "{{ 7 * 7 }}" in words
+    assert "49" not in re.findall(r"\{\{ (\S+) \}\}", words)
+    assert HOSTILE in words
+    assert "$x^2$" in words
+
+
+def test_the_verdict_the_advice_and_the_numbers_are_on_the_page() -> None:
+    report = whole_report()
+    words = re.sub(r"\s+", " ", " ".join(Page(html_of("whole")).words))
+    assert report.measured.verdict.text in words
+    assert report.comparison.recommendation.sentence in words
+    assert report.shown.sentence in words
+    assert report.subspaces[0].sentence in words
+    for name in report.comparison.results:
+        assert name in words
+    for reason in report.comparison.failures.values():
+        assert reason in words
+    for line in (*report.usage.commands, *report.usage.python):
+        assert line in re.sub(r"\s+", " ", words) or not line
+    for query in report.queries:
+        assert query.item.words in words
+
+
+def test_what_is_left_out_is_said() -> None:
+    words = re.sub(r"\s+", " ", " ".join(Page(html_of("unpaired")).words))
+    for sentence in unpaired_report().left_out.values():
+        assert sentence in words
+    assert 'id="comparison"' not in html_of("unpaired")
+
+
+def test_rows_that_cannot_be_measured_leave_a_sound_page() -> None:
+    pair = pair_with_everything(20)
+    pair.texts[4] = 0
+    report = build_report(pair)
+    page = Page(render_html(report))
+    words = " ".join(page.words)
+    assert "fault" in words
+    assert "in row 4" in words
+    assert report.left_out["all"] in words
+    assert page.ids == ["verdict"]
+    assert "in row 4" in render_markdown(report)
+    json.loads(render_json(report))
+
+
+def test_equal_reports_give_equal_pages() -> None:
+    assert render_html(whole_report()) == html_of("whole")
+
+
+def test_a_page_does_not_touch_the_settings_of_matplotlib() -> None:
+    import matplotlib
+
+    before = dict.copy(matplotlib.rcParams)  # looking one up may choose a backend
+    render_html(unpaired_report())
+    assert dict.copy(matplotlib.rcParams) == before
+
+
+def test_figures_have_words_for_those_who_cannot_see_them() -> None:
+    text = html_of("whole")
+    drawn = re.findall(r'<svg role="img" aria-label="([^"]+)" viewBox="0 0 [\d.]+ [\d.]+">', text)
+    assert len(drawn) == text.count("<svg") == 10
+    assert len(set(drawn)) == 10
+    assert all(" alt=" in image for image in re.findall(r"<img [^>]*>", text))
+
+
+def test_a_figure_takes_the_colours_of_the_page_and_hides_no_words_in_outlines() -> None:
+    def paint(figure: object) -> None:
+        figure.subplots().set(xlabel="a & b < c $x$")
+
+    text = draw("name", 'what & "why"', paint, size=(3, 2))
+    assert 'aria-label="what &amp; &quot;why&quot;"' in text
+    assert "a &amp; b &lt; c $x$" in text
+    assert "var(--muted)" in text
+    assert "#040506" not in text
+    assert "<metadata" not in text
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_json_holds_every_section_and_no_nan(name: str) -> None:
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} in JSON")
+
+    report: ReportData = REPORTS[name]()
+    found = json.loads(render_json(report), parse_constant=refuse)
+    assert found["measured"]["verdict"]["kind"] == report.measured.verdict.kind
+    assert found["measured"]["measures"]["itr"]["value"]["value"] is None  # infinite
+    assert math.isinf(report.measured.values["itr"]["value"].value)
+    assert len(found["projections"][0]["pairs"][0]["images"]) > 10
+    assert "picture" not in found["queries"][0]["item"]
+    assert set(found) == set(vars(report))
+    if report.comparison is not None:
+        assert set(found["comparison"]["results"]) == set(report.comparison.results)
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_markdown_tables_have_one_width(name: str) -> None:
+    text = render_markdown(REPORTS[name]())
+    tables = re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE)
+    assert len(tables) > 5
+    for table in tables:
+        bars = [len(re.findall(r"(?<!\\)\|", line)) for line in table.strip().splitlines()]
+        assert len(set(bars)) == 1, table
+
+
+def test_markdown_says_what_the_page_says() -> None:
+    report = whole_report()
+    text = render_markdown(report)
+    for part in (
+        plain(report.measured.verdict.text), plain(report.comparison.recommendation.sentence),
+        plain(report.shown.sentence), *report.usage.commands, "| recall@10 image → text",
+    ):  # fmt: skip
+        assert part in text
+    assert "\n\n\n" not in text
+
+
+def test_markdown_takes_no_markup_from_captions() -> None:
+    text = render_markdown(hostile_report())
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    assert "<script" not in re.sub(r"\\.", "", outside)
+    assert "](http" not in re.sub(r"\\.", "", outside)
+    assert plain("a\nb  *c* [d](e) <f>") == r"a b \*c\* \[d\](e) \<f\>"
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("r.html", "<!DOCTYPE"), ("r.HTM", "<!DOCTYPE"), ("r.md", "# scenes"), ("r.json", "{")],
+)
+def test_the_ending_chooses_the_format(tmp_path, name: str, start: str) -> None:
+    path = write_report(whole_report(), tmp_path / name)
+    assert path.read_text(encoding="utf-8").startswith(start)
+
+
+def test_other_endings_are_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"must end in one of .html, .htm, .md, .json, got '.pdf'"):
+        write_report(whole_report(), tmp_path / "r.pdf")
+
+
+def test_an_existing_report_is_replaced_only_on_request(tmp_path) -> None:
+    path = tmp_path / "r.md"
+    path.write_text("old")
+    with pytest.raises(InputError, match="must be a new name"):
+        write_report(whole_report(), path)
+    assert path.read_text() == "old"
+    write_report(whole_report(), path, overwrite=True)
+    assert path.read_text().startswith("# scenes")
+
+
+def test_an_input_is_never_overwritten(tmp_path) -> None:
+    path = tmp_path / "captions.json"
+    path.write_text("[]")
+    with pytest.raises(InputError, match="must be another file than the input"):
+        write_report(whole_report(), path, inputs=[path], overwrite=True)
+    assert path.read_text() == "[]"
+
+
+@pytest.mark.parametrize("trouble", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_the_old_report_stays_where_writing_fails(tmp_path, monkeypatch, trouble) -> None:
+    path = tmp_path / "r.md"
+    path.write_text("old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr("pathlib.Path.write_text", fail)
+    expected = InputError if isinstance(trouble, OSError) else KeyboardInterrupt
+    with pytest.raises(expected):
+        write_report(whole_report(), path, overwrite=True)
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["r.md"]
