@@ -48,7 +48,8 @@ def write_everything(folder: Path) -> None:
     (folder / "notes.txt").write_text("hello")
     (folder / "folder").mkdir()
     save_aligner(BalancedAligner().fit(X, Y), folder / "good.safetensors")
-    (folder / "existing").write_text("precious")
+    for name in ("existing", "existing.html"):
+        (folder / name).write_text("precious")
 
 
 CASES = [
@@ -143,7 +144,8 @@ CASES = [
     ("apply good.safetensors truncated.npy --modality image -o out.npy", "truncated.npy must be"),
     ("report images.npy texts.npy", "Missing option"),
     ("report missing.npy texts.npy -o out.html", "must be a file"),
-    ("report images.npy texts.npy -o existing", "must be a new name"),
+    ("report images.npy texts.npy -o existing", "must end in one of .html"),
+    ("report images.npy texts.npy -o existing.html", "must be a new name"),
     ("demo -o existing", "must be a new name"),
 ]
 
