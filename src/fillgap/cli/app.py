@@ -7,7 +7,18 @@ import sys
 
 import typer
 
-from fillgap.cli import apply, compare, demo, fit, measure, methods, report, theory
+from fillgap.cli import (
+    apply,
+    compare,
+    demo,
+    fit,
+    measure,
+    methods,
+    report,
+    reproduce,
+    sweep_gap,
+    theory,
+)
 
 __all__ = ["app", "run"]
 
@@ -26,6 +37,8 @@ app.command("apply")(apply.apply)
 app.command("report")(report.report)
 app.command("methods")(methods.methods)
 app.command("theory")(theory.theory)
+app.command("sweep-gap")(sweep_gap.sweep_gap)
+app.add_typer(reproduce.app, name="reproduce")
 app.command("demo")(demo.demo)
 
 
