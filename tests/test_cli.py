@@ -121,6 +121,15 @@ class TestFitAndApply:
         got = np.array(written["embedding"].to_pylist())
         np.testing.assert_allclose(got, load_aligner("a").transform_y(Y), atol=1e-6)
 
+    def test_the_side_of_a_file_with_both_is_chosen(self, folder: Path, capsys) -> None:
+        X, Y = np.load("images.npy"), np.load("texts.npy")
+        aligner = BalancedAligner().fit(X, Y)
+        save_aligner(aligner, "a")
+        ok(capsys, "apply", "a", "both.npz", "--modality", "text", "-o", "out.npz")
+        with np.load("out.npz") as written:
+            np.testing.assert_allclose(written["texts"], aligner.transform_y(Y), atol=1e-6)
+            np.testing.assert_array_equal(written["images"], X)
+
     def test_several_files_make_a_folder(self, folder: Path, capsys) -> None:
         X, Y = np.load("images.npy"), np.load("texts.npy")
         save_aligner(BalancedAligner().fit(X, Y), "a")

@@ -47,6 +47,7 @@ def apply(
             files,
             out,
             lambda block, first_row: fitted.apply_block(block, what, first_row),
+            modality=modality,
             overwrite=overwrite,
             progress=progress,
         )
@@ -60,13 +61,13 @@ def apply(
         say(f"Note: {note}")
 
 
-def _check_side(fitted: Aligner, file: str, modality: str) -> None:
+def _check_side(fitted: Aligner, file: str, modality: Literal["image", "text"]) -> None:
     """Refuse a file that is evidently of the other modality, by its name or by its mean."""
     from fillgap._checks import InputError
     from fillgap.io import guess_modality, open_rows
 
     named = guess_modality(file)
-    source = open_rows(file)
+    source = open_rows(file, modality=modality)
     evident = _nearer_mean(fitted, next(iter(source.iter_blocks(2048))))
     if named not in {None, modality} and evident != modality:
         reason = "its name says"
