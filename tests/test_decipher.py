@@ -24,7 +24,7 @@ from fillgap.datasets import ClassPrompts
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation import held_out_splits, zero_shot
 from fillgap.experiments import decipher
-from fillgap.experiments.decipher import METHODS, Cell, Decipher, reproduce_decipher
+from fillgap.experiments.decipher import ENERGIES, METHODS, Cell, Decipher, reproduce_decipher
 from fillgap.experiments.decipher_tables import (
     DATASETS,
     MODELS,
@@ -259,10 +259,33 @@ class TestWhatDoesNotRun:
                 return super().fit(X, Y, **options)
 
         monkeypatch.setattr(decipher, "SharedSpaceProjection", Fickle)
-        found = reproduce_decipher(several_texts(), held_out=True, n_splits=3, **LOOSE)
+        found = reproduce_decipher(several_texts(), held_out=True, n_splits=3, energy=0.99, **LOOSE)
         assert len(fits) == 3
         assert set(found.failures) == {*PAPER} - {"raw"}
         assert tuple(found.retrieval) == ("raw", "hyperplane-rotation", "balanced")
+
+    def test_more_energy_is_taken_where_the_papers_shares_too_little(self) -> None:
+        rng = np.random.default_rng(1)
+        X, Y = rng.normal(size=(2, 80, 10)) * (1, 1, 1, 1, 1, 1, 0.06, 0.06, 0.06, 0.06)
+        X[:, 3:6], Y[:, :3] = 0, 0
+        Y[:, 6:] = X[:, 6:]
+        X[:, 0] += 2
+        X, Y = (side @ np.linalg.qr(rng.normal(size=(10, 10)))[0] for side in (X, X + 0.02 * Y))
+        pair = EmbeddingPair(X, Y)
+        found = reproduce_decipher(pair)
+        kept = {}
+        for energy in ENERGIES:
+            try:
+                aligner = SharedSpaceProjection(energy=energy, normalize=False).fit(X, Y)
+            except InputError:
+                continue
+            after = [side.var(axis=0).sum() for side in aligner.transform_pair(X, Y)]
+            before = [units(side).var(axis=0).sum() for side in (X, Y)]
+            kept[energy] = min(a / b for a, b in zip(after, before, strict=True))
+        assert 0.99 not in kept
+        enough = [energy for energy in ENERGIES if kept.get(energy, 0) >= 1 / 3]
+        assert found.energy == enough[0] > min(kept) > 0.99
+        assert reproduce_decipher(pair, energy=0.99).energy == 0.99
 
     def test_remarks_of_fits_are_kept_once(self) -> None:
         X, Y = make_gapped(14, 16, seed=0)

@@ -68,8 +68,14 @@ def decipher(
         bool, typer.Option("--held-out", help="Fit to one part of the images, judge on the other.")
     ] = False,
     energy: Annotated[
-        float, typer.Option("--energy", help="Share of the energy that spans a subspace.")
-    ] = 0.99,
+        float | None,
+        typer.Option(
+            "--energy",
+            help="Share of the energy that spans a subspace: 0.99 as in the paper, or where that "
+            "shares too little to project on, more.",
+            show_default=False,
+        ),
+    ] = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="How far below 1 a shared cosine may be.")
     ] = 1e-3,
@@ -128,12 +134,14 @@ def print_decipher(found: Decipher, model: str, dataset: str, *, bundled: bool) 
 
 
 def _how_fitted(found: Decipher) -> str:
+    prompts = " Prompts are mapped as texts." if found.zero_shot else ""
     if found.n_splits:
         return (
-            f"Held out: fitted to one part of the images and judged on the other, mean of "
-            f"{found.n_splits} splits. The paper judges in-sample."
+            "Held out: fitted to one part of the images and judged on the other, mean of "
+            f"{found.n_splits} splits. The paper judges in-sample.{prompts}"
         )
-    return "In-sample, as in the paper: fitted to the same images and texts that are judged."
+    fitted = "In-sample, as in the paper: fitted to the same images and texts that are judged."
+    return f"{fitted}{prompts}"
 
 
 def _whose_cells(found: Decipher, model: str, dataset: str, *, bundled: bool) -> str:
@@ -167,6 +175,15 @@ def _or_blank(value: float | None) -> str:
     return "" if value is None else number(value, 2)
 
 
+def _subspaces(found: Decipher) -> str:
+    """Say so where another share of the energy than the paper's spans the subspaces."""
+    from fillgap.experiments.decipher_results import PAPER_ENERGY
+
+    if found.energy == PAPER_ENERGY:
+        return ""
+    return f"Subspaces hold {100 * found.energy:g} % of the energy instead of 99 %. "
+
+
 def _remarks(found: Decipher) -> list[str]:
     """Return what the rules chose, what the angles do not say, what failed, what fits remarked."""
     lines = []
@@ -176,17 +193,18 @@ def _remarks(found: Decipher) -> list[str]:
             found.choices[name] for name in ("n_shared", "n_removed", "amount")
         )
         lines.append(
-            f"SSP keeps {n_shared:g} of {found.n_features} dimensions, removal drops as many as "
-            f"it does ({n_removed:g}), translation matches its angle with λ = {amount:.2f}{mean}."
+            f"{_subspaces(found)}SSP keeps {n_shared:g} of {found.n_features} dimensions, removal "
+            f"drops as many as it does ({n_removed:g}), translation matches its angle with "
+            f"λ = {amount:.2f}{mean}."
         )
         lines.append(
             "The rule that the paper states for translation leaves its Δθ below that of SSP; in "
             "every printed column it is above."
         )
-    if "balanced" not in found.failures:
+    if "balanced" in found.retrieval:
         lines.append(
-            "balanced moves both centroids to zero: its centroid distance is the gap that is left, "
-            "its Δθ the angle between two vectors of nearly no length."
+            "balanced moves the centroids of images and texts to zero: their distance is the gap "
+            "that is left, Δθ the angle between two vectors of nearly no length."
         )
     lines += [f"{name} cannot run on these data: {why}" for name, why in found.failures.items()]
     return lines + [f"Note: {note}" for note in found.notes]

@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["sweep_gap"]
 
-#: Measures of the table with their short headings.
+#: Measures that the table shows with intervals, by their short headings.
 _COLUMNS = {
     "mixed_ndcg_at_10": "NDCG@10",
     "recall_at_1": "recall@1",
     "exposure_at_10": "exposure@10",
-    "pair_cosine": "pair cosine",
     "zero_shot_top_1": "zero-shot",
 }
 
@@ -94,9 +93,10 @@ def print_sweep(found: GapSweep, *, bundled: bool) -> None:
     rows = []
     for point in found.points:
         cells = [_with_interval(point.mean(name)) for name in shown]
-        angle, hubs = (number(point.mean(name).value, 1) for name in ("gap_angle", "hubness"))
-        rows.append([f"{point.amount:g}", angle, *cells, hubs])
-    print_table(["λ", "Δθ", *shown.values(), "hubness"], rows)
+        angle = number(point.mean("gap_angle").value, 1)
+        plain = [number(point.mean(name).value, 2) for name in ("pair_cosine", "hubness")]
+        rows.append([f"{point.amount:g}", angle, *cells, *plain])
+    print_table(["λ", "Δθ", *shown.values(), "pair cosine", "hubness"], rows)
     say("λ: 0 is the gap as it is, ½ makes the means equal. Δθ in degrees, negative beyond that.")
     say("NDCG@10: of a query's own items of the other modality, in the mixed pool.")
     say("recall@1: among the other modality alone. exposure@10: 1 is fair, 0 is blind.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -26,10 +26,13 @@ from fillgap.aligners import (
 from fillgap.datasets import ClassPrompts
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation import held_out_splits, zero_shot
-from fillgap.experiments.decipher_results import METHODS, Cell, Decipher
+from fillgap.experiments.decipher_results import METHODS, PAPER_ENERGY, Cell, Decipher
 from fillgap.metrics import centroid_distance, gap_angle, recall_at_k, scan_pool
 
 __all__ = ["METHODS", "Cell", "Decipher", "reproduce_decipher"]
+
+#: Shares of the energy that are tried in turn: the paper's own first.
+ENERGIES: Final = (PAPER_ENERGY, 0.999, 0.9999, 0.99999)
 
 #: From measure to degrees or percent.
 Measured: TypeAlias = dict[str, float]
@@ -41,7 +44,7 @@ def reproduce_decipher(
     *,
     prompts: ClassPrompts | None = None,
     held_out: bool = False,
-    energy: float = 0.99,
+    energy: float | None = None,
     tolerance: float = 1e-3,
     n_splits: int = 5,
     random_state: int = 0,
@@ -62,8 +65,12 @@ def reproduce_decipher(
     held_out : bool
         Fit to one part of the images with their texts, judge on the other, `n_splits` times.
         The default judges on what was fitted, as the paper does.
-    energy, tolerance : float
-        Of `SharedSpaceProjection`; `energy` of the rotation too.
+    energy : float or None
+        Share of the energy that spans a subspace, for projection and rotation. None: the paper's
+        .99, and more nines where the projection would keep less than a third of either modality's
+        variance (chosen on the images fitted on first).
+    tolerance : float
+        Of `SharedSpaceProjection`.
     n_splits, random_state : int
         As for `held_out_splits`.
     progress : callable, optional
@@ -81,6 +88,8 @@ def reproduce_decipher(
     if held_out:
         splits = held_out_splits(pair, n_splits=n_splits, random_state=random_state)
         parts = [(pair.take_images(train), pair.take_images(test)) for train, test in splits]
+    if energy is None:
+        energy = _sufficient_energy(parts[0][0], tolerance)
     report = progress or silent
     found = _Found()
     for number, (fitted, judged) in enumerate(parts):
@@ -96,6 +105,7 @@ def reproduce_decipher(
         n_texts=pair.n_texts,
         n_features=pair.n_features,
         n_splits=len(parts) if held_out else 0,
+        energy=energy,
         zero_shot=found.averages("zero_shot"),
         retrieval=found.averages("retrieval"),
         choices=_averages(found.choices),
@@ -116,6 +126,21 @@ def _check_data(pair: EmbeddingPair, prompts: ClassPrompts | None) -> None:
             "labels of the images must be given with class prompts, got none. "
             "Pass them, or leave out the prompts."
         )
+
+
+def _sufficient_energy(pair: EmbeddingPair, tolerance: float) -> float:
+    """Return the least share of the energy at which a third of the variance is shared."""
+    for energy in ENERGIES:
+        shared = SharedSpaceProjection(energy=energy, tolerance=tolerance)
+        try:
+            _Found().fit(shared, pair)
+        except InputError:  # nothing is shared
+            continue
+        projection, _ = shared.map_x_.folded(pair.n_features)
+        scatters = shared.moments_.x.scatter, shared.moments_.y.scatter
+        if all(3 * np.sum(projection * scatter) >= np.trace(scatter) for scatter in scatters):
+            return energy
+    return PAPER_ENERGY
 
 
 class _Found:
