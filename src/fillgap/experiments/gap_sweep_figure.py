@@ -76,7 +76,7 @@ def draw_sweep(sweep: GapSweep) -> Any:
     for axes in panels[len(measures) :]:
         axes.axis("off")
     for axes in panels[max(len(measures) - 3, 0) : len(measures)]:
-        axes.set_xlabel("gap angle Δθ, degrees (below 0: over-corrected)", color=_INK, fontsize=9.5)
+        axes.set_xlabel("Δθ, degrees (below 0: over-corrected)", color=_INK, fontsize=9.5)
         axes.tick_params(labelbottom=True)
     panels[0].invert_xaxis()
     figure.suptitle(_title(sweep), color=_INK, fontsize=11, x=0.01, ha="left")
