@@ -8,7 +8,7 @@ import inspect
 import json
 import pkgutil
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,24 +143,33 @@ def commands() -> str:
     from fillgap.cli.app import app
 
     group: Any = typer.main.get_command(app)
-    parts = []
+    return "\n\n".join(
+        part for name, command in leaves(group, "fillgap") for part in _command(name, command)
+    )
+
+
+def leaves(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield each command that does something, with the words that call it."""
     for name, command in group.commands.items():
-        context = command.make_context(
-            f"fillgap {name}", [], resilient_parsing=True, help_option_names=["-h", "--help"]
-        )
-        usage = command.get_usage(context).removeprefix("Usage: ")
-        for before, after in (("[[", "["), ("]]", "]"), ("{", ""), ("}", "")):
-            usage = usage.replace(before, after)
-        records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
-        rows = [[f"`{left.strip()}`", escaped(right)] for left, right in filter(None, records)]
-        about = "\n\n".join(" ".join(part.split()) for part in command.help.split("\n\n"))
-        parts += [
-            f"## fillgap {name}",
-            about,
-            f"```text\n{usage}\n```",
-            table(["argument or option", "what it says"], rows),
-        ]
-    return "\n\n".join(parts)
+        if hasattr(command, "commands"):
+            yield from leaves(command, f"{prefix} {name}")
+        else:
+            yield f"{prefix} {name}", command
+
+
+def _command(name: str, command: Any) -> list[str]:
+    """Return the section of one command."""
+    context = command.make_context(
+        name, [], resilient_parsing=True, help_option_names=["-h", "--help"]
+    )
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    for before, after in (("[[", "["), ("]]", "]"), ("{", ""), ("}", "")):
+        usage = usage.replace(before, after)
+    records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    rows = [[f"`{left.strip()}`", escaped(right)] for left, right in filter(None, records)]
+    about = "\n\n".join(" ".join(part.split()) for part in command.help.split("\n\n"))
+    options = table(["argument or option", "what it says"], rows)
+    return [f"## {name}", about, f"```text\n{usage}\n```", options]
 
 
 # Measured results -------------------------------------------------------------------------------
@@ -197,17 +206,22 @@ def _evidence_row(method: str, result: dict[str, Any], *, two_sided: bool) -> li
         _spread(mixed["image_to_text"]),
         _spread(mixed["text_to_image"]),
         _spread(values["recall_at_1"]["mean"]),
-        "<br>".join(_short(exposure[side][0]) for side in ("image_to_text", "text_to_image")),
-        _short(result["mixing"]),
-        _short(result["conservation"]),
+        "<br>".join(short(exposure[side][0]) for side in ("image_to_text", "text_to_image")),
+        short(result["mixing"]),
+        short(result["conservation"]),
     ]
+
+
+def told(key: str) -> str:
+    """Return one of the texts that the first page tells of the bundled scenes."""
+    return str(load_evidence("scenes")["first_page"][key])
 
 
 def overview(name: str) -> str:
     """Return a few measures of one data set side by side, raw and aligned, held out."""
     found = load_evidence(name)["overview"]
     rows = [
-        [f"[`{measure}`][fillgap.metrics.{measure}]", *map(_short, values)]
+        [f"[`{measure}`][fillgap.metrics.{measure}]", *map(short, values)]
         for measure, values in found["measures"].items()
     ]
     return table(["measure", *found["methods"]], rows)
@@ -237,7 +251,7 @@ def _two_figures(result: dict[str, Any] | None) -> str:
     if result is None:
         return "cannot run"
     names = ("mixed_ndcg_at_10", "recall_at_1")
-    return " / ".join(_short(result["values"][name]["mean"][0]) for name in names)
+    return " / ".join(short(result["values"][name]["mean"][0]) for name in names)
 
 
 def _ranked(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -247,13 +261,13 @@ def _ranked(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     )
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
     """Return a number with two decimals, and without a leading zero."""
     return f"{number:.2f}".replace("0.", ".", 1) if abs(number) < 1 else f"{number:.2f}"
 
 
 def _spread(numbers: Sequence[float]) -> str:
-    value, low, high = map(_short, numbers)
+    value, low, high = map(short, numbers)
     return f"{value}<br><small>{low} to {high}</small>"
 
 
