@@ -1,0 +1,204 @@
+"""The encoder of the bundled scenes, in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fillgap._checks import InputError, InputTypeError
+from fillgap.artifact import read_artifact, write_artifact
+from fillgap.datasets import load_class_prompts, load_digit_scenes
+from fillgap.encoders import DigitSceneEncoder, Encoder, tokenise
+from fillgap.encoders._digit_scenes import _WEIGHTS, _convolve
+
+
+@pytest.fixture(scope="module")
+def encoder() -> DigitSceneEncoder:
+    return DigitSceneEncoder()
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return load_digit_scenes()
+
+
+def slow_convolution(maps: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:
+    """The definition for one picture (height, width, channels), a loop over every place."""
+    n_out, _, size, _ = weight.shape
+    half = size // 2
+    padded = np.pad(maps, [(half, half), (half, half), (0, 0)])
+    rows, columns = (range(0, length, stride) for length in maps.shape[:2])
+    out = np.zeros((len(rows), len(columns), n_out))
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            window = padded[row : row + size, column : column + size].transpose(2, 0, 1)
+            out[i, j] = (weight * window).sum(axis=(1, 2, 3))
+    return out
+
+
+@pytest.mark.parametrize(("size", "stride", "side"), [(3, 1, 7), (3, 2, 8), (3, 2, 9), (5, 1, 6)])
+def test_convolution_is_that_of_the_definition(size, stride, side):
+    rng = np.random.default_rng(0)
+    maps, weight = rng.normal(size=(2, side, side, 3)), rng.normal(size=(4, 3, size, size))
+    expected = [slow_convolution(picture, weight, stride) for picture in maps]
+    np.testing.assert_allclose(_convolve(maps, weight, stride), expected, atol=1e-12)
+
+
+def test_convolution_over_words_is_that_over_a_picture_one_pixel_high():
+    rng = np.random.default_rng(1)
+    maps, weight = rng.normal(size=(2, 9, 3)), rng.normal(size=(4, 3, 5))
+    tall = np.zeros((4, 3, 5, 5))
+    tall[:, :, 2] = weight
+    expected = [slow_convolution(row[None], tall, 1)[0] for row in maps]
+    np.testing.assert_allclose(_convolve(maps, weight, 1), expected, atol=1e-12)
+
+
+def test_it_is_an_encoder_and_says_which(encoder):
+    contract: Encoder = encoder
+    assert (contract.name, contract.n_features) == ("digit-scenes", 128)
+    _, header = read_artifact(_WEIGHTS, "digit-scene-encoder")
+    assert contract.revision == header["revision"] != ""
+
+
+@pytest.mark.parametrize("split", ["evaluation", "fitting"])
+def test_shipped_embeddings_are_what_the_encoder_gives(encoder, split):
+    pair = load_digit_scenes(split)
+    rows = np.arange(0, pair.n_images, 9)
+    images = encoder.encode_images(pair.thumbnails[rows])
+    texts = encoder.encode_texts([pair.captions[2 * row + 1] for row in rows])
+    assert (images * pair.images[rows]).sum(axis=1).min() > 1 - 1e-3
+    assert (texts * pair.texts[2 * rows + 1]).sum(axis=1).min() > 1 - 1e-3
+
+
+def test_shipped_prompts_are_what_the_encoder_gives(encoder):
+    prompts = load_class_prompts()
+    cosines = (encoder.encode_texts(prompts.prompts) * prompts.texts).sum(axis=1)
+    assert cosines.min() > 1 - 1e-3
+
+
+def test_rows_are_unit_float32(encoder, scenes):
+    for rows in (
+        encoder.encode_images(scenes.thumbnails[:5]),
+        encoder.encode_texts(scenes.captions[:5]),
+    ):
+        assert rows.dtype == np.float32
+        assert rows.shape == (5, 128)
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+
+
+def test_floats_from_0_to_1_and_bytes_are_the_same_pixels(encoder, scenes):
+    pixels = scenes.thumbnails[:3]
+    np.testing.assert_allclose(
+        encoder.encode_images(pixels / 255), encoder.encode_images(pixels), atol=1e-6
+    )
+
+
+def test_no_row_depends_on_what_else_is_encoded_with_it(encoder, scenes):
+    """300 rows cross a block; a long caption makes the others' padding longer."""
+    pixels, captions = scenes.thumbnails[:300], [*scenes.captions[:300], "a seven, " * 40]
+    np.testing.assert_allclose(
+        encoder.encode_images(pixels)[[0, 255, 256, 299]],
+        np.vstack([encoder.encode_images(pixels[i : i + 1]) for i in (0, 255, 256, 299)]),
+        atol=1e-5,
+    )
+    np.testing.assert_allclose(
+        encoder.encode_texts(captions)[[0, 255, 256, 300]],
+        np.vstack([encoder.encode_texts([captions[i]]) for i in (0, 255, 256, 300)]),
+        atol=1e-5,
+    )
+
+
+def test_arguments_are_left_as_they_are(encoder, scenes):
+    pixels = scenes.thumbnails[:2].copy()
+    encoder.encode_images(pixels)
+    assert np.array_equal(pixels, scenes.thumbnails[:2])
+
+
+def test_a_caption_in_other_words_finds_such_scenes(encoder, scenes):
+    """Typed as a user would: most of the first ten have that large digit in that place."""
+    query = encoder.encode_texts(["A huge 3 in the TOP left!", "big seven in the lower right"])
+    first = np.argsort(-query @ scenes.images.T, axis=1)[:, :10]
+    assert (scenes.labels[first] == [[3], [7]]).mean(axis=1).min() >= 0.6
+    ink = scenes.thumbnails[first].mean(axis=1)
+    assert np.unravel_index(ink[0].argmax(), (36, 36)) < (18, 18)
+    assert ink[0][:18, :18].sum() > ink[0][18:, 18:].sum()
+    assert ink[1][18:, 18:].sum() > ink[1][:18, :18].sum()
+
+
+def test_tokenise_keeps_words_and_the_marks_between_clauses():
+    assert tokenise("Über 33 dots; (a) 5, end!") == [
+        "über",
+        "33",
+        "dots",
+        ";",
+        "a",
+        "5",
+        ",",
+        "end",
+    ]
+    assert tokenise("!?") == []
+
+
+def test_unknown_words_are_named_once_in_order(encoder):
+    text = "A purple three, at the zenith; purple 42 ."
+    assert encoder.unknown_words(text) == ["purple", "zenith", "42"]
+    assert encoder.unknown_words("a large three at the top") == []
+
+
+def test_unknown_words_change_nothing_when_others_are_known(encoder):
+    plain, odd = encoder.encode_texts(["a large three", "a purple large three"])
+    assert np.array_equal(plain, odd)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("purple zebra", "purple, zebra"), (", ; purple", "purple"), ("", "none"), (" ,, ", "none")],
+)
+def test_a_caption_without_a_known_word_is_refused(encoder, text, named):
+    with pytest.raises(InputError, match=r"a caption must be of words that the encoder knows"):
+        encoder.encode_texts(["a three", text])
+    with pytest.raises(InputError, match=f"unknown: {named}"):
+        encoder.encode_texts([text])
+
+
+@pytest.mark.parametrize("texts", ["a three", ["a three", 3], [b"a three"], None])
+def test_texts_must_be_a_list_of_strings(encoder, texts):
+    with pytest.raises(InputTypeError, match="texts must be a list of strings"):
+        encoder.encode_texts(texts)
+
+
+def test_no_texts_are_refused(encoder):
+    with pytest.raises(InputError, match="texts must be at least one caption, got none"):
+        encoder.encode_texts([])
+
+
+@pytest.mark.parametrize("shape", [(36, 36), (2, 32, 32), (2, 36, 36, 3), (0, 36, 36)])
+def test_another_size_is_refused(encoder, shape):
+    with pytest.raises(InputError, match=r"pixels must be of shape \(n_images, 36, 36\), got"):
+        encoder.encode_images(np.zeros(shape, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, 255.0, np.nan, np.inf])
+def test_floats_of_another_range_are_refused(encoder, value):
+    pixels = np.zeros((1, 36, 36))
+    pixels[0, 3, 3] = value
+    with pytest.raises(InputError, match="pixels must be between 0 and 1 where they are floats"):
+        encoder.encode_images(pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.bool_, object])
+def test_other_kinds_of_pixels_are_refused(encoder, dtype):
+    with pytest.raises(InputTypeError, match="pixels must be uint8 or floating point numbers"):
+        encoder.encode_images(np.zeros((1, 36, 36), dtype=dtype))
+
+
+def test_an_empty_scene_has_a_direction_too(encoder):
+    assert np.isfinite(encoder.encode_images(np.zeros((1, 36, 36), dtype=np.uint8))).all()
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    write_artifact(tmp_path / "a.safetensors", "aligner", {"a": np.ones(3)}, {})
+    with pytest.raises(InputError, match="aligner"):
+        DigitSceneEncoder(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=r"b\.safetensors"):
+        DigitSceneEncoder(tmp_path / "b.safetensors")
