@@ -1,0 +1,272 @@
+"""Try parameters of an aligner on held-out pairs, with a record to go on from."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from sklearn.base import clone
+
+from fillgap._checks import InputError, check_choice
+from fillgap._files import atomic_file
+from fillgap._progress import Progress, silent
+from fillgap.aligners import Aligner, make_aligner, method_name
+from fillgap.embeddings import EmbeddingPair
+from fillgap.evaluation.compare import CANNOT_RUN
+from fillgap.evaluation.judge import DIRECTIONS, PER_QUERY, scan_test_pair
+from fillgap.evaluation.splits import held_out_splits
+from fillgap.rows import fingerprint
+
+__all__ = ["GridPoint", "GridSearch", "grid_search"]
+
+_KIND: Final = "fillgap grid search"
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One combination of parameters, and what it reached on held-out rows.
+
+    Attributes
+    ----------
+    parameters : mapping from str to value
+        The combination.
+    values : mapping from direction to float
+        Means over queries and splits for "image_to_text" and "text_to_image", and their "mean".
+        Empty where the fit failed.
+    notes : tuple of str
+        What the fits remarked.
+    failure : str or None
+        Why the combination cannot be fitted to these data.
+    """
+
+    parameters: Mapping[str, Any]
+    values: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class GridSearch:
+    """All combinations of a grid, judged on the same held-out rows.
+
+    Attributes
+    ----------
+    method, measure : str
+        What was fitted, and what decides.
+    points : tuple of GridPoint
+        Best first; combinations that cannot be fitted come last.
+    """
+
+    method: str
+    measure: str
+    points: tuple[GridPoint, ...]
+
+    @property
+    def best(self) -> GridPoint:
+        """The combination with the largest mean. Its value is optimistic: it was chosen by it."""
+        if self.points[0].failure is not None:
+            raise InputError(
+                f"the grid must hold a combination that {self.method} can be fitted with, got "
+                f"none: {self.points[0].failure}"
+            )
+        return self.points[0]
+
+
+def grid_search(
+    pair: EmbeddingPair,
+    aligner: str | Aligner,
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    measure: str = "mixed_recall_at_10",
+    n_splits: int = 5,
+    test_size: float = 0.5,
+    max_test: int = 2000,
+    random_state: int = 0,
+    record: str | Path | None = None,
+    progress: Progress | None = None,
+) -> GridSearch:
+    """Fit every combination of parameters on one part of the images, and judge it on the other.
+
+    The largest value is that of the best of many on these rows. To know what it is worth, compare
+    it with other methods on rows that no combination was judged on.
+
+    Parameters
+    ----------
+    pair : EmbeddingPair
+        Paired.
+    aligner : str or Aligner
+        A method or an aligner; its other parameters stay as they are.
+    grid : mapping from str to sequence
+        Values to try of each parameter: numbers, strings, booleans or None.
+    measure : str
+        A measure with one value a query, larger is better; the mean over both directions decides.
+    n_splits, test_size, max_test, random_state
+        As for `held_out_splits`.
+    record : str or path, optional
+        A JSON file. It is rewritten after each combination; if it exists, the combinations in it
+        are not fitted again. "Fill the Gap" (arXiv:2505.03703) chose η and α of optimal transport
+        by such a search.
+    progress : callable, optional
+        Called as progress(combinations done, combinations in all, the next combination).
+
+    Returns
+    -------
+    GridSearch
+
+    Raises
+    ------
+    InputError
+        If the grid is empty or names an unknown parameter, the sets are unpaired, or the record is
+        of another search. A combination that cannot be fitted raises nothing: it is listed last.
+    """
+    base = make_aligner(aligner) if isinstance(aligner, str) else aligner
+    check_choice(measure, "measure", tuple(name for name in PER_QUERY if "exposure" not in name))
+    combinations = _combinations(base, grid)
+    splitting: dict[str, Any] = {
+        "n_splits": n_splits,
+        "test_size": test_size,
+        "max_test": max_test,
+        "random_state": random_state,
+    }
+    splits = list(held_out_splits(pair, **splitting))
+    fixed = {key: value for key, value in base.get_params().items() if key not in grid}
+    search = {
+        "data": fingerprint(pair.images, pair.texts),
+        "method": method_name(base),
+        "parameters": fixed,
+        "measure": measure,
+        **splitting,
+    }
+    known = _Record(None if record is None else Path(record), search)
+    report = progress or silent
+    for number, parameters in enumerate(combinations):
+        report(number, len(combinations), _label(parameters))
+        if parameters not in known:
+            known.add(
+                _judge(pair, clone(base).set_params(**parameters), parameters, splits, measure)
+            )
+    report(len(combinations), len(combinations), "done")
+    points = sorted(
+        (known[parameters] for parameters in combinations),
+        key=lambda point: point.values.get("mean", -np.inf),
+        reverse=True,
+    )
+    return GridSearch(method_name(base), measure, tuple(points))
+
+
+def _combinations(base: Aligner, grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    known = base.get_params()
+    for name, values in grid.items():
+        if name not in known:
+            raise InputError(
+                f"a parameter of {method_name(base)} must be one of {', '.join(known)}, got "
+                f"{name!r}. Check its spelling."
+            )
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise InputError(
+                f"the grid must hold a sequence of values for {name}, got {values!r}. "
+                "Pass a list with at least one value."
+            )
+    if not grid:
+        raise InputError(
+            "the grid must name at least one parameter, got none. Pass for example "
+            "{'eta': [1, 10, 100]}."
+        )
+    return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+
+def _judge(
+    pair: EmbeddingPair,
+    aligner: Aligner,
+    parameters: dict[str, Any],
+    splits: Sequence[tuple[Any, Any]],
+    measure: str,
+) -> GridPoint:
+    """Fit on the one part of each split, and measure the other."""
+    collected: dict[str, list[float]] = {direction: [] for direction in DIRECTIONS}
+    notes: list[str] = []
+    for train_rows, test_rows in splits:
+        train, test = pair.take_images(train_rows), pair.take_images(test_rows)
+        sides = train.matched() if aligner.needs_pairs else (train.images, train.texts)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # kept as notes instead
+                aligner.fit(*sides)
+                mapped = test.with_vectors(*aligner.transform_pair(test.images, test.texts))
+        except CANNOT_RUN as error:
+            return GridPoint(parameters, {}, failure=str(error))
+        notes.extend(note for note in aligner.notes_ if note not in notes)
+        scan = scan_test_pair(mapped)
+        for direction, queries in zip(
+            DIRECTIONS, (scan.image_queries, scan.text_queries), strict=True
+        ):
+            collected[direction].append(float(np.nanmean(PER_QUERY[measure](queries))))
+    values = {direction: float(np.mean(found)) for direction, found in collected.items()}
+    return GridPoint(
+        parameters, {**values, "mean": float(np.mean(list(values.values())))}, tuple(notes)
+    )
+
+
+class _Record:
+    """The points found so far, in a JSON file where a path is given."""
+
+    def __init__(self, path: Path | None, search: dict[str, Any]) -> None:
+        self._path, self._search = path, json.loads(_text(search))
+        self._points: dict[str, GridPoint] = {}
+        if path is not None and path.exists():
+            for stored in self._read(path):
+                point = GridPoint(**{**stored, "notes": tuple(stored["notes"])})
+                self._points[_text(point.parameters)] = point
+
+    def __contains__(self, parameters: Mapping[str, Any]) -> bool:
+        return _text(parameters) in self._points
+
+    def __getitem__(self, parameters: Mapping[str, Any]) -> GridPoint:
+        return self._points[_text(parameters)]
+
+    def add(self, point: GridPoint) -> None:
+        """Keep a point, in the file too."""
+        self._points[_text(point.parameters)] = point
+        if self._path is not None:
+            points = [asdict(kept) for kept in self._points.values()]
+            content = {"kind": _KIND, "search": self._search, "points": points}
+            with atomic_file(self._path) as temporary:
+                temporary.write_text(json.dumps(content, indent=1, default=_plain) + "\n")
+
+    def _read(self, path: Path) -> list[dict[str, Any]]:
+        """Return the points of a file that is the record of this very search."""
+        try:
+            content = json.loads(path.read_text())
+            found, points = content["search"], content["points"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} must be the record of a grid search, got something else. "
+                "Choose another name for the record."
+            ) from error
+        different = [key for key, value in self._search.items() if found.get(key) != value]
+        if different:
+            raise InputError(
+                f"{path} must be the record of this search, got one with another "
+                f"{different[0].replace('_', ' ')}. Choose another name for the record."
+            )
+        return points
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    """Return parameters as text that does not depend on their order."""
+    return json.dumps(dict(values), sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy scalars and arrays as JSON can hold them."""
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else str(value)
+
+
+def _label(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())

@@ -1,0 +1,161 @@
+"""The grid search: what it finds, what it records, and that it goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import make_gapped
+from fillgap._checks import InputError
+from fillgap.aligners import GaussianTransport, MeanCentering, make_aligner
+from fillgap.aligners.transport import LaplaceTransport
+from fillgap.embeddings import EmbeddingPair
+from fillgap.evaluation import held_out_splits
+from fillgap.evaluation.grid_search import grid_search
+from fillgap.metrics import mixed_recall_at_k, scan_pool
+
+
+@pytest.fixture(scope="module")
+def pair() -> EmbeddingPair:
+    return EmbeddingPair(*make_gapped(60, 8, seed=0))
+
+
+GRID = {"eta": [1.0, 1e4], "alpha": [0.0, 1.0]}
+
+
+def test_every_combination_is_judged_on_held_out_rows(pair: EmbeddingPair) -> None:
+    result = grid_search(pair, LaplaceTransport(max_iter=5), GRID, n_splits=2)
+    tried = {(p.parameters["eta"], p.parameters["alpha"]) for p in result.points}
+    assert tried == {(eta, alpha) for eta in GRID["eta"] for alpha in GRID["alpha"]}
+    means = [point.values["mean"] for point in result.points]
+    assert means == sorted(means, reverse=True)
+    assert result.best is result.points[0]
+    assert result.method == "laplace-transport"
+    for point in result.points:
+        directions = [point.values[name] for name in ("image_to_text", "text_to_image")]
+        assert point.values["mean"] == pytest.approx(np.mean(directions))
+
+
+def test_the_value_is_that_of_fitting_by_hand(pair: EmbeddingPair) -> None:
+    grid = {"ridge": [0.1]}
+    result = grid_search(pair, GaussianTransport(), grid, n_splits=3, random_state=7)
+    expected = []
+    for train_rows, test_rows in held_out_splits(pair, n_splits=3, random_state=7):
+        train, test = pair.take_images(train_rows), pair.take_images(test_rows)
+        fitted = GaussianTransport(ridge=0.1).fit(train.images, train.texts)
+        mapped = fitted.transform_pair(test.images, test.texts)
+        found = mixed_recall_at_k(scan_pool(*mapped), 10)
+        expected.append(found.image_to_text)
+    assert result.best.values["image_to_text"] == pytest.approx(np.mean(expected))
+
+
+def test_it_goes_on_where_it_was_stopped(
+    pair: EmbeddingPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "search.json"
+    whole = grid_search(pair, LaplaceTransport(max_iter=5), GRID, n_splits=2)
+    seen: list[tuple[Any, ...]] = []
+
+    def stop(done: int, total: int | None, what: str) -> None:
+        seen.append((done, total, what))
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grid_search(
+            pair, LaplaceTransport(max_iter=5), GRID, n_splits=2, record=record, progress=stop
+        )
+    assert seen == [
+        (0, 4, "eta=1.0, alpha=0.0"), (1, 4, "eta=1.0, alpha=1.0"), (2, 4, "eta=10000.0, alpha=0.0")
+    ]  # fmt: skip
+    assert len(json.loads(record.read_text())["points"]) == 2
+    fits = []
+    fit = LaplaceTransport.fit
+    monkeypatch.setattr(LaplaceTransport, "fit", lambda *a, **k: fits.append(a) or fit(*a, **k))
+    resumed = grid_search(pair, LaplaceTransport(max_iter=5), GRID, n_splits=2, record=record)
+    assert len(fits) == 2 * 2
+    assert resumed == whole
+    assert grid_search(pair, LaplaceTransport(max_iter=5), GRID, n_splits=2, record=record) == whole
+    assert len(fits) == 2 * 2
+
+
+def test_a_wider_grid_uses_the_record(pair: EmbeddingPair, tmp_path: Path) -> None:
+    record = tmp_path / "search.json"
+    grid_search(pair, "gaussian-transport", {"ridge": [0.1]}, n_splits=1, record=record)
+    wider = grid_search(
+        pair, "gaussian-transport", {"ridge": np.array([0.1, 0.3]).tolist()}, n_splits=1,
+        record=record,
+    )  # fmt: skip
+    assert len(wider.points) == len(json.loads(record.read_text())["points"]) == 2
+
+
+def test_the_record_of_another_search_is_refused(pair: EmbeddingPair, tmp_path: Path) -> None:
+    record = tmp_path / "search.json"
+    grid = {"ridge": [0.1]}
+    grid_search(pair, "gaussian-transport", grid, n_splits=1, record=record)
+    other = EmbeddingPair(*make_gapped(60, 8, seed=1))
+    for arguments, what in (
+        ((other, "gaussian-transport", {"n_splits": 1}), "data"),
+        ((pair, "gaussian-transport", {"n_splits": 2}), "n splits"),
+        ((pair, GaussianTransport(normalize=False), {"n_splits": 1}), "parameters"),
+        ((pair, "gaussian-transport", {"n_splits": 1, "measure": "recall_at_1"}), "measure"),
+    ):
+        with pytest.raises(InputError, match=f"record of this search, got one with another {what}"):
+            grid_search(arguments[0], arguments[1], grid, record=record, **arguments[2])
+    record.write_text("[]")
+    with pytest.raises(InputError, match="must be the record of a grid search, got something else"):
+        grid_search(pair, "gaussian-transport", grid, n_splits=1, record=record)
+
+
+def test_what_cannot_be_fitted_is_listed_last(pair: EmbeddingPair, tmp_path: Path) -> None:
+    grid = {"n_neighbors": [500, 3]}
+    record = tmp_path / "search.json"
+    for _ in range(2):
+        result = grid_search(pair, "laplace-transport", grid, n_splits=1, record=record)
+        assert result.best.parameters == {"n_neighbors": 3}
+        assert "n_neighbors must be less than" in (result.points[1].failure or "")
+    hopeless = grid_search(pair, "laplace-transport", {"n_neighbors": [500]}, n_splits=1)
+    with pytest.raises(InputError, match="got none: n_neighbors must be less than"):
+        hopeless.best  # noqa: B018
+
+
+def test_notes_of_fits_are_kept(pair: EmbeddingPair) -> None:
+    aligner = make_aligner("laplace-transport", max_iter=1)
+    result = grid_search(pair, aligner, {"eta": [100.0]}, n_splits=1)
+    assert "stopped after 1 iterations" in result.best.notes[0]
+    assert not hasattr(aligner, "plan_")
+
+
+def test_several_texts_of_an_image() -> None:
+    X, Y = make_gapped(40, 8, seed=0)
+    index = np.repeat(np.arange(40), 2)
+    pair = EmbeddingPair(X, Y[index] + 0.01, image_index=index)
+    result = grid_search(pair, "orthogonal-procrustes", {"center": [True, False]}, n_splits=1)
+    assert len(result.points) == 2
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({}, "the grid must name at least one parameter, got none"),
+        ({"etta": [1]}, "a parameter of mean-centering must be one of .*, got 'etta'"),
+        ({"normalize": []}, r"a sequence of values for normalize, got \[\]"),
+        ({"normalize": True}, "a sequence of values for normalize, got True"),
+        ({"normalize": "yes"}, "a sequence of values for normalize, got 'yes'"),
+    ],
+)
+def test_bad_grids(pair: EmbeddingPair, grid: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        grid_search(pair, MeanCentering(), grid)
+
+
+def test_bad_measure_and_unpaired_sets(pair: EmbeddingPair) -> None:
+    with pytest.raises(InputError, match="measure must be one of .*, got 'exposure_at_10'"):
+        grid_search(pair, "mean-centering", {"normalize": [True]}, measure="exposure_at_10")
+    unpaired = EmbeddingPair(pair.images, pair.texts, paired=False)
+    with pytest.raises(InputError, match="must be paired to be judged on held-out rows"):
+        grid_search(unpaired, "mean-centering", {"normalize": [True]})
