@@ -201,6 +201,19 @@ def test_the_gap_is_left_where_iterations_end() -> None:
     assert 0 < long.gap < short.gap
 
 
+def test_the_gap_is_that_of_the_linear_problem_less_what_was_gained_since() -> None:
+    from scipy.optimize import linear_sum_assignment
+
+    problem = make_problem(units(30, 4, 0), units(30, 4, 1), eta=100.0)
+    plan = solve(problem, max_iter=1)
+    # The Laplacians vanish on the independent plan, so that its gradient is the cost alone.
+    cost = ((problem.X[:, None] - problem.Y[None]) ** 2).sum(axis=2)
+    best = cost[linear_sum_assignment(cost)].mean()
+    gained = plan.objective[0] - plan.objective[1]
+    assert 0 < gained < cost.mean() - best
+    assert plan.gap == pytest.approx(cost.mean() - best - gained)
+
+
 def test_progress_counts_iterations() -> None:
     seen = []
     problem = make_problem(units(30, 4, 0), units(30, 4, 1), eta=100.0)
@@ -247,7 +260,7 @@ def test_products_with_few_and_with_many_plans_agree(monkeypatch: pytest.MonkeyP
 
 
 def test_the_mixture_knows_its_objective_and_drops_what_has_no_weight() -> None:
-    problem = make_problem(units(30, 4, 0), units(30, 4, 1), eta=1.0)
+    problem = make_problem(units(30, 4, 0), units(30, 4, 1), eta=0.3)
     mixture = Mixture(problem)
     independent = np.outer(problem.a, problem.b)
     assert mixture.value() == pytest.approx(dense_objective(independent, problem))
@@ -258,7 +271,10 @@ def test_the_mixture_knows_its_objective_and_drops_what_has_no_weight() -> None:
         gamma = mixture.vertices().toarray() + mixture.weights[0] * independent
         assert mixture.value() == pytest.approx(dense_objective(gamma, problem), rel=1e-12)
         np.testing.assert_allclose(mixture.images()[1], gamma.T @ problem.X, atol=1e-12)
+        slope = mixture._gram @ mixture.weights + mixture._linear
+        assert slope @ mixture.weights - slope.min() <= 1e-9
     assert (mixture.weights[1:] > 0).all()
+    assert len(mixture.weights) < 7
 
 
 @given(seed=st.integers(0, 10**6), k=st.integers(2, 8))

@@ -83,30 +83,56 @@ class Mixture:
 def _best_weights(gram: Matrix, linear: Matrix, weights: Matrix, tolerance: float) -> Matrix:
     """Minimise ½ wᵀ gram w + linear · w over the simplex, from `weights` with the last one zero.
 
-    First the best step towards the last vertex, which is the plain conditional gradient; then
-    weight moves between the pair of vertices that differ most in slope, until no pair differs by
-    more than `tolerance`.
+    First the best step towards the last vertex, which is the plain conditional gradient. Then an
+    active set: the vertex with the least slope joins those that have weight, and the weights move
+    to the minimum over their span, dropping whichever would turn negative, until no slope is below
+    the mean one by more than `tolerance`.
     """
     towards = -weights
     towards[-1] += 1.0
     slope = gram @ weights + linear
-    step = _step(float(slope @ towards), float(towards @ gram @ towards), 1.0)
-    weights = weights + step * towards
-    for _ in range(100 * len(weights)):
+    weights = weights + _step(float(slope @ towards), float(towards @ gram @ towards)) * towards
+    for _ in range(2 * len(weights)):
         slope = gram @ weights + linear
         low = int(np.argmin(slope))
-        high = int(np.argmax(np.where(weights > 0, slope, -np.inf)))
-        if slope[high] - slope[low] <= tolerance:
+        if slope @ weights - slope[low] <= tolerance or not gram.any():
             break
-        bend = gram[low, low] + gram[high, high] - 2 * gram[low, high]
-        moved = _step(slope[low] - slope[high], bend, float(weights[high]))
-        weights[low] += moved
-        weights[high] = 0.0 if moved == weights[high] else weights[high] - moved
-    return weights / weights.sum()
+        weights = _to_the_minimum(gram, linear, weights, low)
+    return weights
 
 
-def _step(slope: float, bend: float, longest: float) -> float:
-    """Return the best step of at most `longest` along a parabola."""
+def _to_the_minimum(gram: Matrix, linear: Matrix, weights: Matrix, joining: int) -> Matrix:
+    """Return the minimum over the span of the vertices with weight and the one joining them."""
+    weights = weights.copy()
+    active = weights > 0
+    active[joining] = True
+    while True:
+        kept = np.flatnonzero(active)
+        here, there = weights[kept], _stationary(gram[np.ix_(kept, kept)], linear[kept])
+        if there.min() >= 0:
+            weights[kept] = there / there.sum()
+            return weights
+        reach = np.full(len(kept), np.inf)
+        negative = there < 0
+        reach[negative] = here[negative] / (here - there)[negative]
+        blocking = int(np.argmin(reach))
+        weights[kept] = np.maximum(here + reach[blocking] * (there - here), 0.0)
+        weights[kept[blocking]] = 0.0
+        active[kept[blocking]] = False
+
+
+def _stationary(gram: Matrix, linear: Matrix) -> Matrix:
+    """Return the stationary point among weights with sum one, of whatever sign."""
+    k = len(linear)
+    system = np.ones((k + 1, k + 1))
+    system[:k, :k] = gram
+    system[np.arange(k), np.arange(k)] += 1e-13 * np.trace(gram)  # vertices may be dependent
+    system[k, k] = 0.0
+    return np.linalg.solve(system, np.append(-linear, 1.0))[:k]
+
+
+def _step(slope: float, bend: float) -> float:
+    """Return the best step along a parabola, between 0 and 1."""
     if slope >= 0:
         return 0.0
-    return longest if -slope >= bend * longest else -slope / bend
+    return 1.0 if -slope >= bend else -slope / bend
