@@ -113,6 +113,23 @@ def test_the_optional_packages_are_asked_for_two_seeded_dimensions(monkeypatch) 
     np.testing.assert_allclose(found[0].pairs[0].texts, unit(pair.texts)[:, :2])
 
 
+def test_few_rows_have_no_neighbourhoods_to_draw() -> None:
+    views = {"raw": pair_with_everything(10)}
+    found, sentence = project_more(views, random_state=0, progress=lambda *_: None)
+    assert found == ()
+    assert sentence == "UMAP and PaCMAP not drawn: they need 30 rows of each modality."
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_real_packages_say_nothing_and_repeat_themselves(name: str, capfd) -> None:
+    pytest.importorskip(name.lower(), reason=f"{name} comes with fillgap[viz]")
+    rows = unit(pair_with_everything().images)
+    first, second = METHODS[name](rows, 0), METHODS[name](rows, 0)
+    assert first.shape == (60, 2)
+    np.testing.assert_array_equal(first, second)
+    assert capfd.readouterr() == ("", "")
+
+
 # Histograms
 
 

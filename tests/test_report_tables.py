@@ -34,7 +34,16 @@ def test_a_shown_number_is_near_the_value(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0, "0 %"), (0.004, "0.4 %"), (0.01, "1 %"), (0.5, "50 %"), (1, "100 %")]
+    ("share", "text"),
+    [
+        (0, "0 %"),
+        (0.004, "0.4 %"),
+        (0.01, "1 %"),
+        (0.5, "50 %"),
+        (0.994, "99.4 %"),
+        (0.99999, "99.9 %"),
+        (1, "100 %"),
+    ],
 )
 def test_shares(share: float, text: str) -> None:
     assert tables.percent(share) == text

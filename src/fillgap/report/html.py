@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fillgap.report import figures
 from fillgap.report.data import ReportData, Similarities, Subspaces
+from fillgap.report.figures import angles, histograms, scatters, spectra
 from fillgap.report.forest import forests
 from fillgap.report.subspaces import N_DRAWS
 from fillgap.report.svg import ALL, IMAGES, PAIRS, TEXTS
@@ -99,20 +99,20 @@ def _drawn(data: ReportData) -> dict[str, Any]:
         "projections": [
             (
                 some.name,
-                _panels([(p.label, "") for p in some.pairs], figures.scatters(some)),
+                _panels([(p.label, "") for p in some.pairs], scatters(some)),
             )
             for some in data.projections
         ],
         "similarities": _panels(
             [(some.label, _apart(some)) for some in data.similarities],
-            figures.histograms(data.similarities),
+            histograms(data.similarities),
         ),
         "spectra": _panels(
             [(some.label, _rows(some)) for some in data.subspaces],
-            figures.spectra(data.subspaces),
+            spectra(data.subspaces),
         ),
         "angles": _panels(
-            [(some.label, _rows(some)) for some in data.subspaces], figures.angles(data.subspaces)
+            [(some.label, _rows(some)) for some in data.subspaces], angles(data.subspaces)
         ),
     }
 
@@ -148,6 +148,10 @@ def _apart(some: Similarities) -> str:
 
 def _rows(some: Subspaces) -> str:
     return f"{some.n_images:,} images, {some.n_texts:,} texts"
+
+
+def _against_chance(some: Subspaces) -> str:
+    return f"{some.angles.mean():.0f}° on average, {some.random_mean.mean():.0f}° by chance"
 
 
 def _panels(titles: Sequence[tuple[str, str]], drawn: Sequence[str]) -> list[Panel]:

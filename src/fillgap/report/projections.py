@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 
 #: Rows of each modality that are drawn at most.
 MAX_POINTS: Final = 1000
+#: Rows of each modality without which neighbourhoods mean nothing.
+FEWEST_POINTS: Final = 30
 
 
 def project(views: Mapping[str, EmbeddingPair], *, random_state: int) -> Projection:
@@ -46,6 +48,10 @@ def project_more(
     """Return the projections of optional packages, and how to install those that are missing."""
     from fillgap.report import manifolds
 
+    some = next(iter(views.values()))
+    if min(some.n_images, some.n_texts) < FEWEST_POINTS:
+        names = " and ".join(manifolds.METHODS)
+        return (), f"{names} not drawn: they need {FEWEST_POINTS} rows of each modality."
     found, missing = [], []
     for name, embed in manifolds.METHODS.items():
         try:

@@ -141,9 +141,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share in whole percent, and a small one with the digit that it needs."""
+    """Return a share in whole percent; near none and near all with the digit that it needs."""
     value = 100 * share
-    return f"{value:.0f} %" if value >= 1 or value == 0 else f"{value:.1g} %"
+    if 0 < value < 1:
+        return f"{value:.1g} %"
+    return f"{min(value, 99.9):.1f} %" if 99 < value < 100 else f"{value:.0f} %"
 
 
 def title_of(key: str) -> str:
