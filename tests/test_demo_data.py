@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -293,10 +294,27 @@ def test_the_card_says_what_it_is_and_is_not():
         assert needed in text
 
 
-@pytest.mark.skipif(
+needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None,
     reason="PyTorch is not installed: it is needed to rebuild the demonstration data only",
 )
+
+
+@needs_torch
+@pytest.mark.parametrize(("shift", "code"), [(0.0, 0), (0.05, 0), (0.2, 1), (-0.2, 1)])
+def test_the_build_script_compares_what_it_measures_with_the_card(monkeypatch, shift, code):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    script = importlib.import_module("build_demo_data")
+    monkeypatch.setattr(script.torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["build_demo_data.py"])
+    measured = {
+        name: value + shift * (name == "centroid_distance") for name, value in card().items()
+    }
+    monkeypatch.setattr(script, "build", lambda *_: measured)
+    assert script.main() == code
+
+
+@needs_torch
 def test_the_build_script_runs_from_end_to_end(tmp_path, monkeypatch):
     script = ROOT / "scripts" / "build_demo_data.py"
     options = ["--out", str(tmp_path), "--scenes", "60", "--steps", "2"]
