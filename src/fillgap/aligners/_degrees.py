@@ -111,15 +111,23 @@ def degree_block(
         rows, scales = precise(rows, first_row), precise(scales, first_row)
         other = xp.asarray(totals.sums[1 - side], dtype=rows.dtype, device=device(rows))
         degrees = (rows @ other) * scales + shift * float(totals.counts[1 - side])
-        # A degree that is not positive makes the whole sum unusable, and `lowest` says so.
-        roots = xp.sqrt(xp.where(degrees > 0, degrees, xp.ones_like(degrees)))
-        weighted = rows * (scales / roots)[:, None]
-        if shift > 0:
-            column = xp.astype(shift**0.5 / roots, rows.dtype)[:, None]
-            weighted = xp.concat([weighted, column], axis=1)
-        sums.grams[side] = gram(weighted)
+        if bool(xp.all(degrees > 0)):  # otherwise no product of this pass will be used
+            roots = xp.sqrt(degrees)
+            sums.grams[side] = _bordered(
+                rows * (scales / roots)[:, None], shift**0.5 / roots, shift
+            )
         sums.lowest = min(sums.lowest, float(xp.min(degrees)))
         sums.absolute += float(xp.sum(xp.abs(degrees)))
         sums.count += int(rows.shape[0])
         sums.eps = max(sums.eps, float(xp.finfo(rows.dtype).eps))
     return sums
+
+
+def _bordered(weighted: Any, column: Any, shift: float) -> Matrix:
+    """Return the Gram matrix of the rows, with the column of the shift as the last one."""
+    inner = gram(weighted)
+    if shift == 0:
+        return inner
+    border = to_numpy(column @ weighted)
+    corner = np.array([[float(column @ column)]])
+    return np.block([[inner, border[:, None]], [border[None, :], corner]])
