@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/fillgap demo
 
 test: lint docs
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(TESTED)
 	$(BIN)/ruff check .
