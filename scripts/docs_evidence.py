@@ -154,7 +154,7 @@ def first_page() -> dict[str, str]:
     found = [100 * mixed_recall_at_k(pair).text_to_image for pair in (raw, aligned)]
     return {
         "verdict": measure(raw, confidence=False).verdict.text,
-        "found": f"{found[0]:.0f} %",
+        "found": f"{found[0]:.1g} %",
         "found_aligned": f"{found[1]:.0f} %",
         **{name: short(value) for name, value in cosines.items()},
     }

@@ -118,21 +118,29 @@ def thumbnail(axes: Axes, pair: EmbeddingPair, image: int) -> None:
 
 
 def scatter(raw: EmbeddingPair, aligned: EmbeddingPair) -> Figure:
-    """Draw both modalities on their first two principal components, before and after."""
+    """Draw both modalities along the gap and the widest direction across it, before and after."""
     figure = Figure(figsize=(9, 4.6))
     panels = figure.subplots(1, 2)
     for axes, pair, title in zip(panels, (raw, aligned), ("raw", "aligned"), strict=True):
         images, texts = pair.images[:400], pair.texts[:800:2]
-        pool = np.concatenate([images, texts]).astype(np.float64)
-        components = np.linalg.svd(pool - pool.mean(axis=0), full_matrices=False)[2][:2]
+        center, directions = along_and_across(images, texts)
         for rows, color, label in ((images, IMAGES, "images"), (texts, TEXTS, "texts")):
-            x, y = components @ (rows - pool.mean(axis=0)).T
+            x, y = directions @ (rows - center).T
             axes.scatter(x, y, s=9, color=color, alpha=0.55, linewidth=0, label=label)
-        axes.set(title=title, xlabel="first component", aspect="equal")
+        axes.set(title=title, xlabel="from centroid to centroid", aspect="equal")
         axes.set(xlim=(-0.9, 0.9), ylim=(-0.9, 0.9))
-    panels[0].set_ylabel("second component")
+    panels[0].set_ylabel("first principal component across")
     panels[0].legend(loc="best", markerscale=2)
     return figure
+
+
+def along_and_across(images: Array, texts: Array) -> tuple[Array, Array]:
+    """Return the middle of both centroids, the direction between them, and the widest across it."""
+    means = images.mean(axis=0), texts.mean(axis=0)
+    along = (means[1] - means[0]) / np.linalg.norm(means[1] - means[0])
+    centred = np.concatenate([images - means[0], texts - means[1]]).astype(np.float64)
+    across = np.linalg.svd(centred - np.outer(centred @ along, along), full_matrices=False)[2][0]
+    return (means[0] + means[1]) / 2, np.stack([along, across])
 
 
 def histogram(raw: EmbeddingPair, aligned: EmbeddingPair) -> Figure:
