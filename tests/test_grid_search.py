@@ -86,8 +86,9 @@ def test_it_goes_on_where_it_was_stopped(
 def test_a_wider_grid_uses_the_record(pair: EmbeddingPair, tmp_path: Path) -> None:
     record = tmp_path / "search.json"
     grid_search(pair, "gaussian-transport", {"ridge": [0.1]}, n_splits=1, record=record)
+    base = GaussianTransport(ridge=5.0)  # its own ridge is not what is searched
     wider = grid_search(
-        pair, "gaussian-transport", {"ridge": np.array([0.1, 0.3]).tolist()}, n_splits=1,
+        pair, base, {"ridge": np.array([0.1, 0.3]).tolist()}, n_splits=1,
         record=record,
     )  # fmt: skip
     assert len(wider.points) == len(json.loads(record.read_text())["points"]) == 2

@@ -31,7 +31,7 @@ Terms: TypeAlias = Sequence[tuple[Matrix, Matrix]]
 #: Cheapest entries for each row, on average, that the assignment is first looked for among.
 CANDIDATES_PER_ROW = 16
 #: Entropic steps, and their temperature in standard deviations of the reduced costs.
-ENTROPIC_STEPS, TEMPERATURE = 10, 0.1
+ENTROPIC_STEPS, TEMPERATURE = 5, 0.1
 #: With more candidates than this share of all entries (many ties), the dense solver is faster.
 DENSE_SHARE = 0.25
 #: Times that missing candidates are added before the dense solver takes over.
@@ -85,10 +85,7 @@ class AssignmentSolver:
         """
         if np.ptp(self._prices) > _largest(terms):
             self._prices[:] = 0.0  # from larger costs: they would drown these
-        cost = np.empty((len(self._last),) * 2, dtype=np.float32)
-        for part, block in cost_blocks(terms):
-            np.subtract(block, self._prices, out=block)
-            np.subtract(block, block.min(axis=1)[:, None], out=cost[part], casting="same_kind")
+        cost = _row_reduced(terms, self._prices)
         self._take_column_minima(cost)
         potentials = _entropic_prices(cost)
         cost -= potentials.astype(np.float32)
@@ -117,6 +114,15 @@ def cost_blocks(terms: Terms) -> Iterator[tuple[slice, Matrix]]:
         for left, right in terms[1:]:
             block += left[part] @ right.T
         yield part, block
+
+
+def _row_reduced(terms: Terms, prices: Matrix) -> Costs:
+    """Return the costs less the prices, and less what is then the least entry of each row."""
+    cost = np.empty((len(prices), len(prices)), dtype=np.float32)
+    for part, block in cost_blocks(terms):
+        np.subtract(block, prices, out=block)
+        np.subtract(block, block.min(axis=1)[:, None], out=cost[part], casting="same_kind")
+    return cost
 
 
 def _largest(terms: Terms) -> float:

@@ -85,7 +85,7 @@ def solve_transport(
         images = mixture.images()
         gradient = problem.gradient(images)
         here = dot(gradient, images)
-        del images  # the oracle needs the memory
+        del images  # the oracle needs the memory, and so below
         vertex = oracle(problem.terms(gradient))
         done += 1
         progress(done, max_iter, "transport")
@@ -96,6 +96,7 @@ def solve_transport(
         if gap <= allowed:
             break
         mixture.add(vertex, corner, gap)
+        del corner
         objective.append(mixture.value())
         gap -= objective[-2] - objective[-1]
     return TransportPlan(
