@@ -112,6 +112,16 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert Path("old.html").read_text() == "old"
 
 
+@pytest.mark.parametrize("out", ["r.pdf", "old.html", "nowhere/r.html"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    folder, capsys, monkeypatch, out: str
+) -> None:
+    Path("old.html").write_text("old")
+    monkeypatch.setattr("fillgap.report.build_report", None)  # not reached
+    assert run(["report", *FILES, "-o", out]) == 2
+    assert out in capsys.readouterr().err
+
+
 def test_an_aligner_of_another_dimension_is_refused(folder, capsys) -> None:
     other = np.random.default_rng(0).normal(size=(40, 5))
     save_aligner(make_aligner("balanced").fit(other, other + 1), "mine.safetensors")

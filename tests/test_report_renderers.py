@@ -8,6 +8,7 @@ import re
 from functools import cache
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from fillgap._checks import InputError
@@ -20,6 +21,7 @@ from fillgap.report import (
     write_report,
 )
 from fillgap.report.markdown import plain
+from fillgap.report.plain import to_plain
 from fillgap.report.svg import draw
 from report_pairs import (
     HOSTILE,
@@ -189,6 +191,7 @@ def test_a_figure_takes_the_colours_of_the_page_and_hides_no_words_in_outlines()
     assert "var(--muted)" in text
     assert "#040506" not in text
     assert "<metadata" not in text
+    assert "<!--" not in text
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -206,6 +209,11 @@ def test_json_holds_every_section_and_no_nan(name: str) -> None:
     assert set(found) == set(vars(report))
     if report.comparison is not None:
         assert set(found["comparison"]["results"]) == set(report.comparison.results)
+
+
+def test_what_json_cannot_hold_is_null() -> None:
+    found = to_plain({1: math.nan, "b": [np.float32(math.inf), np.arange(2), "x", None, True]})
+    assert found == {"1": None, "b": [None, [0, 1], "x", None, True]}
 
 
 @pytest.mark.parametrize("name", REPORTS)

@@ -93,6 +93,12 @@ def test_a_row_has_its_value_and_interval_before_and_after() -> None:
     assert alone.after is alone.change is None
 
 
+def test_an_interval_without_width_is_not_shown() -> None:
+    parts = {"value": Value(0.0, 0.0, 0.0001, 0.0)}
+    ((group,),) = tables.measure_families(measured({"kbet": parts}), None).values()
+    assert group.rows[0].before == tables.Cell("0.000", "")
+
+
 @pytest.mark.parametrize(
     ("key", "old", "new", "change"),
     [

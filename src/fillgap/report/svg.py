@@ -84,7 +84,7 @@ def _inline(document: str, name: str, what: str) -> str:
     from html import escape
 
     body = document[document.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
     view = re.search(r'viewBox="([^"]*)"', body)
     box = "" if view is None else view[1]
     body = re.sub(
