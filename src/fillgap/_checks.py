@@ -17,6 +17,7 @@ __all__ = [
     "InputError",
     "InputTypeError",
     "check_choice",
+    "check_flag",
     "check_integer",
     "check_matrix",
     "check_real",
@@ -47,6 +48,13 @@ def check_choice(value: object, what: str, choices: tuple[str, ...]) -> str:
         listed = ", ".join(repr(choice) for choice in choices)
         raise InputError(f"{what} must be one of {listed}, got {value!r}. Choose one of them.")
     return value
+
+
+def check_flag(value: object, what: str) -> bool:
+    """Return `value` if it is true or false, and not merely something that counts as one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputTypeError(f"{what} must be True or False, got {value!r}. Choose one of them.")
+    return bool(value)
 
 
 def check_integer(value: object, what: str, *, low: int, high: int | None = None) -> int:

@@ -78,9 +78,13 @@ class EmbeddingPair:
             ("text_ids", self.text_ids, self.n_texts),
             ("captions", self.captions, self.n_texts),
         ):
-            if values is not None and len(values) != count:
+            if values is None:
+                continue
+            # An array without dimensions has a shape, but no length.
+            length = len(values) if getattr(values, "shape", (1,)) else 0
+            if length != count:
                 raise InputError(
-                    f"{what} must be of length {count}, one for each row, got {len(values)}. "
+                    f"{what} must be of length {count}, one for each row, got {length}. "
                     "Pass them in the order of the embeddings."
                 )
 

@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 from fillgap._checks import (
     InputError,
+    check_flag,
     check_matrix,
     check_same_count,
     check_same_features,
@@ -85,6 +86,7 @@ class Aligner(BaseEstimator):
             If the dimensions differ, the counts differ where pairs are needed, or a row is zero or
             not finite.
         """
+        check_flag(self.normalize, "normalize")
         X, Y = self._check_sides(X, Y)
         self._reset()
         self._fit(X, Y, progress or silent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fillgap._checks import check_integer, check_real
+from fillgap._checks import check_flag, check_integer, check_real
 from fillgap._linalg import Matrix, add_ridge, fix_signs, symmetric_power
 from fillgap.affine import AffineMap
 from fillgap.aligners.sums import MomentAligner
@@ -45,6 +45,7 @@ class OrthogonalProcrustes(MomentAligner):
         self.normalize = normalize
 
     def _solve(self, moments: PairMoments) -> None:
+        check_flag(self.center, "center")
         x, y = moments.x, moments.y
         cross = _cross(moments)
         if not self.center:

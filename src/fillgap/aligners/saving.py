@@ -102,6 +102,11 @@ def load_aligner(path: str | Path) -> Aligner:
         If the file is missing, damaged, of another kind, or of a newer format version.
     """
     arrays, metadata = read_artifact(path, "aligner")
+    bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if bad:
+        raise InputError(
+            f"{path} must be finite numbers, got NaN or infinity in {bad[0]}. Fit again."
+        )
     try:
         aligner = make_aligner(metadata["method"], **metadata["parameters"])
         aligner.n_features_in_ = int(metadata["n_features"])
@@ -109,6 +114,10 @@ def load_aligner(path: str | Path) -> Aligner:
         aligner.notes_ = tuple(metadata["notes"])
         for name in (*_MEANS, *aligner.extra_arrays):
             setattr(aligner, name, _restored(arrays[name]))
+        if any(
+            mean.shape != (aligner.n_features_in_,) for mean in (aligner.mean_x_, aligner.mean_y_)
+        ):
+            raise ValueError("the means")
         for side in ("x", "y"):
             parts = {part: arrays.get(f"map_{side}.{part}") for part in _PARTS}
             map_ = AffineMap(**parts)

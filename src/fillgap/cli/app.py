@@ -86,6 +86,12 @@ def _report_error(error: Exception) -> int:
     message = " ".join(str(error).split())
     if isinstance(error, (InputError, InputTypeError, ImportError, NotFittedError)):
         return _say(message, 2)
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        return _say(
+            f"{error.filename} must be accessible, got {os.strerror(error.errno)!r}. "
+            "Check the path, its permissions and the disk.",
+            2,
+        )
     if isinstance(error, MemoryError):
         return _say(
             "there is not enough memory for this. Use fewer rows or a machine with more.", 2

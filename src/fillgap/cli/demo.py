@@ -61,9 +61,9 @@ def demo(
     _show("How large is the gap now?", "measure", *aligned)
     measure.measure(*aligned, quiet=quiet)
     page = out / "report.html"
-    words = f"--aligner {aligner} -o {page}"
+    words = f"--aligner {aligner} --quick -o {page}"
     _show("All of it on one page, to look at and to pass on.", "report", *checking, words)
-    report.report(*checking, aligner=aligner, out=page, overwrite=True, quiet=quiet)
+    report.report(*checking, aligner=aligner, out=page, quick=True, overwrite=True, quiet=quiet)
 
 
 def _show(what: str, *words: str) -> None:

@@ -37,12 +37,18 @@ def fit(
     Rows are read in blocks and never held, except by methods that need them all at once. Judge a
     method with fillgap compare first: this command tests nothing.
     """
+    from fillgap._checks import InputError
     from fillgap._files import check_target
     from fillgap.aligners import make_aligner
     from fillgap.cli.data import parse_parameters
+    from fillgap.io._names import split_key
 
     aligner = make_aligner(method, **parse_parameters(parameters))
-    check_target(out, overwrite=overwrite)
+    given = (images, texts, image_index)
+    inputs = [split_key(word)[0] for word in given if word is not None]
+    check_target(out, inputs=inputs, overwrite=overwrite)
+    if out.is_dir():
+        raise InputError(f"{out} must be a file, got a folder. Name the new file in it.")
     sides = _sides(aligner, images, texts, image_index)
     with warnings.catch_warnings(), progress_bar(quiet=quiet) as progress:
         warnings.simplefilter("ignore", UserWarning)  # kept as notes, and said below

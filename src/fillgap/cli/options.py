@@ -70,7 +70,9 @@ Quiet: TypeAlias = Annotated[
 Overwrite: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output that exists.")
 ]
-Seed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Seed of all sampling.")]
+Seed: TypeAlias = Annotated[
+    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all sampling.")
+]
 Parameters: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

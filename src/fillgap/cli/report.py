@@ -136,13 +136,15 @@ def _pictures(path: Path) -> Any:
 
     if not path.is_file():
         raise missing_path(path)
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    from fillgap.io._reading import reading
+
+    with reading(str(path), "an .npy file of pictures"):
+        pictures = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(pictures, np.ndarray):
         raise InputError(
-            f"{path} must be a .npy file of pictures, got one that cannot be read ({error}). "
-            "Write it with numpy.save, as uint8."
-        ) from error
+            f"{path} must be one array of pictures, got an archive. Write it with numpy.save."
+        )
+    return pictures
 
 
 def _files(images: str, texts: str | None, image_index: str | None, aligner: Path | None) -> Files:

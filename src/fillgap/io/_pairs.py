@@ -55,7 +55,8 @@ def load_pair(
         Pass False for sets of equal size whose rows do not belong together.
     max_images : int, optional
         Of more images than this a random sample is taken, with all of their texts, and the name
-        of the pair says so. The files are read block by block and never held.
+        of the pair says so. The files are read block by block and never held; rows without names
+        are then named by their number there ("image 4711").
     random_state : int
         Seed of the sample.
 

@@ -47,7 +47,8 @@ def sampled_pair(
     max_images : int
         Images in the sample; of unpaired sets also its texts.
     paired, name
-        As for `EmbeddingPair`; the name says that it is a sample.
+        As for `EmbeddingPair`; the name says that it is a sample. Rows without names are named by
+        their number in the files.
     random_state : int
         Seed.
     """
@@ -66,9 +67,13 @@ def sampled_pair(
         texts = np.flatnonzero(index >= 0)
         index = index[texts]
     named: dict[str, Any] = {
-        what: [known[what][row] for row in rows]
-        for what, rows in (("image_ids", images), ("text_ids", texts), ("captions", texts))
-        if known.get(what) is not None
+        "image_ids": [f"image {row}" for row in images],
+        "text_ids": [f"text {row}" for row in texts],
+        **{
+            what: [known[what][row] for row in rows]
+            for what, rows in (("image_ids", images), ("text_ids", texts), ("captions", texts))
+            if known.get(what) is not None
+        },
     }
     return EmbeddingPair(
         take_rows(sources[0], images),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,16 +108,19 @@ def examine_rows(pair: EmbeddingPair) -> list[Finding]:
         Empty where nothing is remarkable.
     """
     found = []
-    for what, rows in (("images", pair.images), ("texts", pair.texts)):
+    for what, rows, names in (
+        ("images", pair.images, pair.image_ids),
+        ("texts", pair.texts, pair.text_ids),
+    ):
         side = _Side()
         for start, block in iter_blocks(rows, what):
             side.read(start, to_numpy(block))
-        found += _unusable(side, what) or _collapse(side, what)
+        found += _unusable(side, what, names) or _collapse(side, what)
         found += _remarks(side, what) if side.count else []
     return found
 
 
-def _unusable(side: _Side, what: str) -> list[Finding]:
+def _unusable(side: _Side, what: str, names: Sequence[str] | None) -> list[Finding]:
     found = []
     for kind, rows, problem in (
         ("not_finite", side.not_finite, "NaN or infinity"),
@@ -124,8 +128,10 @@ def _unusable(side: _Side, what: str) -> list[Finding]:
     ):
         if rows:
             plural = "s hold" if len(rows) > 1 else " holds"
+            name = "" if names is None else f" ({names[rows[0]]})"
             message = (
-                f"{len(rows)} row{plural} {problem} among the {what}, the first in row {rows[0]}. "
+                f"{len(rows)} row{plural} {problem} among the {what}, the first in row "
+                f"{rows[0]}{name}. "
                 "Encode those inputs again, or remove their rows from both sides."
             )
             found.append(Finding(kind, True, message))
