@@ -7,12 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["add_ridge", "fix_signs", "half_powers", "mean_eigenvalue", "symmetric_power"]
+__all__ = [
+    "add_ridge",
+    "fix_signs",
+    "half_powers",
+    "leading_svd",
+    "mean_eigenvalue",
+    "symmetric_power",
+]
 
 Matrix = NDArray[np.float64]
 
 #: Directions with less than this share of the largest eigenvalue are rounding, not data.
 RELATIVE_CUTOFF = 1e-12
+
+#: Singular values above this share of the first lose no more than five digits by being squared.
+_SAFE_TO_SQUARE = 3e-3
 
 
 def mean_eigenvalue(G: Matrix) -> float:
@@ -52,3 +62,21 @@ def fix_signs(A: Matrix, *others: Matrix) -> tuple[Matrix, ...]:
     signs: Any = np.sign(A[np.argmax(np.abs(A), axis=0), np.arange(A.shape[1])])
     signs[signs == 0] = 1.0
     return tuple(matrix * signs for matrix in (A, *others))
+
+
+def leading_svd(M: Matrix, count: int) -> tuple[Matrix, Matrix, Matrix]:
+    """Return U, S and Vᵀ of at least the first `count` singular values of a matrix.
+
+    They come from the eigenvectors of Mᵀ M, which takes a fraction of the time of a singular value
+    decomposition, where none of those values is so small that squaring loses more than 1e-11;
+    otherwise, and where there are fewer, the whole decomposition is returned.
+    """
+    if 0 < count <= min(M.shape):
+        _, vectors = np.linalg.eigh(M.T @ M)
+        V = vectors[:, ::-1][:, :count]
+        B = M @ V
+        S = np.linalg.norm(B, axis=0)
+        if S[-1] > _SAFE_TO_SQUARE * S[0]:
+            return B / S, S, V.T
+    U, S, Vt = np.linalg.svd(M, full_matrices=False)
+    return U, S, Vt

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from fillgap._checks import check_choice, check_integer, check_real
-from fillgap._linalg import Matrix, add_ridge, fix_signs, half_powers, mean_eigenvalue
+from fillgap._linalg import Matrix, add_ridge, fix_signs, half_powers, leading_svd, mean_eigenvalue
 from fillgap.affine import AffineMap
 from fillgap.aligners.sums import MomentAligner
 from fillgap.moments import PairMoments
@@ -135,7 +135,7 @@ def balanced_maps(
     """
     root_x, inverse_x = half_powers(add_ridge(C_x, ridge))
     root_y, inverse_y = half_powers(add_ridge(C_y, ridge))
-    U, S, Vt = np.linalg.svd(root_x @ root_y)
+    U, S, Vt = leading_svd(root_x @ root_y, len(root_x))
     kept = S > 1e-12 * S[0]
     weights = S[kept] ** power
     A_x, A_y = inverse_x @ (U[:, kept] * weights), inverse_y @ (Vt[kept].T * weights)

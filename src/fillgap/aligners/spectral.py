@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import InputError, check_choice, check_integer
-from fillgap._linalg import fix_signs
+from fillgap._linalg import fix_signs, leading_svd
 from fillgap.affine import AffineMap
 from fillgap.aligners._degrees import DegreeSums, Totals, degree_block, totals_block
 from fillgap.aligners.base import FitWarning
@@ -79,7 +79,7 @@ class SpectralAligner(SumAligner):
         self.mean_x_, self.mean_y_ = (
             s / n for s, n in zip(totals.sums, totals.counts, strict=True)
         )
-        self._solve(sums, wanted)
+        self._solve(sums, wanted, totals)
 
     def _shift(self, lowest: float) -> None:
         """Turn to weights 1 + cos ≥ 0, or refuse."""
@@ -96,11 +96,14 @@ class SpectralAligner(SumAligner):
             "1 was added to every weight."
         )
 
-    def _solve(self, sums: DegreeSums, wanted: int) -> None:
+    def _solve(self, sums: DegreeSums, wanted: int, totals: Totals) -> None:
         (root_x, inverse_x), (root_y, inverse_y) = (_roots(G, sums) for G in sums.grams)
-        U, S, Vt = np.linalg.svd(root_x @ root_y.T, full_matrices=False)
-        rank = int(np.sum(S > 1e-10 * S[0]))
-        kept = min(wanted, rank - 1)
+        M = root_x @ root_y.T
+        borders = [self.shift_**0.5 * count for count in totals.counts] if self.shift_ else [[], []]
+        s_x, s_y = (np.append(s, c) for s, c in zip(totals.sums, borders, strict=True))
+        U, S, Vt = leading_svd(_without_constant(M, root_x @ s_y, root_y @ s_x), wanted)
+        rank = int(np.sum(S > 1e-10))
+        kept = min(wanted, rank)
         if kept < 1:
             raise InputError(
                 "the graph must have a non-trivial eigenvector, got similarities of rank one. "
@@ -108,12 +111,12 @@ class SpectralAligner(SumAligner):
             )
         if kept < wanted:
             self._note(
-                f"n_components is {wanted}, but the graph has only {rank - 1} non-trivial "
+                f"n_components is {wanted}, but the graph has only {rank} non-trivial "
                 f"eigenvectors: {kept} kept."
             )
-        B_x, B_y = inverse_x @ U[:, 1 : kept + 1], inverse_y @ Vt[1 : kept + 1].T
+        B_x, B_y = inverse_x @ U[:, :kept], inverse_y @ Vt[:kept].T
         B_x, B_y = fix_signs(B_x, B_y)
-        self.eigenvalues_ = 1 - S[1 : kept + 1]
+        self.eigenvalues_ = 1 - S[:kept]
         self.map_x_, self.map_y_ = self._map(B_x), self._map(B_y)
 
     def _map(self, B: Matrix) -> AffineMap:
@@ -145,3 +148,16 @@ def _roots(G: Matrix, sums: DegreeSums) -> tuple[Matrix, Matrix]:
     kept = values > max(sums.count * np.finfo(np.float64).eps, sums.eps) * values[-1]
     scale, basis = np.sqrt(values[kept]), vectors[:, kept]
     return scale[:, None] * basis.T, basis / scale
+
+
+def _without_constant(M: Matrix, u: Matrix, v: Matrix) -> Matrix:
+    """Return M without its first singular pair, near (u, v): the constant vector of the graph.
+
+    Its singular value is 1, the others are far smaller: a few power steps take the rounding of the
+    sums out of the pair, which would outweigh them otherwise.
+    """
+    for _ in range(4):
+        u = M @ (v / np.linalg.norm(v))
+        v = M.T @ (u / np.linalg.norm(u))
+    u = u / np.linalg.norm(u)
+    return M - np.outer(u, u @ M)

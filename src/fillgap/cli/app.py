@@ -84,18 +84,9 @@ def _report_error(error: Exception) -> int:
     from fillgap._checks import InputError, InputTypeError
 
     message = " ".join(str(error).split())
-    if isinstance(error, (InputError, InputTypeError, ImportError, NotFittedError)):
-        return _say(message, 2)
-    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-        return _say(
-            f"{error.filename} must be accessible, got {os.strerror(error.errno)!r}. "
-            "Check the path, its permissions and the disk.",
-            2,
-        )
-    if isinstance(error, MemoryError):
-        return _say(
-            "there is not enough memory for this. Use fewer rows or a machine with more.", 2
-        )
+    outside = _outside_of_us(error)
+    if outside or isinstance(error, (InputError, InputTypeError, ImportError, NotFittedError)):
+        return _say(outside or message, 2)
     if os.environ.get("FILLGAP_DEBUG"):
         raise error
     return _say(
@@ -103,6 +94,18 @@ def _report_error(error: Exception) -> int:
         "output of the same command under FILLGAP_DEBUG=1.",
         1,
     )
+
+
+def _outside_of_us(error: Exception) -> str | None:
+    """Return what to say where the machine or its files set the limit, or None."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this. Use fewer rows or a machine with more."
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        return (
+            f"{error.filename} must be accessible, got {os.strerror(error.errno)!r}. "
+            "Check the path, its permissions and the disk."
+        )
+    return None
 
 
 def _say(message: str, code: int) -> int:
