@@ -132,7 +132,8 @@ def grid_search(
     ------
     InputError
         If the grid is empty or names an unknown parameter, the sets are unpaired, or the record is
-        of another search or cannot be written. A combination that cannot be fitted raises nothing: it is listed last.
+        of another search or cannot be written. A combination that cannot be fitted raises nothing:
+        it is listed last.
     """
     base = make_aligner(aligner) if isinstance(aligner, str) else aligner
     check_choice(measure, "measure", tuple(name for name in PER_QUERY if "exposure" not in name))
