@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import reference
 from conftest import load_npz, make_gapped
 from fillgap import _subspaces
 from fillgap._checks import InputError
+from fillgap.datasets import load_digit_scenes
 from fillgap.metrics import distributions, geometry, subspaces
 from fillgap.metrics.sums import both_moments
 
@@ -131,29 +133,92 @@ def test_shared_dimensions_are_counted_beside_chance():
     assert (found.images_dimension, found.texts_dimension, found.value) == (12, 10, 5)
     assert found.random == 0
     assert found.random_mean == 0
-    assert found.excess == pytest.approx(0.5)
+    assert found.closeness == pytest.approx(0.5)
+    assert found.excess == pytest.approx((0.5 - 12 / 40) / (1 - 12 / 40))
     assert found.warning is None
-    assert "share a subspace: subspaces of 12 and 10 dimensions share 5" in found.sentence
+    assert found.sentence.startswith("The modalities share a part of their subspaces")
+    assert "of 12 and 10 dimensions share 5, where random ones share 0" in found.sentence
     angles = subspaces.principal_angles(X, Y, energy=1 - 1e-9)
     np.testing.assert_allclose(angles, [0] * 5 + [90] * 5, atol=1e-5)
+    assert found.median_angle == pytest.approx(45, abs=1e-5)
 
 
-def test_collapsed_modalities_are_called_so():
+def hyperplanes(rng, n, d, angle):
+    """Return two clouds of rows, each perpendicular to one of two normals at that angle."""
+    normals = np.eye(d)[0], np.cos(angle) * np.eye(d)[0] + np.sin(angle) * np.eye(d)[1]
+    clouds = rng.normal(size=(2, n, d))
+    return [Z - np.outer(Z @ normal, normal) for Z, normal in zip(clouds, normals, strict=True)]
+
+
+APART = "The modalities collapsed into different subspaces"
+NEARER = "The modalities lie in different subspaces, but nearer to each other than random"
+
+
+@pytest.mark.parametrize(
+    ("images", "texts", "beginning"),
+    [
+        (np.eye(60)[:, :10], np.eye(60)[:, 15:], APART),
+        (np.eye(60)[:, :10], np.linalg.qr(np.eye(60) - 0.5)[0] @ np.eye(60)[:, :10], NEARER),
+        (np.eye(60)[:, :20], np.eye(60)[:, 5:15], "The modalities share a subspace"),
+        (np.eye(60)[:, :20], np.eye(60)[:, 5:30], "The modalities share a part of"),
+    ],
+)
+def test_the_sentence_goes_by_the_angles(images, texts, beginning):
     rng = np.random.default_rng(1)
-    apart = subspaces.subspace_overlap(
-        subspace_rows(rng, np.eye(30)[:, :10], 400), subspace_rows(rng, np.eye(30)[:, 15:], 400)
-    )
-    assert apart.value == 0
-    assert "collapsed into different subspaces" in apart.sentence
-    full = subspaces.subspace_overlap(*rng.normal(size=(2, 100, 6)))
+    rows = (subspace_rows(rng, basis, 400) for basis in (images, texts))
+    assert subspaces.subspace_overlap(*rows, energy=1 - 1e-9).sentence.startswith(beginning)
+
+
+def test_random_subspaces_are_called_apart():
+    rng = np.random.default_rng(2)
+    for size in (3, 20, 45):
+        bases = (np.linalg.qr(rng.normal(size=(60, size)))[0] for _ in range(2))
+        rows = (subspace_rows(rng, basis, 400) for basis in bases)
+        found = subspaces.subspace_overlap(*rows, energy=1 - 1e-9)
+        assert found.sentence.startswith(APART), found
+        assert found.median_angle == pytest.approx(found.random_median_angle, abs=8)
+
+
+@pytest.mark.parametrize(("angle", "beginning"), [(0.02, "The modalities share a subspace"),
+                                                  (0.5, NEARER), (1.5, APART)])  # fmt: skip
+def test_hyperplanes_are_judged_by_the_one_angle_that_is_free(angle, beginning):
+    X, Y = hyperplanes(np.random.default_rng(0), 400, 12, angle)
+    found = subspaces.subspace_overlap(X, Y, energy=1.0)
+    assert (found.images_dimension, found.texts_dimension, found.random) == (11, 11, 10)
+    assert found.median_angle == pytest.approx(np.degrees(angle), abs=1e-4)
+    assert found.sentence.startswith(beginning)
+    assert f"the median angle of the others is {np.degrees(angle):.0f}°" in found.sentence
+
+
+def test_the_closeness_of_random_subspaces_is_known():
+    found = subspaces.subspace_overlap(*np.random.default_rng(0).normal(size=(2, 100, 9)))
+    found = replace(found, images_dimension=4, texts_dimension=6)
+    drawn = np.mean(_subspaces.random_cosines(9, 4, 6, n_draws=4000, random_state=0) ** 2, axis=1)
+    mean, deviation = found.random_closeness
+    assert drawn.mean() == pytest.approx(mean, abs=4 * deviation / np.sqrt(4000))
+    assert drawn.std() == pytest.approx(deviation, rel=0.05)
+
+
+def test_subspaces_that_fill_the_space_tell_nothing():
+    full = subspaces.subspace_overlap(*np.random.default_rng(1).normal(size=(2, 100, 6)))
     assert full.excess is None
     assert full.value == full.random == full.random_mean
-    assert "sharing says nothing" in full.sentence
+    assert full.median_angle == full.random_median_angle == 0
+    assert "angles say nothing" in full.sentence
+
+
+@pytest.mark.parametrize("variant", ["gap", "no_gap"])
+def test_the_bundled_scenes_are_not_called_collapsed(variant):
+    pair = load_digit_scenes(variant=variant)
+    found = subspaces.subspace_overlap(pair)
+    assert found.median_angle < found.random_median_angle / 2
+    assert found.sentence.startswith(NEARER)
 
 
 def test_few_rows_are_a_warning(coco):
     found = subspaces.subspace_overlap(*coco, n_draws=1)
     assert "500 rows are few for 512 dimensions" in str(found.warning)
+    assert found.sentence.startswith("Too few rows to say whether the modalities collapsed")
 
 
 @settings(max_examples=15, deadline=None)
@@ -188,12 +253,7 @@ def test_principal_vectors_are_bases_of_the_same_subspaces():
 
 @pytest.mark.parametrize("angle", [0.2, 0.9, 1.4])
 def test_the_angle_between_hyperplanes(angle):
-    rng = np.random.default_rng(0)
-    d = 6
-    normals = np.eye(d)[0], np.cos(angle) * np.eye(d)[0] + np.sin(angle) * np.eye(d)[1]
-    X, Y = (
-        Z - np.outer(Z @ n, n) for Z, n in zip(rng.normal(size=(2, 80, d)), normals, strict=True)
-    )
+    X, Y = hyperplanes(np.random.default_rng(0), 80, 6, angle)
     assert subspaces.hyperplane_angle(X, Y) == pytest.approx(np.degrees(angle), abs=1e-4)
 
 

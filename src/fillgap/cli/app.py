@@ -12,6 +12,7 @@ from fillgap.cli import (
     compare,
     demo,
     fit,
+    grid_search,
     measure,
     methods,
     report,
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command("measure")(measure.measure)
 app.command("compare")(compare.compare)
 app.command("fit")(fit.fit)
+app.command("grid-search")(grid_search.grid_search)
 app.command("apply")(apply.apply)
 app.command("report")(report.report)
 app.command("methods")(methods.methods)

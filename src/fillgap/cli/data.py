@@ -10,7 +10,7 @@ from fillgap._checks import InputError
 if TYPE_CHECKING:
     from fillgap.embeddings import EmbeddingPair
 
-__all__ = ["parse_parameters", "read_pair"]
+__all__ = ["parse_grid", "parse_parameters", "read_pair"]
 
 
 def read_pair(
@@ -39,16 +39,30 @@ def read_pair(
 
 def parse_parameters(words: list[str] | None) -> dict[str, Any]:
     """Return {"n_components": 120, ...} of ["n_components=120", ...]; values are JSON or words."""
-    parameters: dict[str, Any] = {}
-    for word in words or ():
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise InputError(
-                f"--set must be NAME=VALUE, got {word!r}. Write for example --set ridge=0.3"
-            )
-        try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
-            parsed = {"None": None, "True": True, "False": False}.get(value, value)
-        parameters[name.replace("-", "_")] = parsed
-    return parameters
+    pairs = (_name_and_value(word, "--set", "ridge=0.3") for word in words or ())
+    return {name: _value(value) for name, value in pairs}
+
+
+def parse_grid(words: list[str]) -> dict[str, list[Any]]:
+    """Return {"eta": [1, 10], ...} of ["eta=1,10", ...]; values as in `parse_parameters`."""
+    grid: dict[str, list[Any]] = {}
+    for word in words:
+        name, values = _name_and_value(word, "--grid", "eta=10,100")
+        grid.setdefault(name, []).extend(_value(value) for value in values.split(",") if value)
+    return grid
+
+
+def _name_and_value(word: str, option: str, example: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise InputError(
+            f"{option} must be NAME=VALUE, got {word!r}. Write for example {option} {example}"
+        )
+    return name.replace("-", "_"), value
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return {"None": None, "True": True, "False": False}.get(text, text)

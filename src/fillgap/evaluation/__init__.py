@@ -1,8 +1,9 @@
-"""Judgement on held-out rows: comparison, recommendation, tests, zero-shot classification."""
+"""Judgement on held-out rows: comparison, grid search, recommendation, tests, zero-shot."""
 
 from fillgap.evaluation.compare import compare
 from fillgap.evaluation.comparison import Comparison, MethodResult
 from fillgap.evaluation.estimates import Estimate
+from fillgap.evaluation.grid_search import GridPoint, GridSearch, grid_search
 from fillgap.evaluation.recommendation import Recommendation
 from fillgap.evaluation.significance import holm, paired_permutation_test
 from fillgap.evaluation.splits import held_out_splits
@@ -11,10 +12,13 @@ from fillgap.evaluation.zero_shot import ZeroShot, zero_shot
 __all__ = [
     "Comparison",
     "Estimate",
+    "GridPoint",
+    "GridSearch",
     "MethodResult",
     "Recommendation",
     "ZeroShot",
     "compare",
+    "grid_search",
     "held_out_splits",
     "holm",
     "paired_permutation_test",

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.base import clone
 
 from fillgap._checks import InputError, check_choice
-from fillgap._files import atomic_file
+from fillgap._files import atomic_file, check_target
 from fillgap._progress import Progress, silent
 from fillgap.aligners import Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
@@ -50,6 +50,11 @@ class GridPoint:
     notes: tuple[str, ...] = ()
     failure: str | None = None
 
+    @property
+    def label(self) -> str:
+        """The combination as text."""
+        return _label(self.parameters)
+
 
 @dataclass(frozen=True)
 class GridSearch:
@@ -76,6 +81,10 @@ class GridSearch:
                 f"none: {self.points[0].failure}"
             )
         return self.points[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as what JSON can hold."""
+        return asdict(self)
 
 
 def grid_search(
@@ -123,7 +132,8 @@ def grid_search(
     ------
     InputError
         If the grid is empty or names an unknown parameter, the sets are unpaired, or the record is
-        of another search. A combination that cannot be fitted raises nothing: it is listed last.
+        of another search or cannot be written. A combination that cannot be fitted raises nothing:
+        it is listed last.
     """
     base = make_aligner(aligner) if isinstance(aligner, str) else aligner
     check_choice(measure, "measure", tuple(name for name in PER_QUERY if "exposure" not in name))
@@ -143,7 +153,7 @@ def grid_search(
         "measure": measure,
         **splitting,
     }
-    known = _Record(None if record is None else Path(record), search)
+    known = _Record(None if record is None else check_target(record, overwrite=True), search)
     report = progress or silent
     for number, parameters in enumerate(combinations):
         report(number, len(combinations), _label(parameters))

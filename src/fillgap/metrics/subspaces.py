@@ -28,15 +28,17 @@ __all__ = ["FEW_ROWS", "Overlap", "hyperplane_angle", "principal_angles", "subsp
 
 #: With fewer rows for each dimension than this, a sample spans less than its population.
 FEW_ROWS = 5
-#: Sharing less than this of what could be shared beyond chance is next to nothing.
-LITTLE_SHARED = 0.1
+#: Standard deviations by which subspaces must be closer than random ones to be called so, and the
+#: least share of the way from random ones to one subspace: with many directions, tiny shares are
+#: beyond chance.
+BEYOND_CHANCE, NOTABLE = 3.0, 0.1
 #: Least singular values closer than this, relative to the larger, leave the normal undetermined.
 TIED = 1e-6
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many dimensions the two subspaces share, beside what chance gives.
+    """How many dimensions the two subspaces share and how near they lie, beside what chance gives.
 
     Attributes
     ----------
@@ -49,6 +51,12 @@ class Overlap:
         sizes in general position share.
     random_mean, random_deviation : float
         The same count over simulated pairs of random subspaces.
+    closeness : float
+        Mean squared cosine of the principal angles: 1 if one subspace holds the other, 0 if they
+        are perpendicular.
+    median_angle, random_median_angle : float
+        Median of the principal angles, without the `random` smallest, which are 0 in any case;
+        and its mean over the simulation. In degrees.
     n_samples, n_features : int
         The smaller number of rows, and the dimension.
     """
@@ -59,6 +67,9 @@ class Overlap:
     random: int
     random_mean: float
     random_deviation: float
+    closeness: float
+    median_angle: float
+    random_median_angle: float
     n_samples: int
     n_features: int
 
@@ -73,23 +84,44 @@ class Overlap:
         )
 
     @property
+    def random_closeness(self) -> tuple[float, float]:
+        """Return mean and standard deviation of the closeness of random subspaces (exact)."""
+        d, a, b = self.n_features, self.images_dimension, self.texts_dimension
+        variance = 2 * a * b * (d - a) * (d - b) / (d**2 * (d - 1) * (d + 2))
+        return max(a, b) / d, float(np.sqrt(variance)) / min(a, b)
+
+    @property
     def excess(self) -> float | None:
-        """Return what is shared beyond chance, as a share of what could be; None without room."""
-        room = min(self.images_dimension, self.texts_dimension) - self.random_mean
-        return (self.value - self.random_mean) / room if room >= 1.0 else None
+        """Return how far from random subspaces (0) to one within the other (1); None if all are so.
+
+        Negative where the subspaces are farther apart than random ones.
+        """
+        expected, _ = self.random_closeness
+        return None if expected == 1.0 else (self.closeness - expected) / (1.0 - expected)
 
     @property
     def sentence(self) -> str:
         """Say whether the modalities collapsed into different subspaces."""
-        measured = (
-            f"subspaces of {self.images_dimension} and {self.texts_dimension} dimensions share "
-            f"{self.value}, where random ones share {self.random}"
-        )
+        sizes = f"of {self.images_dimension} and {self.texts_dimension} dimensions"
         if self.excess is None:
-            return f"The modalities fill the space, so that sharing says nothing: {measured}."
-        if self.excess < LITTLE_SHARED:
-            return f"The modalities collapsed into different subspaces: {measured}."
-        return f"The modalities share a subspace: {measured}."
+            return f"The modalities fill the space, so that angles say nothing: subspaces {sizes}."
+        return (
+            f"{self._judgement(self.excess)}: subspaces {sizes} share {self.value}, where random "
+            f"ones share {self.random}; the median angle {'of the others ' * (self.random > 0)}"
+            f"is {self.median_angle:.0f}°, of random ones {self.random_median_angle:.0f}°."
+        )
+
+    def _judgement(self, excess: float) -> str:
+        expected, deviation = self.random_closeness
+        if self.n_samples <= self.n_features:
+            return "Too few rows to say whether the modalities collapsed into different subspaces"
+        if self.value == min(self.images_dimension, self.texts_dimension):
+            return "The modalities share a subspace"
+        if excess < NOTABLE or self.closeness < expected + BEYOND_CHANCE * deviation:
+            return "The modalities collapsed into different subspaces"
+        if self.value > self.random:
+            return "The modalities share a part of their subspaces"
+        return "The modalities lie in different subspaces, but nearer to each other than random"
 
 
 def principal_angles(X: Any, Y: Any = None, *, energy: float = 0.99) -> NDArray[np.float64]:
@@ -122,7 +154,11 @@ def subspace_overlap(
     n_draws: int = 5,
     random_state: int | None = 0,
 ) -> Overlap:
-    """Count the dimensions that the two modalities' subspaces share.
+    """Count the dimensions that the two modalities' subspaces share, and judge their angles.
+
+    Angles are judged against those of random subspaces of the same sizes, whose mean squared cosine
+    is max(d_x, d_y) / n_features, with variance 2 d_x d_y (d − d_x)(d − d_y) / (d² (d − 1)(d + 2))
+    of the sum: the trace of the product of a fixed and a uniformly random projection.
 
     Parameters
     ----------
@@ -142,16 +178,27 @@ def subspace_overlap(
     cosines, (size_x, size_y) = _cosines(moments.x, moments.y, energy)
     chance = random_cosines(d, size_x, size_y, n_draws=n_draws, random_state=random_state)
     counts = np.count_nonzero(chance > 1.0 - tolerance, axis=1)
+    forced = random_overlap(d, size_x, size_y)
     return Overlap(
         value=shared_dimensions(cosines, tolerance),
         images_dimension=size_x,
         texts_dimension=size_y,
-        random=random_overlap(d, size_x, size_y),
+        random=forced,
         random_mean=float(counts.mean()),
         random_deviation=float(counts.std()),
+        closeness=float(np.mean(cosines**2)),
+        median_angle=_median_angle(cosines[forced:]),
+        random_median_angle=_median_angle(chance[:, forced:]),
         n_samples=min(moments.x.count, moments.y.count),
         n_features=d,
     )
+
+
+def _median_angle(cosines: NDArray[np.float64]) -> float:
+    """Return the median angle of each row, averaged; 0 if all directions are shared anyway."""
+    if cosines.shape[-1] == 0:
+        return 0.0
+    return float(np.mean(np.median(np.degrees(np.arccos(cosines)), axis=-1)))
 
 
 def _cosines(x: Moments, y: Moments, energy: float) -> tuple[NDArray[np.float64], tuple[int, int]]:
