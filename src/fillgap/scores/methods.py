@@ -7,12 +7,20 @@ from typing import Final
 
 from fillgap._checks import InputError
 from fillgap.scores.base import Calibration
+from fillgap.scores.hubness import CSLS, NNN, QBNorm
+from fillgap.scores.probability import RelevanceProbability
+from fillgap.scores.quantiles import QuantileMap
 from fillgap.scores.zscore import ZScore
 
 __all__ = ["CALIBRATIONS", "calibration_name", "make_calibration"]
 
 CALIBRATIONS: Final[dict[str, type[Calibration]]] = {
     "z-score": ZScore,
+    "quantile-map": QuantileMap,
+    "relevance-probability": RelevanceProbability,
+    "nnn": NNN,
+    "csls": CSLS,
+    "qb-norm": QBNorm,
 }
 
 
