@@ -14,6 +14,7 @@ from fillgap.cli import (
     fit,
     measure,
     methods,
+    recommend,
     report,
     reproduce,
     sweep_gap,
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command("measure")(measure.measure)
 app.command("compare")(compare.compare)
+app.command("recommend")(recommend.recommend)
 app.command("fit")(fit.fit)
 app.command("apply")(apply.apply)
 app.command("report")(report.report)

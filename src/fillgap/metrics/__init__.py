@@ -6,6 +6,7 @@ ask for as many measures as needed. `MEASURES` tells which way is better and wha
 alone.
 """
 
+from fillgap.metrics.calibration import expected_calibration_error, precision_at_threshold
 from fillgap.metrics.clustering import Clusters, cluster_mixing
 from fillgap.metrics.distances import (
     PairedChange,
@@ -92,6 +93,7 @@ __all__ = [
     "examine_pairing",
     "examine_rows",
     "explained_variance",
+    "expected_calibration_error",
     "exposure_at_k",
     "first_texts",
     "frechet_distance",
@@ -119,6 +121,7 @@ __all__ = [
     "pair_cosine_distance",
     "pair_distances",
     "paired_change",
+    "precision_at_threshold",
     "principal_angles",
     "recall_at_k",
     "relative_modality_gap",
