@@ -9,6 +9,7 @@ import typer
 
 from fillgap.cli import (
     apply,
+    bench,
     compare,
     demo,
     fit,
@@ -40,6 +41,7 @@ app.command("report")(report.report)
 app.command("methods")(methods.methods)
 app.command("theory")(theory.theory)
 app.command("sweep-gap")(sweep_gap.sweep_gap)
+app.add_typer(bench.app, name="bench")
 app.add_typer(reproduce.app, name="reproduce")
 app.command("demo")(demo.demo)
 
