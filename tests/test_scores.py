@@ -106,8 +106,11 @@ class TestEveryCalibration:
             assert np.allclose(parts.fitted_[name], array, rtol=1e-12, atol=1e-12), name
 
     def test_a_second_fit_forgets_the_first(self, row: Row, calibration: Calibration) -> None:
-        again = row.make().fit(sides(20, 9), DOCUMENTS, relevant={("text", "image"): [[0, 0]] * 2,
-                                                                  ("image", "text"): [[1, 1]] * 2})
+        again = row.make().fit(
+            sides(20, 9),
+            DOCUMENTS,
+            relevant={("text", "image"): [[0, 0]] * 2, ("image", "text"): [[1, 1]] * 2},
+        )
         again.fit(QUERIES, DOCUMENTS, relevant=RELEVANT)
         for name, array in calibration.fitted_.items():
             assert np.array_equal(again.fitted_[name], array), name
@@ -155,8 +158,9 @@ class TestEveryCalibration:
         with pytest.raises(InputTypeError, match="scores must be floating point"):
             calibration.calibrate(np.zeros((2, 3), dtype=int), query="text", document="image")
         with pytest.raises(InputError, match="queries and documents must be of one dimension"):
-            row.make().fit(Sides(texts=np.ones((3, 4))), Sides(images=np.ones((3, 5))),
-                           relevant=RELEVANT)
+            row.make().fit(
+                Sides(texts=np.ones((3, 4))), Sides(images=np.ones((3, 5))), relevant=RELEVANT
+            )
         bad = DOCUMENTS.images.copy()
         bad[7, 3] = np.nan
         with pytest.raises(InputError, match="documents must be finite .* in row 7"):
@@ -169,8 +173,9 @@ class TestEveryCalibration:
 
     def test_a_missing_modality_is_named(self, row: Row) -> None:
         only = row.make().fit(
-            Sides(texts=QUERIES.texts), DOCUMENTS, relevant={k: v for k, v in RELEVANT.items()
-                                                              if k[0] == "text"}
+            Sides(texts=QUERIES.texts),
+            DOCUMENTS,
+            relevant={k: v for k, v in RELEVANT.items() if k[0] == "text"},
         )
         arguments = {"document": "image", "documents": DOCUMENTS.images}
         scores = QUERIES.texts @ DOCUMENTS.images.T
@@ -194,8 +199,14 @@ class TestFormulas:
             query == document,
         )
 
-    def check(self, calibration: Calibration, query: str, document: str,
-              expected: np.ndarray, tolerance: float = 1e-6) -> None:
+    def check(
+        self,
+        calibration: Calibration,
+        query: str,
+        document: str,
+        expected: np.ndarray,
+        tolerance: float = 1e-6,
+    ) -> None:
         scores, _, _ = self.prepared(query, document)
         fit = calibration.fit(QUERIES, DOCUMENTS, relevant=RELEVANT)
         got = fit.calibrate(
@@ -325,11 +336,17 @@ class TestRefusals:
                 made.fit(QUERIES, DOCUMENTS, relevant={("text", "image"): pairs})
         against = DOCUMENTS.images[:Q_ROWS] * -1
         with pytest.raises(InputError, match="relevant documents must score higher than others"):
-            made.fit(QUERIES, Sides(images=against), relevant={("image", "image"): RELEVANT["image", "image"]})
+            made.fit(
+                QUERIES,
+                Sides(images=against),
+                relevant={("image", "image"): RELEVANT["image", "image"]},
+            )
 
     def test_constant_scores(self) -> None:
         same = np.tile(DOCUMENTS.images[:1], (5, 1))
-        with pytest.raises(InputError, match="scores of text queries with image documents must differ"):
+        with pytest.raises(
+            InputError, match="scores of text queries with image documents must differ"
+        ):
             ZScore().fit(Sides(texts=QUERIES.texts[:1].repeat(3, axis=0)), Sides(images=same))
 
     def test_shapes(self) -> None:
@@ -337,7 +354,8 @@ class TestRefusals:
         with pytest.raises(InputError, match="documents must be given to NNN, got none"):
             fit.calibrate(np.zeros((1, 4)), query="text", document="image")
         with pytest.raises(InputError, match="one column for each of the 60 documents"):
-            fit.calibrate(np.zeros((1, 4)), query="text", document="image",
-                          documents=DOCUMENTS.images)
+            fit.calibrate(
+                np.zeros((1, 4)), query="text", document="image", documents=DOCUMENTS.images
+            )
         with pytest.raises(InputError, match="documents must be of dimension 12, as in the fit"):
             fit.coefficients(np.ones((4, 5)), document="image", query="text")

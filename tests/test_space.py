@@ -39,7 +39,9 @@ def make(row: Row, aligner: Aligner, parts: tuple[Sides, Sides]) -> MixedSpace:
 
 
 @pytest.fixture(scope="module", params=ROWS, ids=lambda row: row.name)
-def space(request: pytest.FixtureRequest, aligner: Aligner, parts: tuple[Sides, Sides]) -> MixedSpace:
+def space(
+    request: pytest.FixtureRequest, aligner: Aligner, parts: tuple[Sides, Sides]
+) -> MixedSpace:
     return make(request.param, aligner, parts)
 
 
@@ -54,7 +56,9 @@ class TestWithEveryCalibration:
         assert np.abs(np.linalg.norm(aligned, axis=1) - 1).max() < 1e-6
         direct = space.calibrate(
             space.align_queries(Q, query) @ aligned.T,
-            query=query, document=document, documents=aligned,
+            query=query,
+            document=document,
+            documents=aligned,
         )
         if not space.folds:
             with pytest.raises(InputError, match="must be affine in the score to be folded"):
@@ -114,14 +118,13 @@ class TestWithoutAnAligner:
         cosines = (X[:5] @ Y[:7].T) / np.outer(
             np.linalg.norm(X[:5], axis=1), np.linalg.norm(Y[:7], axis=1)
         )
-        got = space.asked(X[:5], query="image") @ space.stored(
-            Y[:7], document="text", query="image"
-        ).T
+        got = (
+            space.asked(X[:5], query="image")
+            @ space.stored(Y[:7], document="text", query="image").T
+        )
         assert np.abs(got - cosines).max() < 1e-6
         assert space.folds
-        assert np.array_equal(
-            space.calibrate(cosines, query="image", document="text"), cosines
-        )
+        assert np.array_equal(space.calibrate(cosines, query="image", document="text"), cosines)
 
     def test_its_file(self, gapped: Pair, tmp_path: Path) -> None:
         space = MixedSpace(None, ZScore().fit(Sides(*gapped), Sides(*gapped)))
@@ -171,9 +174,7 @@ class TestRoleOfQueries:
         assert np.array_equal(
             space.align_documents(Y, "text"), MixedSpace(space.aligner).align_documents(Y, "text")
         )
-        assert np.array_equal(
-            space.align_queries(X, "image"), space.align_documents(X, "image")
-        )
+        assert np.array_equal(space.align_queries(X, "image"), space.align_documents(X, "image"))
         back = load_space(save_space(space, tmp_path / "s"))
         assert back.fingerprint == space.fingerprint
         assert np.array_equal(
@@ -265,7 +266,9 @@ class TestRefusals:
             load_space(tmp_path / "t").calibrate(np.zeros((1, 1)), query="text", document="image")
         header["calibration"] = {"name": "z-score"}
         write_artifact(tmp_path / "u", "aligner", arrays, header)
-        with pytest.raises(InputError, match="must be a whole space, got one that lacks or garbles"):
+        with pytest.raises(
+            InputError, match="must be a whole space, got one that lacks or garbles"
+        ):
             load_space(tmp_path / "u")
         with safe_open(path, framework="numpy") as file:
             assert json.loads(file.metadata()["fillgap"])["kind"] == "aligner"

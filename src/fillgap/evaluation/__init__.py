@@ -1,8 +1,8 @@
 """Judgement on held-out rows: comparison, recommendation, tests, zero-shot classification."""
 
+from fillgap.evaluation.combine import Combination
 from fillgap.evaluation.compare import compare
 from fillgap.evaluation.comparison import Comparison, MethodResult
-from fillgap.evaluation.combine import Combination
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.leaderboard import Leaderboard, Line
 from fillgap.evaluation.recommend import SpaceRecommendation, recommend

@@ -51,7 +51,9 @@ class Combination:
     calibration: str = "none"
 
     def __str__(self) -> str:
-        return self.aligner if self.calibration == "none" else f"{self.aligner} + {self.calibration}"
+        return (
+            self.aligner if self.calibration == "none" else f"{self.aligner} + {self.calibration}"
+        )
 
 
 @dataclass
@@ -110,7 +112,10 @@ def judge_all(
     tally, rng = Tally(), np.random.default_rng(random_state)
     splits = list(
         held_out_splits(
-            pair, n_splits=n_splits, test_size=test_size, max_test=max_test,
+            pair,
+            n_splits=n_splits,
+            test_size=test_size,
+            max_test=max_test,
             random_state=random_state,
         )
     )
@@ -216,7 +221,9 @@ class _Split:
             where = self.image_rows if of_images else self.text_rows
             n = self.pair.n_images if of_images else self.pair.n_texts
             tally.add(what, (measure, direction), where, values, n)
-        for share, queries, values in two_sided_values(rows, self.pools, scorer) if self.pools else ():
+        for share, queries, values in (
+            two_sided_values(rows, self.pools, scorer) if self.pools else ()
+        ):
             key = ("two_sided_ndcg_at_10", share)
             tally.add(what, key, self.text_rows[queries], values, self.pair.n_texts)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import clone
 
 from fillgap._checks import InputError, InputTypeError, check_integer, check_real
@@ -18,7 +17,7 @@ from fillgap.evaluation.combine import Combination, Tally, aligned_sides, fit_qu
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.leaderboard import Leaderboard, Line, image_means, interval
 from fillgap.evaluation.recommendation import FAIR_EXPOSURE
-from fillgap.scores import NNN, Calibration, QuantileMap, Sides, ZScore, calibration_name
+from fillgap.scores import NNN, Calibration, QuantileMap, Sides, ZScore
 from fillgap.space import MixedSpace
 
 __all__ = ["ALIGNERS", "SpaceRecommendation", "calibrations_to_try", "recommend"]

@@ -86,9 +86,7 @@ def bench_mixed(
         random_state=random_state,
         progress=progress or silent,
     )
-    return Leaderboard.from_tally(
-        pair, tally, n_resamples=n_resamples, random_state=random_state
-    )
+    return Leaderboard.from_tally(pair, tally, n_resamples=n_resamples, random_state=random_state)
 
 
 def best_published(board: Leaderboard) -> Line:

@@ -218,11 +218,14 @@ class Calibration(BaseEstimator):
         a, b = self._coefficients(documents, document, query)
         return a * scores + b
 
-    def _get(self, *key: str) -> Array:
-        """Return a fitted array, or say for which modalities the calibration is not fitted."""
+    def _check_fitted(self) -> None:
         if not hasattr(self, "fitted_"):
             name = type(self).__name__
             raise NotFittedError(f"{name} must be fitted before it is applied. Call fit first.")
+
+    def _get(self, *key: str) -> Array:
+        """Return a fitted array, or say for which modalities the calibration is not fitted."""
+        self._check_fitted()
         for modality in key[:-1]:
             check_modality(modality)
         name = ".".join(key)

@@ -113,4 +113,4 @@ def _checked(lists: Sequence[Any]) -> list[Array]:
                 f"lists must be finite numbers, got NaN or infinity in list {number}. "
                 "Leave out documents that have no score."
             )
-    return [scores for scores in arrays]
+    return arrays

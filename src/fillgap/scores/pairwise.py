@@ -145,6 +145,7 @@ class PairwiseCalibration(Calibration):
     def _calibrate(
         self, scores: Array, query: Modality, document: Modality, documents: Any | None
     ) -> Array:
+        self._check_fitted()
         if self.after is not None:
             scores = self.after_.calibrate(
                 scores, query=query, document=document, documents=documents
