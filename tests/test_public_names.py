@@ -14,7 +14,8 @@ import fillgap
 
 PACKAGES = [
     "fillgap", "fillgap.aligners", "fillgap.metrics", "fillgap.io", "fillgap.evaluation",
-    "fillgap.datasets", "fillgap.encoders", "fillgap.theory",
+    "fillgap.datasets", "fillgap.encoders", "fillgap.theory", "fillgap.scores",
+    "fillgap.space",
 ]  # fmt: skip
 NAMES = [
     (package, name)

@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     )
     from fillgap.datasets import load_class_prompts, load_digit_scenes
     from fillgap.embeddings import EmbeddingPair
-    from fillgap.evaluation import compare
+    from fillgap.evaluation import compare, recommend
     from fillgap.io import load_pair, load_rows, open_rows, open_sides, save_rows, transform_files
     from fillgap.metrics.summary import measure
+    from fillgap.scores import Sides
+    from fillgap.space import MixedSpace, load_space, save_space
 
 _HOMES = {
     "fillgap._checks": ("InputError", "InputTypeError"),
@@ -68,7 +70,7 @@ _HOMES = {
     ),
     "fillgap.datasets": ("load_class_prompts", "load_digit_scenes"),
     "fillgap.embeddings": ("EmbeddingPair",),
-    "fillgap.evaluation": ("compare",),
+    "fillgap.evaluation": ("compare", "recommend"),
     "fillgap.io": (
         "load_pair",
         "load_rows",
@@ -78,6 +80,8 @@ _HOMES = {
         "transform_files",
     ),
     "fillgap.metrics.summary": ("measure",),
+    "fillgap.scores": ("Sides",),
+    "fillgap.space": ("MixedSpace", "load_space", "save_space"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -9,12 +9,14 @@ import typer
 
 from fillgap.cli import (
     apply,
+    bench,
     compare,
     demo,
     fit,
     grid_search,
     measure,
     methods,
+    recommend,
     report,
     reproduce,
     sweep_gap,
@@ -33,6 +35,7 @@ app = typer.Typer(
 )
 app.command("measure")(measure.measure)
 app.command("compare")(compare.compare)
+app.command("recommend")(recommend.recommend)
 app.command("fit")(fit.fit)
 app.command("grid-search")(grid_search.grid_search)
 app.command("apply")(apply.apply)
@@ -40,6 +43,7 @@ app.command("report")(report.report)
 app.command("methods")(methods.methods)
 app.command("theory")(theory.theory)
 app.command("sweep-gap")(sweep_gap.sweep_gap)
+app.add_typer(bench.app, name="bench")
 app.add_typer(reproduce.app, name="reproduce")
 app.command("demo")(demo.demo)
 

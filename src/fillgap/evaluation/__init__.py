@@ -1,26 +1,34 @@
 """Judgement on held-out rows: comparison, grid search, recommendation, tests, zero-shot."""
 
+from fillgap.evaluation.combine import Combination
 from fillgap.evaluation.compare import compare
 from fillgap.evaluation.comparison import Comparison, MethodResult
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.grid_search import GridPoint, GridSearch, grid_search
+from fillgap.evaluation.leaderboard import Leaderboard, Line
+from fillgap.evaluation.recommend import SpaceRecommendation, recommend
 from fillgap.evaluation.recommendation import Recommendation
 from fillgap.evaluation.significance import holm, paired_permutation_test
 from fillgap.evaluation.splits import held_out_splits
 from fillgap.evaluation.zero_shot import ZeroShot, zero_shot
 
 __all__ = [
+    "Combination",
     "Comparison",
     "Estimate",
     "GridPoint",
     "GridSearch",
+    "Leaderboard",
+    "Line",
     "MethodResult",
     "Recommendation",
+    "SpaceRecommendation",
     "ZeroShot",
     "compare",
     "grid_search",
     "held_out_splits",
     "holm",
     "paired_permutation_test",
+    "recommend",
     "zero_shot",
 ]

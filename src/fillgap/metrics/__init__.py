@@ -6,6 +6,7 @@ ask for as many measures as needed. `MEASURES` tells which way is better and wha
 alone.
 """
 
+from fillgap.metrics.calibration import expected_calibration_error, precision_at_threshold
 from fillgap.metrics.clustering import Clusters, cluster_mixing
 from fillgap.metrics.distances import (
     PairedChange,
@@ -91,6 +92,7 @@ __all__ = [
     "energy_dimension",
     "examine_pairing",
     "examine_rows",
+    "expected_calibration_error",
     "explained_variance",
     "exposure_at_k",
     "first_texts",
@@ -119,6 +121,7 @@ __all__ = [
     "pair_cosine_distance",
     "pair_distances",
     "paired_change",
+    "precision_at_threshold",
     "principal_angles",
     "recall_at_k",
     "relative_modality_gap",

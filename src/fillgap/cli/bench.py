@@ -1,0 +1,105 @@
+"""fillgap bench: leaderboards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fillgap.cli.options import AsJson, ImageIndex, MaxImages, Overwrite, Quiet, Seed, Texts
+from fillgap.cli.output import print_json, progress_bar, say
+
+if TYPE_CHECKING:
+    from fillgap.embeddings import EmbeddingPair
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Leaderboards of methods on data of your own or on the bundled scenes.")
+
+
+@app.callback()
+def _bench() -> None:
+    """Keep the name of the benchmark in the command, though there is only one."""
+
+
+@app.command("mixed")
+def mixed(
+    images: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[IMAGES]", help="Image embeddings, as elsewhere; left out, bundled scenes."
+        ),
+    ] = None,
+    texts: Texts = None,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="OUT", help="Also write it as .html or .md."),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", metavar="METHOD", help="Only these; may be repeated."),
+    ] = None,
+    image_index: ImageIndex = None,
+    n_splits: Annotated[int, typer.Option("--splits", min=1, help="Held-out splits.")] = 4,
+    max_test: Annotated[
+        int, typer.Option("--max-test", min=10, help="The most images tested on in a split.")
+    ] = 500,
+    max_images: MaxImages = 20_000,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rank every aligner with every calibration and fusion of lists in search over both modalities.
+
+    Standard NDCG@10 on held-out rows, images and texts in several ratios, queries of both kinds.
+    """
+    from fillgap._checks import InputError
+    from fillgap._files import atomic_file, check_target
+    from fillgap.experiments.bench_mixed import bench_mixed
+    from fillgap.experiments.bench_mixed_page import to_html, to_markdown
+
+    if out is not None and out.suffix not in {".html", ".md"}:
+        raise InputError(f"--out must end in .html or .md, got {out.name}. Choose one of them.")
+    if out is not None:
+        check_target(out, overwrite=overwrite)
+    pair = _read(images, texts, image_index, max_images, seed)
+    with progress_bar(quiet=quiet) as progress:
+        board = bench_mixed(
+            pair,
+            aligners=methods or None,
+            n_splits=n_splits,
+            max_test=max_test,
+            random_state=seed,
+            progress=progress,
+        )
+    if out is not None:
+        page = to_html([board]) if out.suffix == ".html" else to_markdown([board])
+        with atomic_file(out) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    if as_json:
+        print_json(board.to_dict())
+    else:
+        say(to_markdown([board]))
+
+
+def _read(
+    images: str | None, texts: str | None, image_index: str | None, max_images: int, seed: int
+) -> EmbeddingPair:
+    if images is None:
+        from fillgap.datasets import load_digit_scenes
+
+        return load_digit_scenes()
+    from fillgap.cli.data import read_pair
+
+    return read_pair(
+        images,
+        texts,
+        image_index=image_index,
+        captions=None,
+        unpaired=False,
+        max_images=max_images,
+        seed=seed,
+    )

@@ -1,0 +1,158 @@
+"""fillgap recommend: choose an aligner and a calibration together, and write them as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fillgap.cli.options import (
+    AsJson,
+    ImageIndex,
+    Images,
+    MaxImages,
+    Overwrite,
+    Quiet,
+    Seed,
+    Texts,
+)
+from fillgap.cli.output import number, print_json, print_table, progress_bar, say
+
+if TYPE_CHECKING:
+    from fillgap.evaluation import SpaceRecommendation
+
+__all__ = ["recommend"]
+
+
+def recommend(
+    images: Images,
+    texts: Texts = None,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="SPACE", help="Write what is recommended to a file."),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", metavar="METHOD", help="Only these; may be repeated."),
+    ] = None,
+    image_queries: Annotated[
+        str | None,
+        typer.Option("--image-queries", metavar="FILE", help="Sample queries that are images."),
+    ] = None,
+    text_queries: Annotated[
+        str | None,
+        typer.Option("--text-queries", metavar="FILE", help="Sample queries that are texts."),
+    ] = None,
+    image_index: ImageIndex = None,
+    n_splits: Annotated[int, typer.Option("--splits", min=1, help="Held-out splits.")] = 4,
+    max_loss: Annotated[
+        float,
+        typer.Option("--max-loss", help="Largest loss of recall@1 that may be recommended."),
+    ] = 0.02,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="The model behind the embeddings, kept."),
+    ] = None,
+    max_images: MaxImages = 20_000,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose an aligner and a calibration of scores together, on held-out rows, or neither.
+
+    Images and texts must be paired: row i with row i, or by --image-index. The figures are those
+    of images that had no part in the choice.
+    """
+    from fillgap._files import check_target
+    from fillgap.cli.data import read_pair
+    from fillgap.evaluation import recommend as choose
+
+    if out is not None:
+        check_target(out, overwrite=overwrite)
+    pair = read_pair(
+        images,
+        texts,
+        image_index=image_index,
+        captions=None,
+        unpaired=False,
+        max_images=max_images,
+        seed=seed,
+    )
+    with progress_bar(quiet=quiet) as progress:
+        found = choose(
+            pair,
+            queries=_queries(image_queries, text_queries),
+            aligners=methods or None,
+            n_splits=n_splits,
+            max_loss=max_loss,
+            model=model,
+            random_state=seed,
+            progress=progress,
+        )
+    if out is not None:
+        _save(found, out, pair, overwrite=overwrite)
+    if as_json:
+        print_json(found.to_dict() | {"out": None if out is None else str(out)})
+        return
+    _print(found)
+    if out is not None:
+        say(f"Written: {out}")
+
+
+def _queries(images: str | None, texts: str | None) -> Any:
+    """Return sample queries, or None where there are none of either kind."""
+    if images is None and texts is None:
+        return None
+    from fillgap.io import load_rows
+    from fillgap.scores import Sides
+
+    return Sides(*(None if path is None else load_rows(path) for path in (images, texts)))
+
+
+def _save(found: SpaceRecommendation, out: Path, pair: Any, *, overwrite: bool) -> None:
+    from datetime import UTC, datetime
+
+    from fillgap.aligners import Provenance
+    from fillgap.rows import fingerprint
+    from fillgap.space import save_space
+
+    evidence = {"sentence": found.sentence, "steps": [step.to_dict() for step in found.steps]}
+    provenance = Provenance(
+        data_hash=fingerprint(pair.images, pair.texts),
+        created=datetime.now(UTC).date().isoformat(),
+        evidence=evidence,
+    )
+    save_space(found.space, out, provenance=provenance, overwrite=overwrite)
+
+
+def _print(found: SpaceRecommendation) -> None:
+    """Print the advice first, then all that was tried."""
+    say(found.sentence)
+    say()
+    board = found.leaderboard
+    say(
+        f"{board.data}: in each split {board.n_fit} images fitted on and {board.n_test} others "
+        f"tested on; chosen by the {board.n_images} images below, the figures above are those of "
+        "the others; 95 % intervals."
+    )
+    names = list(board.lines[0].estimates)
+    titles = {
+        "two_sided_ndcg_at_10": "two-sided NDCG@10",
+        "mixed_ndcg_at_10": "NDCG@10",
+        "recall_at_1": "recall@1",
+    }
+    rows = []
+    for line in board.lines:
+        cells = [
+            f"{number(e.value)} [{number(e.low)}, {number(e.high)}]"
+            for e in (line.estimates[name] for name in names)
+        ]
+        exposure = ", ".join(number(side.value, 2) for side in line.exposure.values())
+        rows.append([str(line.what), *cells, exposure])
+    print_table(["aligner + calibration", *(titles[name] for name in names), "exposure"], rows)
+    say("recall@1: among the other modality alone. exposure: 1 is fair; image, text queries.")
+    for what, reason in board.failures.items():
+        say(f"{what} cannot run on these data: {reason}")

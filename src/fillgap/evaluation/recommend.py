@@ -1,0 +1,337 @@
+"""Which aligner and which calibration, chosen together, with what each of them adds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from sklearn.base import clone
+
+from fillgap._checks import InputError, InputTypeError, check_integer, check_real
+from fillgap._progress import Progress, silent
+from fillgap.aligners import Aligner, make_aligner, method_name
+from fillgap.embeddings import EmbeddingPair
+from fillgap.evaluation.combine import Combination, Tally, aligned_sides, fit_quietly, judge_all
+from fillgap.evaluation.estimates import Estimate
+from fillgap.evaluation.leaderboard import Leaderboard, Line, image_means, interval
+from fillgap.evaluation.recommendation import FAIR_EXPOSURE
+from fillgap.scores import NNN, Calibration, QuantileMap, Sides, ZScore
+from fillgap.space import MixedSpace
+
+__all__ = ["ALIGNERS", "SpaceRecommendation", "calibrations_to_try", "recommend"]
+
+#: What is tried where nobody asks for more: quick, unpaired, and one of each kind.
+ALIGNERS: Final = ("balanced", "mean-centering", "spectral")
+
+_LABELS: Final = {
+    "two_sided_ndcg_at_10": "two-sided NDCG@10",
+    "mixed_ndcg_at_10": "mixed NDCG@10",
+}
+
+
+def calibrations_to_try() -> dict[str, Calibration | None]:
+    """Return the calibrations that need no judgements, by name, and "none"."""
+    return {
+        "none": None,
+        "z-score": ZScore(),
+        "z-score on all": ZScore(on="all"),
+        "quantile-map": QuantileMap(),
+        "nnn": NNN(alpha=0.3),
+        "z-score after nnn": ZScore(after=NNN(alpha=0.3)),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class SpaceRecommendation:
+    """What to use, fitted, and the held-out evidence for it.
+
+    Attributes
+    ----------
+    chosen : Combination or None
+        None means to leave the embeddings as they are.
+    space : MixedSpace
+        Fitted to all rows; of the raw embeddings where nothing is recommended.
+    objective : str
+        The measure that was ranked by: two-sided NDCG@10 where images have several texts, and
+        mixed NDCG@10 otherwise.
+    sentence : str
+        The advice with its numbers.
+    steps : tuple of Line
+        Raw, with the aligner, with the calibration too: what each step reaches, on images that
+        had no part in the choice.
+    leaderboard : Leaderboard
+        Every combination on the images that were chosen by.
+    passed_over : mapping from Combination to str
+        What scored higher, and why it was not chosen.
+    other_kind : Estimate or None
+        Where other data were fitted on: what fitting to this collection would add.
+    """
+
+    chosen: Combination | None
+    space: MixedSpace
+    objective: str
+    sentence: str
+    steps: tuple[Line, ...]
+    leaderboard: Leaderboard
+    passed_over: Mapping[Combination, str]
+    other_kind: Estimate | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the space as JSON can hold it."""
+        return {
+            "chosen": None if self.chosen is None else vars(self.chosen) | {},
+            "fingerprint": self.space.fingerprint,
+            "objective": self.objective,
+            "sentence": self.sentence,
+            "steps": [line.to_dict() for line in self.steps],
+            "passed_over": {str(name): why for name, why in self.passed_over.items()},
+            "other_kind": None if self.other_kind is None else self.other_kind.to_dict(),
+            "leaderboard": self.leaderboard.to_dict(),
+        }
+
+
+def recommend(
+    pair: EmbeddingPair,
+    *,
+    queries: Sides | None = None,
+    aligners: Sequence[str | Aligner] | None = None,
+    calibrations: Mapping[str, Calibration | None] | None = None,
+    fit_on: EmbeddingPair | None = None,
+    n_splits: int = 4,
+    test_size: float = 0.5,
+    max_test: int = 1000,
+    max_loss: float = 0.02,
+    n_resamples: int = 1000,
+    model: str | None = None,
+    random_state: int = 0,
+    progress: Progress | None = None,
+) -> SpaceRecommendation:
+    """Choose an aligner and a calibration together, on held-out data.
+
+    In every split all combinations are fitted on one part of the images and judged on the other.
+    The choice is made by the queries of one half of the images; the figures are those of the other
+    half, which had no part in it.
+
+    Parameters
+    ----------
+    pair : EmbeddingPair
+        Paired; two texts an image or more make two-sided figures possible.
+    queries : Sides, optional
+        Sample queries as the model gives them, unpaired: a query log. Calibrations are fitted with
+        them; left out, with the rows that aligners are fitted on.
+    aligners : sequence of str or Aligner, optional
+        Left out: `ALIGNERS`.
+    calibrations : mapping from name to Calibration, optional
+        Left out: `calibrations_to_try()`.
+    fit_on : EmbeddingPair, optional
+        Data of another collection to fit on. The figures then say what that costs.
+    n_splits, test_size, max_test
+        As for `held_out_splits`.
+    max_loss : float
+        Largest loss of recall@1 among the other modality alone.
+    n_resamples : int
+        Bootstrap resamples over images.
+    model : str, optional
+        Name of the model, kept with the space.
+    random_state : int
+        Seed of everything.
+    progress : callable, optional
+        Called as progress(fits done, fits in all, aligner).
+
+    Raises
+    ------
+    InputError
+        If the sets are unpaired, too small, or of another dimension than `queries` or `fit_on`.
+    """
+    check_real(max_loss, "max_loss", low=0)
+    check_integer(n_resamples, "n_resamples", low=100)
+    _check_extra(pair, queries, fit_on)
+    named = _named(aligners)
+    scored = calibrations_to_try() if calibrations is None else dict(calibrations)
+    options: dict[str, Any] = {
+        "queries": queries,
+        "n_splits": n_splits,
+        "test_size": test_size,
+        "max_test": max_test,
+        "random_state": random_state,
+    }
+    report = progress or silent
+    tally = judge_all(
+        pair,
+        {"raw": None, **named},
+        {"none": None, **scored},
+        fit_on=fit_on,
+        progress=report,
+        **options,
+    )
+    half = np.random.default_rng(random_state).permutation(pair.n_images) % 2 == 0
+    boards = [
+        Leaderboard.from_tally(
+            pair, tally, images=part, n_resamples=n_resamples, random_state=random_state
+        )
+        for part in (half, ~half)
+    ]
+    chosen, passed_over = _choose(boards[0], max_loss)
+    steps = _steps(boards[1], chosen)
+    kind = None
+    if fit_on is not None and chosen is not None:
+        own = judge_all(
+            pair,
+            {chosen.aligner: {"raw": None, **named}[chosen.aligner]},
+            {chosen.calibration: {"none": None, **scored}[chosen.calibration]},
+            progress=report,
+            **options,
+        )
+        kind = _change(pair, own, tally, chosen, boards[0].objective, n_resamples, random_state)
+    return SpaceRecommendation(
+        chosen=chosen,
+        space=_space(pair if fit_on is None else fit_on, queries, chosen, named, scored, model),
+        objective=boards[0].objective,
+        sentence=_sentence(chosen, steps, passed_over, max_loss, kind, fit_on, boards[0]),
+        steps=steps,
+        leaderboard=boards[0],
+        passed_over=passed_over,
+        other_kind=kind,
+    )
+
+
+def _named(aligners: Sequence[str | Aligner] | None) -> dict[str, Aligner]:
+    if isinstance(aligners, (str, Aligner)):
+        aligners = [aligners]
+    found: dict[str, Aligner] = {}
+    for item in ALIGNERS if aligners is None else aligners:
+        aligner = make_aligner(item) if isinstance(item, str) else item
+        name = method_name(aligner)
+        found[name if name not in found else repr(aligner)] = aligner
+    return found
+
+
+def _check_extra(pair: EmbeddingPair, queries: Sides | None, fit_on: EmbeddingPair | None) -> None:
+    if queries is not None and not (isinstance(queries, tuple) and len(queries) == 2):
+        raise InputTypeError(
+            f"queries must be Sides(images, texts), got {type(queries).__name__}. "
+            "Pass None for a modality that nobody asks with."
+        )
+    others = [("queries", side) for side in queries or () if side is not None]
+    others += [] if fit_on is None else [("the data to fit on", fit_on.images)]
+    for what, rows in others:
+        if rows.shape[1] != pair.n_features:
+            raise InputError(
+                f"{what} must be of dimension {pair.n_features}, as the collection, got "
+                f"{rows.shape[1]}. Use embeddings of one model."
+            )
+
+
+def _choose(
+    board: Leaderboard, max_loss: float
+) -> tuple[Combination | None, dict[Combination, str]]:
+    """Return the best that is fair, costs little and surely gains, and what was passed over."""
+    passed_over: dict[Combination, str] = {}
+    for line in board.lines:
+        if line.what == Combination():
+            continue
+        reason = _objection(line, board.objective, max_loss)
+        if reason is None:
+            return line.what, passed_over
+        passed_over[line.what] = reason
+    return None, passed_over
+
+
+def _objection(line: Line, objective: str, max_loss: float) -> str | None:
+    gain = line.changes[objective]
+    if gain.low <= 0 or line.p_values[objective] >= 0.05:
+        return f"its gain in {_LABELS[objective]} may be chance ({_signed(gain)})"
+    low, high = FAIR_EXPOSURE
+    for direction, who in (("image_to_text", "image"), ("text_to_image", "text")):
+        exposure = line.exposure[direction].value
+        if not low <= exposure <= high:
+            return (
+                f"{who} queries see {exposure:.2f} times the other modality's fair share, "
+                f"outside {low:g} to {high:g}"
+            )
+    loss = line.changes["recall_at_1"]
+    if -loss.value > max_loss:
+        return (
+            f"it loses {-loss.value:.3f} of recall@1 within the other modality, more than "
+            f"max_loss = {max_loss:g}"
+        )
+    return None
+
+
+def _steps(board: Leaderboard, chosen: Combination | None) -> tuple[Line, ...]:
+    """Return raw, the aligner alone, and the whole, each once."""
+    names = [Combination()]
+    if chosen is not None:
+        names += [Combination(chosen.aligner), chosen]
+    return tuple(board.line(name) for name in dict.fromkeys(names))
+
+
+def _change(
+    pair: EmbeddingPair,
+    own: Tally,
+    other: Tally,
+    what: Combination,
+    objective: str,
+    n_resamples: int,
+    random_state: int,
+) -> Estimate | None:
+    """Return what fitting to the collection itself adds, over images."""
+    if what not in own.values:
+        return None
+    ours, theirs = (image_means(pair, part.values[what])[objective] for part in (own, other))
+    return interval(ours - theirs, n_resamples=n_resamples, random_state=random_state)
+
+
+def _space(
+    data: EmbeddingPair,
+    queries: Sides | None,
+    chosen: Combination | None,
+    aligners: Mapping[str, Aligner],
+    calibrations: Mapping[str, Calibration | None],
+    model: str | None,
+) -> MixedSpace:
+    """Fit what was chosen to all rows."""
+    if chosen is None:
+        return MixedSpace(n_features=data.n_features, model=model)
+    aligner = None if chosen.aligner == "raw" else fit_quietly(aligners[chosen.aligner], data)
+    calibration = calibrations.get(chosen.calibration)
+    if calibration is not None:
+        documents = aligned_sides(aligner, data.images, data.texts)
+        asked = documents if queries is None else aligned_sides(aligner, *queries)
+        calibration = clone(calibration).fit(asked, documents)
+    return MixedSpace(aligner, calibration, n_features=data.n_features, model=model)
+
+
+def _sentence(
+    chosen: Combination | None,
+    steps: tuple[Line, ...],
+    passed_over: Mapping[Combination, str],
+    max_loss: float,
+    kind: Estimate | None,
+    fit_on: EmbeddingPair | None,
+    board: Leaderboard,
+) -> str:
+    if chosen is None:
+        name, reason = next(iter(passed_over.items()), (None, "nothing could run on these data"))
+        best = f"{name} scores highest, but {reason}" if name is not None else reason
+        return f"Leave the embeddings as they are: {best} (max_loss is {max_loss:g})."
+    measure = board.objective
+    path = " → ".join(f"{line.estimates[measure].value:.2f} ({line.what})" for line in steps)
+    last = steps[-1]
+    recall, cost = last.estimates["recall_at_1"], last.changes["recall_at_1"]
+    text = (
+        f"Use {chosen}: {_LABELS[measure]} goes {path}, {_signed(last.changes[measure])}; "
+        f"recall@1 within the other modality is {recall.value:.2f} ({_signed(cost)})."
+    )
+    if fit_on is not None and kind is not None:
+        text += (
+            f" It was fitted on other data ({fit_on.name}): fitted on this collection it would "
+            f"gain {_signed(kind)}."
+        )
+    return text
+
+
+def _signed(change: Estimate) -> str:
+    return f"{change.value:+.3f}, 95 % interval {change.low:+.3f} to {change.high:+.3f}"

@@ -1,0 +1,142 @@
+"""Measures of mixed search from scores of any kind, where a cosine is not all that ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap.evaluation.two_sided import IMAGE_SHARES, TwoSidedPool
+from fillgap.scores import Calibration, Modality
+
+__all__ = ["Scorer", "calibrated", "ndcg_of_lists", "one_sided_values", "two_sided_values"]
+
+Array = NDArray[Any]
+Pair: TypeAlias = tuple[Modality, Modality]
+#: From the cosines of queries of one modality with images and with texts, and those rows, to the
+#: scores that are sorted together.
+Scorer: TypeAlias = Callable[[Modality, Mapping[Modality, Array], Mapping[Modality, Array]], Any]
+
+
+def calibrated(calibration: Calibration | None) -> Scorer:
+    """Return the scorer of a fitted calibration; None leaves cosines as they are."""
+
+    def score(
+        query: Modality, cosines: Mapping[Modality, Array], rows: Mapping[Modality, Array]
+    ) -> Mapping[Modality, Array]:
+        if calibration is None:
+            return cosines
+        return {
+            document: calibration.calibrate(
+                values, query=query, document=document, documents=rows[document]
+            )
+            for document, values in cosines.items()
+            if values.shape[1]
+        } | {document: values for document, values in cosines.items() if not values.shape[1]}
+
+    return score
+
+
+def one_sided_values(
+    rows: Mapping[Modality, Array], index: NDArray[np.intp], scorer: Scorer
+) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Return the value of each query by (measure, direction), all items on both sides.
+
+    Parameters
+    ----------
+    rows : mapping
+        Aligned unit rows: "image" of shape (n_images, d), "text" of shape (n_texts, d).
+    index : array of int of shape (n_texts,)
+        Row of each text's image.
+    scorer : callable
+    """
+    values: dict[tuple[str, str], NDArray[np.float64]] = {}
+    texts = np.arange(len(index))
+    sides: tuple[tuple[Modality, Modality, str, Array, Array], ...] = (
+        ("image", "text", "image_to_text", index, texts),
+        ("text", "image", "text_to_image", texts, index),
+    )
+    for query, other, direction, of_query, item in sides:
+        cosines: dict[Modality, Array] = {d: rows[query] @ rows[d].T for d in rows}
+        scores = scorer(query, cosines, rows)
+        own = np.array(scores[query])
+        np.fill_diagonal(own, -np.inf)
+        order = np.argsort(of_query, kind="stable")
+        of_query, item = of_query[order], item[order]
+        n = len(rows[query])
+        mixed = _ranks((own, scores[other]), of_query, scores[other][of_query, item])
+        cross = _ranks((scores[other],), of_query, scores[other][of_query, item])
+        values["mixed_ndcg_at_10", direction] = ndcg_of_lists(mixed, of_query, n)
+        values["recall_at_1", direction] = _recall(cross, of_query, n)
+        values["exposure_at_10", direction] = _exposure(own, scores[other])
+    return values
+
+
+def two_sided_values(
+    rows: Mapping[Modality, Array], pools: list[TwoSidedPool], scorer: Scorer
+) -> list[tuple[str, NDArray[np.intp], NDArray[np.float64]]]:
+    """Return (name of the share, rows of the query texts, their NDCG@10) of each pool."""
+    found = []
+    for share, pool in zip(IMAGE_SHARES, pools, strict=True):
+        documents: dict[Modality, Array] = {
+            "text": rows["text"][pool.documents],
+            "image": rows["image"][pool.images],
+        }
+        queries = rows["text"][pool.queries]
+        scores = scorer("text", {d: queries @ side.T for d, side in documents.items()}, documents)
+        together = np.concatenate([scores["text"], scores["image"]], axis=1)
+        each = np.arange(len(queries))
+        ranks = _ranks((together,), each, together[each, pool.answer])
+        found.append((f"{share:.0%} images", pool.queries, ndcg_of_lists(ranks, each, len(each))))
+    return found
+
+
+def ndcg_of_lists(
+    ranks: NDArray[np.float64], of_query: NDArray[np.intp], n_queries: int, k: int = 10
+) -> NDArray[np.float64]:
+    """Return the NDCG at k of each query; the ideal list begins with all relevant items.
+
+    Parameters
+    ----------
+    ranks : array of shape (n_pairs,)
+        Rank of each relevant item.
+    of_query : array of int of shape (n_pairs,)
+        The query that it is relevant to.
+    """
+    gains = np.where(ranks <= k, 1.0 / np.log2(1.0 + ranks), 0.0)
+    found = np.bincount(of_query, gains, minlength=n_queries)
+    relevant = np.bincount(of_query, minlength=n_queries)
+    ideal = np.concatenate([[np.nan], np.cumsum(1.0 / np.log2(2.0 + np.arange(k)))])
+    return np.asarray(found / ideal[np.minimum(relevant, k)])
+
+
+def _ranks(lists: tuple[Array, ...], of_query: Array, at: Array) -> NDArray[np.float64]:
+    """Return the rank of each relevant score in the lists together; level ones share a rank.
+
+    Relevant items of one query that are level take consecutive ranks around their mean.
+    """
+    ranks = np.empty(len(at))
+    step = max(1, 4_000_000 // max(sum(part.shape[1] for part in lists), 1))
+    for start in range(0, len(at), step):
+        rows, own = of_query[start : start + step], at[start : start + step, None]
+        above = sum(((part[rows] > own).sum(axis=1) for part in lists), np.zeros(len(rows)))
+        level = sum(((part[rows] == own).sum(axis=1) for part in lists), np.zeros(len(rows)))
+        ranks[start : start + step] = 1 + above + 0.5 * (level - 1)
+    return ranks
+
+
+def _recall(ranks: Array, of_query: Array, n_queries: int) -> NDArray[np.float64]:
+    best = np.full(n_queries, np.inf)
+    np.minimum.at(best, of_query, ranks)
+    return np.where(np.isfinite(best), best <= 1, np.nan)
+
+
+def _exposure(own: Array, other: Array, k: int = 10) -> NDArray[np.float64]:
+    """Return the other modality's part of the first k, relative to its part of the pool."""
+    together = np.concatenate([own, other], axis=1)
+    k = min(k, together.shape[1] - 1)
+    first = np.argpartition(-together, k - 1, axis=1)[:, :k]
+    share = other.shape[1] / (together.shape[1] - 1)
+    return np.asarray((first >= own.shape[1]).mean(axis=1) / share)

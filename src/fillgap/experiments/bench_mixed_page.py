@@ -1,0 +1,93 @@
+"""The leaderboard of mixed search as Markdown and as one self-contained page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+
+from fillgap.evaluation.estimates import Estimate
+from fillgap.evaluation.leaderboard import Leaderboard, Line
+
+__all__ = ["to_html", "to_markdown"]
+
+TITLES: Final = {
+    "two_sided_ndcg_at_10": "two-sided NDCG@10",
+    "mixed_ndcg_at_10": "mixed NDCG@10",
+    "recall_at_1": "recall@1 within the other modality",
+}
+
+_STYLE: Final = """
+body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:75rem;padding:1rem;color:#222}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;white-space:nowrap}
+th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #ddd}
+th:first-child,td:first-child{text-align:left}small{color:#666}
+@media(prefers-color-scheme:dark){body{background:#16181c;color:#e6e6e6}td,th{border-color:#444}
+small{color:#aaa}}
+"""
+
+
+def to_markdown(boards: Sequence[Leaderboard]) -> str:
+    """Return the leaderboards as Markdown."""
+    parts = ["# Mixed search\n"]
+    for board in boards:
+        header, rows = _table(board)
+        parts.append(f"## {board.data}\n\n{_about(board)}\n")
+        parts.append("| " + " | ".join(header) + " |")
+        parts.append("| --- |" + " ---: |" * (len(header) - 1))
+        parts += ["| " + " | ".join(cells) + " |" for cells in rows]
+        parts += [f"\n{what} cannot run: {why}" for what, why in board.failures.items()]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def to_html(boards: Sequence[Leaderboard]) -> str:
+    """Return the leaderboards as one page that fetches nothing."""
+    parts = []
+    for board in boards:
+        header, rows = _table(board)
+        head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+            for cells in rows
+        )
+        failed = "".join(
+            f"<p>{escape(str(what))} cannot run: {escape(why)}</p>"
+            for what, why in board.failures.items()
+        )
+        parts.append(
+            f"<h2>{escape(board.data)}</h2><p>{escape(_about(board))}</p>"
+            f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>{failed}"
+        )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>Mixed search</title><style>{_STYLE}</style></head>"
+        f"<body><h1>Mixed search</h1>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _about(board: Leaderboard) -> str:
+    return (
+        f"In each split {board.n_fit} images fitted on and {board.n_test} others tested on, "
+        f"{board.n_images} judged in all. 95 % intervals over images; p of the gain over raw by "
+        "paired permutation, corrected by Holm. Exposure: 1 is fair; image, text queries."
+    )
+
+
+def _table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
+    names = list(board.lines[0].estimates)
+    header = ["aligner + calibration", *(TITLES[name] for name in names), "p", "exposure"]
+    return header, [_row(line, names, board.objective) for line in board.lines]
+
+
+def _row(line: Line, names: Sequence[str], objective: str) -> list[str]:
+    p = line.p_values.get(objective)
+    exposure = ", ".join(f"{side.value:.2f}" for side in line.exposure.values())
+    cells = [_interval(line.estimates[name]) for name in names]
+    return [str(line.what), *cells, "" if p is None else f"{p:.3f}", exposure]
+
+
+def _interval(item: Estimate) -> str:
+    return f"{item.value:.3f} [{item.low:.3f}, {item.high:.3f}]"

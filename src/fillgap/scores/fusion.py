@@ -1,0 +1,116 @@
+"""Fusion of lists: what search engines do where scores of two lists cannot be compared.
+
+Every function takes one array of scores for each list, all of them of shape
+(n_queries, n_documents of that list), and returns the new scores of each list. Sorted together
+they give the fused ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap._checks import InputError, check_integer, check_real
+
+__all__ = ["distribution_based_fusion", "min_max_fusion", "reciprocal_rank_fusion"]
+
+Array = NDArray[np.float64]
+
+
+def reciprocal_rank_fusion(lists: Sequence[Any], *, constant: float = 60.0) -> list[Array]:
+    """Return 1 / (constant + rank): only the place within its own list counts.
+
+    Parameters
+    ----------
+    lists : sequence of array of shape (n_queries, n_documents)
+        Scores; level scores share their mean rank.
+    constant : float
+        Large values make the first places less important.
+
+    References
+    ----------
+    Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet" (SIGIR 2009).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> reciprocal_rank_fusion([np.array([[0.9, 0.1]]), np.array([[0.2]])], constant=1)
+    [array([[0.5       , 0.33333333]]), array([[0.5]])]
+    """
+    from scipy.stats import rankdata
+
+    check_real(constant, "constant", low=0)
+    return [1.0 / (constant + rankdata(-scores, axis=1)) for scores in _checked(lists)]
+
+
+def distribution_based_fusion(lists: Sequence[Any], *, depth: int | None = None) -> list[Array]:
+    """Return each score between the mean ± 3 standard deviations of its query's own list.
+
+    Parameters
+    ----------
+    lists : sequence of array of shape (n_queries, n_documents)
+        Scores.
+    depth : int, optional
+        Take mean and deviation over the best `depth` of each list, as an engine that fetches so
+        many would; left out, over the whole list.
+
+    References
+    ----------
+    DBSF, Qdrant's distribution-based score fusion, which clips to [0, 1]; here nothing is clipped,
+    so that the order within a list stays.
+    """
+    fused = []
+    for scores in _checked(lists):
+        best = _best(scores, depth)
+        mean, spread = best.mean(axis=1, keepdims=True), best.std(axis=1, keepdims=True)
+        width = np.where(spread > 0, 6 * spread, 1.0)
+        fused.append((scores - mean) / width + 0.5)
+    return fused
+
+
+def min_max_fusion(lists: Sequence[Any], *, depth: int | None = None) -> list[Array]:
+    """Return each score scaled so that its query's own list goes from 0 to 1.
+
+    Parameters
+    ----------
+    lists : sequence of array of shape (n_queries, n_documents)
+        Scores.
+    depth : int, optional
+        The list is the best `depth`, as an engine that fetches so many would see it; what lies
+        below it gets less than 0. Left out, the whole list.
+
+    References
+    ----------
+    Lee, "Analyses of multiple evidence combination" (SIGIR 1997).
+    """
+    fused = []
+    for scores in _checked(lists):
+        best = _best(scores, depth)
+        low, high = best.min(axis=1, keepdims=True), best.max(axis=1, keepdims=True)
+        fused.append((scores - low) / np.where(high > low, high - low, 1.0))
+    return fused
+
+
+def _best(scores: Array, depth: int | None) -> Array:
+    if depth is None or check_integer(depth, "depth", low=1) >= scores.shape[1]:
+        return scores
+    return np.partition(scores, scores.shape[1] - depth, axis=1)[:, -depth:]
+
+
+def _checked(lists: Sequence[Any]) -> list[Array]:
+    arrays = [np.asarray(scores, dtype=np.float64) for scores in lists]
+    for number, scores in enumerate(arrays):
+        if scores.ndim != 2 or len(scores) != len(arrays[0]):
+            raise InputError(
+                "lists must be of shape (n_queries, n_documents) for the same queries, got shape "
+                f"{scores.shape} in list {number}. Pass one row for each query."
+            )
+        if not np.isfinite(scores).all():
+            raise InputError(
+                f"lists must be finite numbers, got NaN or infinity in list {number}. "
+                "Leave out documents that have no score."
+            )
+    return arrays

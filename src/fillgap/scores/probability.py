@@ -1,0 +1,182 @@
+"""Scores as probabilities of relevance: a threshold then means the same for images and texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap._checks import InputError, InputTypeError, check_choice
+from fillgap.scores.base import Calibration, Modality
+from fillgap.scores.pairwise import PairwiseCalibration, Sample
+from fillgap.scores.sketch import ScoreHistogram
+
+__all__ = ["RelevanceProbability"]
+
+Array = NDArray[Any]
+
+
+class RelevanceProbability(PairwiseCalibration):
+    """The log-odds that a document of this score is relevant, for each pair of modalities.
+
+    Needs pairs or judgements: `fit(..., relevant=...)`. Pairs of modalities without any are not
+    calibrated. `calibrate` returns log-odds, which a sum can fold into; `probability` returns what
+    they mean. The probability is that of a document drawn from a collection of the size fitted to:
+    of ten times as many documents a tenth as many are relevant, and the log-odds are too high by
+    log 10.
+
+    Parameters
+    ----------
+    kind : {"logistic", "isotonic"}
+        A straight line in the log-odds, which folds, or any rising curve, which needs some hundred
+        relevant pairs and does not fold.
+    after : Calibration, optional
+        Applied first, for example `NNN()`.
+
+    References
+    ----------
+    Platt (1999), "Probabilistic outputs for support vector machines", with his smoothed targets;
+    Zadrozny and Elkan (2002), "Transforming classifier scores into accurate multiclass probability
+    estimates", for the isotonic one.
+    """
+
+    needs_relevant = True
+
+    def __init__(self, *, kind: str = "logistic", after: Calibration | None = None) -> None:
+        self.kind = kind
+        self.after = after
+
+    @property
+    def _affine(self) -> bool:
+        return self.kind == "logistic"
+
+    def probability(
+        self, scores: Any, *, query: Modality, document: Modality, documents: Any | None = None
+    ) -> Array:
+        """Return the probability of relevance, between 0 and 1. Parameters as for `calibrate`."""
+        log_odds = self.calibrate(scores, query=query, document=document, documents=documents)
+        return np.asarray(1 / (1 + np.exp(-log_odds)))
+
+    def _add(self, sample: Sample) -> None:
+        check_choice(self.kind, "kind", ("logistic", "isotonic"))
+        if sample.relevant is None:
+            return
+        pairs = _checked_pairs(sample)
+        key = (sample.query, sample.document)
+        of_relevant, of_others = self.sums_.setdefault(key, (ScoreHistogram(), ScoreHistogram()))
+        for start, scores, allowed in sample.blocks():
+            inside = (pairs[:, 1] >= start) & (pairs[:, 1] < start + scores.shape[1])
+            marked = np.zeros(scores.shape, dtype=bool)
+            marked[pairs[inside, 0], pairs[inside, 1] - start] = True
+            of_relevant.add(scores[marked & allowed])
+            of_others.add(scores[~marked & allowed])
+
+    def _solve(self) -> None:
+        if not self.sums_:
+            raise InputError(
+                "relevant must name pairs of modalities that are there, got none of them. "
+                "Its keys are (query modality, document modality)."
+            )
+        for (query, document), (of_relevant, of_others) in self.sums_.items():
+            name = f"{query}.{document}"
+            counts = (of_relevant.total, of_others.total)
+            if min(counts) < 2:
+                raise InputError(
+                    f"{query} queries with {document} documents must have at least 2 relevant "
+                    f"pairs and 2 others, got {counts[0]} and {counts[1]}. Pass more judgements."
+                )
+            fit = _logistic if self.kind == "logistic" else _isotonic
+            self.fitted_[f"{name}.curve"] = fit(of_relevant, of_others, name)
+
+    def _slope_and_offset(self, query: Modality, document: Modality) -> tuple[float, float]:
+        a, b = self._get(query, document, "curve")
+        return float(a), float(b)
+
+    def _map(self, scores: Array, query: Modality, document: Modality) -> Array:
+        if self.kind == "logistic":
+            return super()._map(scores, query, document)
+        knots, log_odds = self._get(query, document, "curve")
+        beyond = np.minimum(scores - knots[0], 0.0) + np.maximum(scores - knots[-1], 0.0)
+        return np.asarray(np.interp(scores, knots, log_odds) + beyond)
+
+
+def _checked_pairs(sample: Sample) -> NDArray[np.intp]:
+    pairs = np.asarray(sample.relevant)
+    what = f"relevant pairs of {sample.query} queries and {sample.document} documents"
+    if pairs.dtype.kind not in "iu":
+        raise InputTypeError(f"{what} must be integers, got {pairs.dtype}. Pass row numbers.")
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise InputError(
+            f"{what} must be of shape (n_pairs, 2), got {pairs.shape}. "
+            "Pass a query and a document in each row."
+        )
+    limits = (len(sample.queries), int(sample.documents.shape[0]))
+    if len(pairs) and (pairs.min() < 0 or (pairs.max(axis=0) >= limits).any()):
+        raise InputError(
+            f"{what} must name queries below {limits[0]} and documents below {limits[1]}, got up "
+            f"to {pairs.max(axis=0).tolist()}. Count rows from 0."
+        )
+    return pairs.astype(np.intp)
+
+
+def _points(
+    of_relevant: ScoreHistogram, of_others: ScoreHistogram
+) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
+    """Return scores, how often each is relevant, and how often it is not."""
+    both = ScoreHistogram()
+    both.counts = of_relevant.counts + of_others.counts
+    filled = np.flatnonzero(both.counts)
+    relevant, others = (h.counts[filled].astype(np.float64) for h in (of_relevant, of_others))
+    return both.points()[0], relevant, others
+
+
+def _logistic(of_relevant: ScoreHistogram, of_others: ScoreHistogram, name: str) -> Array:
+    """Return slope and offset of the log-odds, by Newton's method on smoothed targets."""
+    scores, relevant, others = _points(of_relevant, of_others)
+    n, m = relevant.sum(), others.sum()
+    yes = relevant * ((n + 1) / (n + 2)) + others / (m + 2)  # expected relevant in each bin
+    weight = relevant + others
+    center, width = (
+        float(np.average(scores, weights=weight)),
+        float(np.sqrt(np.cov(scores, aweights=weight, ddof=0))) or 1.0,
+    )
+    design = np.column_stack([(scores - center) / width, np.ones(len(scores))])
+    beta = np.array([1.0, np.log(yes.sum() / (weight.sum() - yes.sum()))])
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-np.clip(design @ beta, -500, 500)))
+        gradient = design.T @ (weight * p - yes)
+        curvature = design.T @ (design * (weight * p * (1 - p))[:, None])
+        step = np.linalg.solve(curvature + 1e-9 * np.trace(curvature) * np.eye(2), gradient)
+        # Far from the solution the step may overshoot into the flat part of the curve.
+        beta -= step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-300))
+        if np.abs(step).max() < 1e-10:
+            break
+    if not beta[0] > 0:
+        raise InputError(
+            f"relevant documents must score higher than others ({name.replace('.', ' to ')}), got "
+            "the contrary. Check that the pairs belong to these rows."
+        )
+    slope = beta[0] / width
+    return np.array([slope, beta[1] - slope * center])
+
+
+def _isotonic(of_relevant: ScoreHistogram, of_others: ScoreHistogram, name: str) -> Array:
+    """Return knots and the log-odds at them, rising strictly."""
+    from sklearn.isotonic import IsotonicRegression
+
+    scores, relevant, others = _points(of_relevant, of_others)
+    weight = relevant + others
+    share = IsotonicRegression().fit_transform(scores, relevant / weight, sample_weight=weight)
+    # Each level stands at the mean score of its block, so that the line between two levels rises.
+    _, block = np.unique(share, return_inverse=True)
+    mass = np.bincount(block, weight)
+    knots = np.bincount(block, weight * scores) / mass
+    hits = np.bincount(block, relevant)
+    if len(knots) < 2:
+        raise InputError(
+            f"relevant documents must score higher than others ({name.replace('.', ' to ')}), got "
+            "no such tendency. Check that the pairs belong to these rows."
+        )
+    log_odds = np.maximum.accumulate(np.log((hits + 0.5) / (mass - hits + 0.5)))
+    return np.array([knots, log_odds + 1e-9 * np.arange(len(knots))])

@@ -1,0 +1,210 @@
+"""Aligner and calibration chosen together: what is chosen, what it says, and the leaderboard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import make_gapped
+from fillgap import EmbeddingPair, InputError, InputTypeError, Sides, load_space, recommend
+from fillgap.cli.app import run
+from fillgap.evaluation import Combination
+from fillgap.evaluation.combine import FUSIONS
+from fillgap.evaluation.scored import calibrated, one_sided_values
+from fillgap.experiments.bench_mixed import bench_mixed
+from fillgap.experiments.bench_mixed_page import to_html, to_markdown
+from fillgap.metrics import (
+    expected_calibration_error,
+    exposure_at_k,
+    mixed_ndcg_at_k,
+    precision_at_threshold,
+    recall_at_k,
+)
+from fillgap.scores import ZScore
+
+
+def two_texts(n: int = 160, d: int = 24, *, gap: float = 1.0, seed: int = 0) -> EmbeddingPair:
+    """Images with two texts each, a gap between, and texts closer to each other than to images."""
+    X, Y = make_gapped(n, d, seed=seed, gap=gap)
+    rng = np.random.default_rng(seed + 1)
+    texts = np.repeat(Y, 2, axis=0) + 0.15 * rng.normal(size=(2 * n, d))
+    index = np.repeat(np.arange(n), 2)
+    return EmbeddingPair(X, texts, image_index=index, name=f"gap {gap:g}")
+
+
+QUICK = {"n_splits": 2, "n_resamples": 100}
+
+
+@pytest.fixture(scope="module")
+def pair() -> EmbeddingPair:
+    return two_texts()
+
+
+class TestScoredMeasures:
+    def test_without_a_calibration_they_are_those_of_the_scan(self, pair: EmbeddingPair) -> None:
+        part = pair.take_images(np.arange(60))
+        rows = {
+            "image": part.images / np.linalg.norm(part.images, axis=1, keepdims=True),
+            "text": part.texts / np.linalg.norm(part.texts, axis=1, keepdims=True),
+        }
+        found = one_sided_values(rows, np.asarray(part.image_index), calibrated(None))
+        for name, expected in (
+            ("mixed_ndcg_at_10", mixed_ndcg_at_k(part)),
+            ("recall_at_1", recall_at_k(part, k=1)),
+            ("exposure_at_10", exposure_at_k(part)),
+        ):
+            for direction in ("image_to_text", "text_to_image"):
+                got = found[name, direction].mean()
+                assert got == pytest.approx(getattr(expected, direction), abs=1e-9), name
+
+    def test_a_shift_of_one_modality_decides_what_is_seen(self, pair: EmbeddingPair) -> None:
+        class Shift(ZScore):
+            def calibrate(self, scores, *, query, document, documents=None):  # type: ignore[no-untyped-def]
+                return scores + (5.0 if document == "image" else 0.0)
+
+        rows = {"image": pair.images, "text": pair.texts}
+        found = one_sided_values(rows, np.asarray(pair.image_index), calibrated(Shift()))
+        assert found["exposure_at_10", "image_to_text"].max() == 0
+        assert found["exposure_at_10", "text_to_image"].min() > 2
+
+
+class TestRecommend:
+    def test_it_closes_a_gap_and_says_what_each_step_adds(self, pair: EmbeddingPair) -> None:
+        found = recommend(pair, model="m", **QUICK)
+        assert found.objective == "two_sided_ndcg_at_10"
+        assert found.chosen is not None
+        assert found.sentence.startswith(f"Use {found.chosen}: two-sided NDCG@10 goes ")
+        values = [step.estimates[found.objective].value for step in found.steps]
+        assert found.steps[0].what == Combination()
+        assert found.steps[-1].what == found.chosen
+        assert values[-1] > values[0] + 0.1
+        for exposure in found.leaderboard.line(found.chosen).exposure.values():
+            assert 0.8 <= exposure.value <= 1.25
+        assert -found.leaderboard.line(found.chosen).changes["recall_at_1"].value <= 0.02
+        assert found.space.model == "m"
+        assert (found.space.calibration is None) == (found.chosen.calibration == "none")
+        json.dumps(found.to_dict(), allow_nan=False)
+
+    def test_without_a_gap_it_leaves_the_embeddings_alone(self) -> None:
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(120, 24))
+        Y = np.repeat(X, 2, axis=0) + 0.05 * rng.normal(size=(240, 24))
+        index = np.repeat(np.arange(120), 2)
+        found = recommend(EmbeddingPair(X, Y, image_index=index), **QUICK)
+        assert found.chosen is None
+        assert found.sentence.startswith("Leave the embeddings as they are: ")
+        assert found.space.aligner is None
+        assert found.space.calibration is None
+
+    def test_one_text_an_image_is_judged_one_sided(self, pair: EmbeddingPair) -> None:
+        found = recommend(EmbeddingPair(pair.images, pair.texts[::2]), **QUICK)
+        assert found.objective == "mixed_ndcg_at_10"
+
+    def test_data_of_another_kind_are_told(self, pair: EmbeddingPair) -> None:
+        other = two_texts(gap=0.3, seed=77)
+        found = recommend(pair, fit_on=other, aligners=["mean-centering"], max_loss=1.0, **QUICK)
+        if found.chosen is not None:
+            assert "fitted on other data (gap 0.3)" in found.sentence
+            assert found.other_kind is not None
+        own = recommend(pair, aligners=["mean-centering"], max_loss=1.0, **QUICK)
+        assert own.other_kind is None
+        measure = found.objective
+        with_other = found.leaderboard.line(Combination("mean-centering")).estimates[measure].value
+        with_own = own.leaderboard.line(Combination("mean-centering")).estimates[measure].value
+        assert with_other < with_own
+
+    def test_sample_queries(self, pair: EmbeddingPair) -> None:
+        found = recommend(pair, queries=Sides(pair.images[:50], pair.texts[:50]), **QUICK)
+        assert found.chosen is not None
+
+    def test_equal_seeds_give_equal_advice(self, pair: EmbeddingPair) -> None:
+        assert recommend(pair, **QUICK).to_dict() == recommend(pair, **QUICK).to_dict()
+
+    def test_what_it_refuses(self, pair: EmbeddingPair) -> None:
+        with pytest.raises(InputError, match="queries must be of dimension 24, .* got 5"):
+            recommend(pair, queries=Sides(texts=np.ones((3, 5))))
+        with pytest.raises(InputTypeError, match=r"queries must be Sides\(images, texts\)"):
+            recommend(pair, queries=pair.texts)
+        with pytest.raises(InputError, match="max_loss must be at least 0"):
+            recommend(pair, max_loss=-1)
+        with pytest.raises(InputError, match="images and texts must be paired"):
+            recommend(EmbeddingPair(pair.images, pair.texts))
+        with pytest.raises(InputError, match="the method must be one of"):
+            recommend(pair, aligners=["nothing"])
+
+
+class TestCommands:
+    @pytest.fixture
+    def files(self, pair: EmbeddingPair, tmp_path: Path) -> list[str]:
+        np.save(tmp_path / "i.npy", pair.images.astype(np.float32))
+        np.save(tmp_path / "t.npy", pair.texts.astype(np.float32))
+        np.save(tmp_path / "x.npy", np.asarray(pair.image_index))
+        names = [str(tmp_path / name) for name in ("i.npy", "t.npy", "x.npy")]
+        return [*names[:2], "--image-index", names[2], "--splits", "2"]
+
+    def test_recommend_writes_a_space(
+        self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "s.safetensors"
+        assert run(["recommend", *files, "-o", str(out), "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        space = load_space(out)
+        assert space.fingerprint == told["fingerprint"]
+        assert space.metadata["evidence"]["sentence"] == told["sentence"]
+        assert run(["recommend", *files, "-o", str(out)]) == 2
+        assert "must be a new name" in capsys.readouterr().err
+        assert run(["recommend", *files]) == 0
+        assert told["sentence"] in capsys.readouterr().out
+
+    def test_bench_writes_a_page(
+        self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "b.html"
+        assert run(["bench", "mixed", *files, "-m", "balanced", "-o", str(out), "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["objective"] == "two_sided_ndcg_at_10"
+        page = out.read_text(encoding="utf-8")
+        assert "<h1>Mixed search</h1>" in page
+        assert "http" not in page
+        assert run(["bench", "mixed", *files, "-o", str(tmp_path / "b.pdf")]) == 2
+        assert "--out must end in .html or .md" in capsys.readouterr().err
+
+
+def test_the_leaderboard_holds_every_combination(pair: EmbeddingPair) -> None:
+    board = bench_mixed(pair, aligners=["balanced"], n_splits=2, n_resamples=100)
+    names = {line.what.calibration for line in board.lines}
+    assert set(FUSIONS) <= names
+    assert {line.what.aligner for line in board.lines} == {"raw", "balanced"}
+    values = [line.estimates[board.objective].value for line in board.lines]
+    assert values == sorted(values, reverse=True)
+    assert not board.failures
+    text = to_markdown([board])
+    assert text.count("\n| ") == len(board.lines) + 2
+    assert to_html([board]).count("<tr>") == len(board.lines) + 1
+
+
+class TestProbabilities:
+    def test_a_true_promise_has_no_error(self) -> None:
+        rng = np.random.default_rng(0)
+        p = rng.uniform(size=200_000)
+        assert expected_calibration_error(p, rng.uniform(size=p.size) < p) < 0.01
+        assert expected_calibration_error(p, rng.uniform(size=p.size) < p**2) > 0.1
+        assert expected_calibration_error([0.3, 0.3], [True, False]) == pytest.approx(0.2)
+
+    def test_precision(self) -> None:
+        marks = [False, True, True, False]
+        assert precision_at_threshold([0.9, 0.8, 0.7, 0.1], marks, threshold=0.7) == 2 / 3
+        assert np.isnan(precision_at_threshold([0.1], [True], threshold=0.5))
+
+    def test_what_they_refuse(self) -> None:
+        with pytest.raises(InputError, match="probabilities must be between 0 and 1, got 0 to 2"):
+            expected_calibration_error([0.0, 2.0], [True, False])
+        with pytest.raises(InputError, match="must be of one shape and not empty"):
+            precision_at_threshold([0.1], [True, False], threshold=0.5)
+        with pytest.raises(InputError, match="scores must be finite"):
+            precision_at_threshold([np.nan], [True], threshold=0.5)
+        with pytest.raises(InputError, match="n_bins must be at least 1"):
+            expected_calibration_error([0.5], [True], n_bins=0)

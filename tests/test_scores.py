@@ -1,0 +1,361 @@
+"""Every calibration: its formula, folding, order, merging, saving, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+import reference_scores as slow
+from calibration_table import ROWS, Row
+from fillgap import InputError, InputTypeError
+from fillgap.scores import (
+    CALIBRATIONS,
+    CSLS,
+    NNN,
+    Calibration,
+    QBNorm,
+    QuantileMap,
+    RelevanceProbability,
+    Sides,
+    ZScore,
+    calibration_state,
+    make_calibration,
+    restore_calibration,
+)
+
+PAIRS = [(q, d) for q in ("image", "text") for d in ("image", "text")]
+Q_ROWS, D_ROWS, DIM = 40, 60, 12
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def sides(n: int, seed: int) -> Sides:
+    """Images and texts with a common meaning and a gap."""
+    rng = np.random.default_rng(seed)
+    meaning = np.random.default_rng(0).normal(size=(D_ROWS, DIM))[:n]
+    offset = 0.8 * np.ones(DIM)
+    noise = rng.normal(size=(2, n, DIM)) * np.array([0.4, 0.8])[:, None, None]
+    return Sides(unit(meaning + noise[0] + offset), unit(meaning + noise[1] - offset))
+
+
+QUERIES, DOCUMENTS = sides(Q_ROWS, 1), sides(D_ROWS, 2)
+RELEVANT = {pair: np.repeat(np.arange(Q_ROWS)[:, None], 2, axis=1) for pair in PAIRS}
+
+
+def fitted(row: Row) -> Calibration:
+    return row.make().fit(QUERIES, DOCUMENTS, relevant=RELEVANT)
+
+
+@pytest.fixture(scope="module", params=ROWS, ids=lambda row: row.name)
+def row(request: pytest.FixtureRequest) -> Row:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def calibration(row: Row) -> Calibration:
+    return fitted(row)
+
+
+class TestEveryCalibration:
+    @pytest.mark.parametrize(("query", "document"), PAIRS)
+    def test_it_folds_exactly_into_one_more_coordinate(
+        self, row: Row, calibration: Calibration, query: str, document: str
+    ) -> None:
+        assert calibration.folds == row.folds
+        Q, D = sides(15, 5).of(query), sides(33, 6).of(document)
+        if not row.folds:
+            with pytest.raises(InputError, match="must be affine in the score to be folded"):
+                calibration.coefficients(D, document=document, query=query)
+            return
+        a, b = calibration.coefficients(D, document=document, query=query)
+        assert (a > 0).all()
+        stored = np.column_stack([a[:, None] * D, b])
+        asked = np.column_stack([Q, np.ones(len(Q))])
+        direct = calibration.calibrate(Q @ D.T, query=query, document=document, documents=D)
+        assert np.abs(asked @ stored.T - direct).max() < 1e-11
+
+    @pytest.mark.parametrize(("query", "document"), PAIRS)
+    def test_order_within_a_modality(
+        self, row: Row, calibration: Calibration, query: str, document: str
+    ) -> None:
+        D = DOCUMENTS.of(document)
+        scores = QUERIES.of(query) @ D.T
+        got = calibration.calibrate(scores, query=query, document=document, documents=D)
+        assert got.shape == scores.shape
+        assert np.isfinite(got).all()
+        assert np.array_equal(got.argsort(), scores.argsort()) == row.keeps_order
+
+    def test_parts_merge_to_one_fit(self, row: Row, calibration: Calibration) -> None:
+        parts = row.make()
+        for start, stop in ((0, 11), (11, 30), (30, Q_ROWS)):
+            part = Sides(*(side[start:stop] for side in QUERIES))
+            relevant = {
+                pair: rows[start:stop] - np.array([start, 0]) for pair, rows in RELEVANT.items()
+            }
+            if start and getattr(parts, "after", None) is not None:
+                with pytest.raises(InputError, match="must be fitted at once"):
+                    parts.partial_fit(part, DOCUMENTS, relevant=relevant)
+                return
+            parts.partial_fit(part, DOCUMENTS, relevant=relevant)
+        assert parts.fitted_.keys() == calibration.fitted_.keys()
+        for name, array in calibration.fitted_.items():
+            assert np.allclose(parts.fitted_[name], array, rtol=1e-12, atol=1e-12), name
+
+    def test_a_second_fit_forgets_the_first(self, row: Row, calibration: Calibration) -> None:
+        again = row.make().fit(
+            sides(20, 9),
+            DOCUMENTS,
+            relevant={("text", "image"): [[0, 0]] * 2, ("image", "text"): [[1, 1]] * 2},
+        )
+        again.fit(QUERIES, DOCUMENTS, relevant=RELEVANT)
+        for name, array in calibration.fitted_.items():
+            assert np.array_equal(again.fitted_[name], array), name
+
+    def test_it_comes_back_from_its_state(self, row: Row, calibration: Calibration) -> None:
+        back = restore_calibration(*calibration_state(calibration))
+        assert repr(back) == repr(calibration)
+        D = DOCUMENTS.texts
+        scores = QUERIES.images @ D.T
+        arguments = {"query": "image", "document": "text", "documents": D}
+        assert np.array_equal(
+            back.calibrate(scores, **arguments), calibration.calibrate(scores, **arguments)
+        )
+        with pytest.raises(InputError, match="must be fitted in this process to go on"):
+            back.partial_fit(QUERIES, DOCUMENTS, relevant=RELEVANT)
+
+    def test_blocks_do_not_matter(
+        self, row: Row, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fillgap.scores.base._BLOCK_BYTES", 1)
+        seen: list[tuple[int, int | None, str]] = []
+        small = row.make().fit(
+            QUERIES, DOCUMENTS, relevant=RELEVANT, progress=lambda *step: seen.append(step)
+        )
+        for name, array in calibration.fitted_.items():
+            assert np.allclose(small.fitted_[name], array, rtol=1e-9, atol=2e-4), name
+        scores = QUERIES.texts @ DOCUMENTS.texts.T
+        arguments = {"query": "text", "document": "text", "documents": DOCUMENTS.texts}
+        assert np.allclose(
+            small.calibrate(scores, **arguments),
+            calibration.calibrate(scores, **arguments),
+            rtol=1e-3,
+            atol=1e-3,
+        )
+
+    def test_what_it_refuses(self, row: Row, calibration: Calibration) -> None:
+        with pytest.raises(NotFittedError, match="must be fitted"):
+            row.make().calibrate(
+                np.zeros((2, D_ROWS)), query="text", document="image", documents=DOCUMENTS.images
+            )
+        with pytest.raises(InputError, match="the modality must be one of 'image', 'text'"):
+            calibration.calibrate(
+                np.zeros((2, D_ROWS)), query="audio", document="image", documents=DOCUMENTS.images
+            )
+        with pytest.raises(InputTypeError, match="scores must be floating point"):
+            calibration.calibrate(np.zeros((2, 3), dtype=int), query="text", document="image")
+        with pytest.raises(InputError, match="queries and documents must be of one dimension"):
+            row.make().fit(
+                Sides(texts=np.ones((3, 4))), Sides(images=np.ones((3, 5))), relevant=RELEVANT
+            )
+        bad = DOCUMENTS.images.copy()
+        bad[7, 3] = np.nan
+        with pytest.raises(InputError, match="documents must be finite .* in row 7"):
+            made = row.make().fit(QUERIES, Sides(images=bad), relevant=RELEVANT)
+            made.calibrate(np.zeros((1, D_ROWS)), query="text", document="image", documents=bad)
+        with pytest.raises(InputError, match="must be of at least one modality"):
+            row.make().fit(Sides(), DOCUMENTS, relevant=RELEVANT)
+        with pytest.raises(InputTypeError, match=r"must be Sides\(images, texts\), got ndarray"):
+            row.make().fit(QUERIES.images, DOCUMENTS, relevant=RELEVANT)
+
+    def test_a_missing_modality_is_named(self, row: Row) -> None:
+        only = row.make().fit(
+            Sides(texts=QUERIES.texts),
+            DOCUMENTS,
+            relevant={k: v for k, v in RELEVANT.items() if k[0] == "text"},
+        )
+        arguments = {"document": "image", "documents": DOCUMENTS.images}
+        scores = QUERIES.texts @ DOCUMENTS.images.T
+        assert np.isfinite(only.calibrate(scores, query="text", **arguments)).all()
+        with pytest.raises(InputError, match="the calibration must be fitted for image queries"):
+            only.calibrate(scores, query="image", **arguments)
+
+    def test_it_is_a_scikit_learn_estimator(self, row: Row) -> None:
+        made = row.make()
+        assert repr(clone(made)) == repr(made)
+        assert type(made) in CALIBRATIONS.values()
+
+
+@pytest.mark.parametrize(("query", "document"), PAIRS)
+class TestFormulas:
+    def prepared(self, query: str, document: str) -> tuple[np.ndarray, np.ndarray, bool]:
+        D = DOCUMENTS.of(document)
+        return (
+            slow.cosines(sides(15, 5).of(query), D),
+            slow.cosines(QUERIES.of(query), D),
+            query == document,
+        )
+
+    def check(
+        self,
+        calibration: Calibration,
+        query: str,
+        document: str,
+        expected: np.ndarray,
+        tolerance: float = 1e-6,
+    ) -> None:
+        scores, _, _ = self.prepared(query, document)
+        fit = calibration.fit(QUERIES, DOCUMENTS, relevant=RELEVANT)
+        got = fit.calibrate(
+            scores, query=query, document=document, documents=DOCUMENTS.of(document)
+        )
+        assert np.abs(got - expected).max() < tolerance
+
+    @pytest.mark.parametrize("on", ["all", "pseudo-positives"])
+    def test_z_score(self, query: str, document: str, on: str) -> None:
+        scores, sample, same = self.prepared(query, document)
+        expected = slow.z_score(scores, sample, on, same=same)
+        self.check(ZScore(on=on), query, document, expected, 1e-9)
+
+    def test_nnn(self, query: str, document: str) -> None:
+        scores, sample, same = self.prepared(query, document)
+        expected = slow.nnn(scores, sample, 7, 0.4, same=same)
+        self.check(NNN(k=7, alpha=0.4), query, document, expected)
+
+    def test_csls(self, query: str, document: str) -> None:
+        scores, sample, same = self.prepared(query, document)
+        self.check(CSLS(k=7), query, document, slow.csls(scores, sample, 7, same=same))
+
+    def test_qb_norm(self, query: str, document: str) -> None:
+        scores, sample, same = self.prepared(query, document)
+        expected = slow.qb_norm(scores, sample, 20, same=same)
+        self.check(QBNorm(beta=20), query, document, expected)
+        hubs = np.unique(sample.argmax(axis=1))
+        of_hub = np.isin(scores.argmax(axis=1), hubs)
+        bias = scores - expected
+        either = np.where(of_hub[:, None], expected, scores - bias.mean(axis=1, keepdims=True))
+        self.check(QBNorm(beta=20, dynamic=True), query, document, either)
+
+    def test_logistic(self, query: str, document: str) -> None:
+        scores, sample, _ = self.prepared(query, document)
+        mark = np.zeros(sample.shape, dtype=bool)
+        mark[tuple(RELEVANT[query, document].T)] = True
+        a, b = slow.logistic(sample, mark)
+        self.check(RelevanceProbability(), query, document, a * scores + b, 0.02)
+
+
+def test_a_copy_of_the_query_is_never_its_answer() -> None:
+    asked = Sides(QUERIES.images, QUERIES.texts)
+    together = Sides(
+        np.vstack([DOCUMENTS.images, QUERIES.images]), np.vstack([DOCUMENTS.texts, QUERIES.texts])
+    )
+    for make in (ZScore, NNN, QBNorm):
+        fit = make().fit(asked, together)
+        a, b = fit.coefficients(DOCUMENTS.texts, document="text", query="text")
+        assert np.isfinite(a).all()
+        assert np.isfinite(b).all()
+    z = ZScore().fit(asked, together)
+    assert float(z.fitted_["text.text.mean"]) < 0.999
+
+
+def test_quantile_map_gives_one_distribution() -> None:
+    rng = np.random.default_rng(0)
+    queries = Sides(rng.normal(size=(200, 16)) + 1, rng.normal(size=(200, 16)) - 1)
+    documents = Sides(rng.normal(size=(300, 16)) + 1, rng.normal(size=(300, 16)) - 1)
+    fit = QuantileMap().fit(queries, documents)
+    found = []
+    for query, document in PAIRS:
+        scores = unit(queries.of(query)) @ unit(documents.of(document)).T
+        mapped = fit.calibrate(scores, query=query, document=document)
+        found.append(np.quantile(mapped, [0.1, 0.5, 0.9, 0.99, 0.999]))
+    assert np.ptp(found, axis=0).max() < 0.01
+
+
+def test_a_threshold_means_the_same_for_images_and_texts() -> None:
+    rng = np.random.default_rng(3)
+    meaning = rng.normal(size=(400, 24))
+    documents = Sides(
+        meaning + 0.9 * rng.normal(size=meaning.shape) + 1,
+        meaning + 0.5 * rng.normal(size=meaning.shape) - 1,
+    )
+    queries = Sides(texts=meaning + 0.5 * rng.normal(size=meaning.shape) - 1)
+    every = np.repeat(np.arange(200)[:, None], 2, axis=1)
+    relevant = {("text", "image"): every, ("text", "text"): every}
+    half = Sides(texts=queries.texts[:200])
+    for kind in ("logistic", "isotonic"):
+        fit = RelevanceProbability(kind=kind).fit(half, documents, relevant=relevant)
+        precision = []
+        for document in ("image", "text"):
+            scores = unit(queries.texts[200:]) @ unit(documents.of(document)).T
+            p = fit.probability(scores, query="text", document=document)
+            assert ((p >= 0) & (p <= 1)).all()
+            mark = np.zeros(scores.shape, dtype=bool)
+            mark[np.arange(200), np.arange(200, 400)] = True
+            near = (p > 0.3) & (p < 0.7)
+            precision.append(mark[near].mean())
+        assert np.abs(np.array(precision) - 0.5).max() < 0.15, (kind, precision)
+
+
+class TestRefusals:
+    def test_parameters(self) -> None:
+        for bad, words in (
+            (NNN(k=0), "k must be at least 1"),
+            (NNN(alpha=-1.0), "alpha must be at least 0"),
+            (CSLS(k=0), "k must be at least 1"),
+            (QBNorm(beta=0.0), "beta must be greater than 0"),
+            (ZScore(on="some"), "on must be one of 'pseudo-positives', 'all'"),
+            (QuantileMap(on="some"), "on must be one of"),
+            (RelevanceProbability(kind="some"), "kind must be one of 'logistic', 'isotonic'"),
+        ):
+            with pytest.raises(InputError, match=words):
+                bad.fit(QUERIES, DOCUMENTS, relevant=RELEVANT)
+        with pytest.raises(InputTypeError, match="after must be a calibration or None, got 'nnn'"):
+            ZScore(after="nnn").fit(QUERIES, DOCUMENTS)  # type: ignore[arg-type]
+
+    def test_names(self) -> None:
+        with pytest.raises(InputError, match="got 'zscore'. Did you mean z-score"):
+            make_calibration("zscore")
+        with pytest.raises(InputError, match="a parameter of nnn must be one of k, alpha|alpha, k"):
+            make_calibration("nnn", beta=3)
+        assert make_calibration("nnn", alpha=0.1).get_params()["alpha"] == 0.1
+
+    def test_relevance(self) -> None:
+        made = RelevanceProbability()
+        with pytest.raises(InputError, match="relevant must be given for RelevanceProbability"):
+            made.fit(QUERIES, DOCUMENTS)
+        for pairs, error, words in (
+            (np.zeros((3, 2)), InputTypeError, "must be integers, got float64"),
+            ([[0, 1, 2]], InputError, r"must be of shape \(n_pairs, 2\), got \(1, 3\)"),
+            ([[0, D_ROWS]], InputError, "must name queries below 40 and documents below 60"),
+            ([[0, 0]], InputError, "must have at least 2 relevant"),
+        ):
+            with pytest.raises(error, match=words):
+                made.fit(QUERIES, DOCUMENTS, relevant={("text", "image"): pairs})
+        against = DOCUMENTS.images[:Q_ROWS] * -1
+        with pytest.raises(InputError, match="relevant documents must score higher than others"):
+            made.fit(
+                QUERIES,
+                Sides(images=against),
+                relevant={("image", "image"): RELEVANT["image", "image"]},
+            )
+
+    def test_constant_scores(self) -> None:
+        same = np.tile(DOCUMENTS.images[:1], (5, 1))
+        with pytest.raises(
+            InputError, match="scores of text queries with image documents must differ"
+        ):
+            ZScore().fit(Sides(texts=QUERIES.texts[:1].repeat(3, axis=0)), Sides(images=same))
+
+    def test_shapes(self) -> None:
+        fit = NNN().fit(QUERIES, DOCUMENTS)
+        with pytest.raises(InputError, match="documents must be given to NNN, got none"):
+            fit.calibrate(np.zeros((1, 4)), query="text", document="image")
+        with pytest.raises(InputError, match="one column for each of the 60 documents"):
+            fit.calibrate(
+                np.zeros((1, 4)), query="text", document="image", documents=DOCUMENTS.images
+            )
+        with pytest.raises(InputError, match="documents must be of dimension 12, as in the fit"):
+            fit.coefficients(np.ones((4, 5)), document="image", query="text")

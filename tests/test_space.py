@@ -1,0 +1,274 @@
+"""A mixed space: aligned rows, folded scores, the role of queries, and its file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+from calibration_table import ROWS, Row
+from fillgap import BalancedAligner, InputError, InputTypeError, MeanCentering, Provenance
+from fillgap.aligners import Aligner, LaplaceTransport, SpectralAligner, load_aligner, save_aligner
+from fillgap.scores import NNN, QuantileMap, Sides, ZScore
+from fillgap.space import MixedSpace, load_space, save_space
+
+Pair = tuple[np.ndarray, np.ndarray]
+PAIRS = [(q, d) for q in ("image", "text") for d in ("image", "text")]
+
+
+@pytest.fixture(scope="module")
+def aligner(gapped: Pair) -> Aligner:
+    return BalancedAligner(n_components=9).fit(*gapped)
+
+
+@pytest.fixture(scope="module")
+def parts(aligner: Aligner, gapped: Pair) -> tuple[Sides, Sides]:
+    """Aligned queries and aligned documents."""
+    A, B = aligner.transform_pair(*gapped)
+    return Sides(A[:60], B[:60]), Sides(A[40:], B[40:])
+
+
+def make(row: Row, aligner: Aligner, parts: tuple[Sides, Sides]) -> MixedSpace:
+    relevant = {pair: np.repeat(np.arange(40, 60)[:, None], 2, axis=1) - [0, 40] for pair in PAIRS}
+    return MixedSpace(aligner, row.make().fit(*parts, relevant=relevant), model="m")
+
+
+@pytest.fixture(scope="module", params=ROWS, ids=lambda row: row.name)
+def space(
+    request: pytest.FixtureRequest, aligner: Aligner, parts: tuple[Sides, Sides]
+) -> MixedSpace:
+    return make(request.param, aligner, parts)
+
+
+class TestWithEveryCalibration:
+    @pytest.mark.parametrize(("query", "document"), PAIRS)
+    def test_the_inner_product_is_the_calibrated_score(
+        self, space: MixedSpace, gapped: Pair, query: str, document: str
+    ) -> None:
+        Q, D = gapped[query == "text"][:20] * 7.0, gapped[document == "text"][20:70]
+        aligned = space.align_documents(D, document)
+        assert aligned.dtype == np.float32
+        assert np.abs(np.linalg.norm(aligned, axis=1) - 1).max() < 1e-6
+        direct = space.calibrate(
+            space.align_queries(Q, query) @ aligned.T,
+            query=query,
+            document=document,
+            documents=aligned,
+        )
+        if not space.folds:
+            with pytest.raises(InputError, match="must be affine in the score to be folded"):
+                space.stored(D, document=document, query=query)
+            return
+        stored = space.stored(D, document=document, query=query)
+        asked = space.asked(Q, query=query)
+        assert stored.shape == (50, space.n_components + 1)
+        assert (stored.dtype, asked.dtype) == (np.float32, np.float32)
+        assert np.abs(asked @ stored.T - direct).max() <= 2e-6 * max(1, np.abs(stored).max())
+        again = space.stored_aligned(aligned, document=document, query=query)
+        assert np.array_equal(again, stored)
+
+    def test_its_file(self, space: MixedSpace, gapped: Pair, tmp_path: Path) -> None:
+        path = save_space(space, tmp_path / "s", provenance=Provenance(created="2026-01-31"))
+        back = load_space(path)
+        assert back.fingerprint == space.fingerprint
+        assert (back.model, back.n_features, back.n_components) == ("m", 24, 9)
+        assert back.metadata["created"] == "2026-01-31"
+        assert repr(back.calibration) == repr(space.calibration)
+        D = space.align_documents(gapped[0][:30], "image")
+        scores = space.align_queries(gapped[1][:5], "text") @ D.T
+        arguments = {"query": "text", "document": "image", "documents": D}
+        assert np.array_equal(
+            back.calibrate(scores, **arguments), space.calibrate(scores, **arguments)
+        )
+        plain = load_aligner(path)
+        assert np.array_equal(plain.transform(gapped[0]), space.aligner.transform(gapped[0]))
+        assert save_space(back, tmp_path / "t").read_bytes()
+        assert load_space(tmp_path / "t").fingerprint == space.fingerprint
+
+
+def test_any_difference_in_a_score_changes_the_fingerprint(
+    aligner: Aligner, parts: tuple[Sides, Sides], gapped: Pair
+) -> None:
+    mean = Sides(texts=np.full(24, 0.1))
+    spaces = [
+        MixedSpace(n_features=24),
+        MixedSpace(n_features=24, model="a"),
+        MixedSpace(aligner),
+        MixedSpace(aligner, model="a"),
+        MixedSpace(BalancedAligner(n_components=9, ridge=0.4).fit(*gapped)),
+        MixedSpace(aligner, ZScore().fit(*parts)),
+        MixedSpace(aligner, ZScore(on="all").fit(*parts)),
+        MixedSpace(aligner, NNN().fit(*parts)),
+        MixedSpace(aligner, NNN(alpha=0.1).fit(*parts)),
+        MixedSpace(aligner, query_means=mean),
+    ]
+    assert len({space.fingerprint for space in spaces}) == len(spaces)
+    assert MixedSpace(aligner).fingerprint == spaces[2].fingerprint
+
+
+class TestWithoutAnAligner:
+    def test_rows_are_scaled_and_scores_are_cosines(self, gapped: Pair) -> None:
+        space = MixedSpace(n_features=24)
+        X, Y = gapped
+        cosines = (X[:5] @ Y[:7].T) / np.outer(
+            np.linalg.norm(X[:5], axis=1), np.linalg.norm(Y[:7], axis=1)
+        )
+        got = (
+            space.asked(X[:5], query="image")
+            @ space.stored(Y[:7], document="text", query="image").T
+        )
+        assert np.abs(got - cosines).max() < 1e-6
+        assert space.folds
+        assert np.array_equal(space.calibrate(cosines, query="image", document="text"), cosines)
+
+    def test_its_file(self, gapped: Pair, tmp_path: Path) -> None:
+        space = MixedSpace(None, ZScore().fit(Sides(*gapped), Sides(*gapped)))
+        back = load_space(save_space(space, tmp_path / "s"))
+        assert back.aligner is None
+        assert back.fingerprint == space.fingerprint
+        plain = load_aligner(tmp_path / "s")
+        unit = gapped[0] / np.linalg.norm(gapped[0], axis=1, keepdims=True)
+        assert np.allclose(plain.transform(gapped[0]), unit)
+
+
+def test_an_aligners_file_is_a_space_without_calibration(
+    aligner: Aligner, gapped: Pair, tmp_path: Path
+) -> None:
+    path = save_aligner(aligner, tmp_path / "a", provenance=Provenance(model="m"))
+    space = load_space(path)
+    assert space.calibration is None
+    assert space.model == "m"
+    assert space.fingerprint == MixedSpace(aligner, model="m").fingerprint
+    expected = aligner.transform_y(gapped[1]).astype(np.float32)
+    assert np.array_equal(space.align_documents(gapped[1], "text"), expected)
+
+
+def test_a_collection_of_several_blocks(
+    aligner: Aligner, gapped: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = MixedSpace(aligner)
+    whole = space.align_documents(gapped[0], "image")
+    monkeypatch.setattr("fillgap.space.mixed.BLOCK_ROWS", 7)
+    assert np.allclose(space.align_documents(gapped[0], "image"), whole, atol=1e-6)
+    bad = gapped[0].copy()
+    bad[40] = 0
+    with pytest.raises(InputError, match="images must be non-zero in every row, .* in row 40"):
+        space.align_documents(bad, "image")
+
+
+class TestRoleOfQueries:
+    def test_it_is_centring_with_the_queries_own_mean(self, gapped: Pair, tmp_path: Path) -> None:
+        X, Y = gapped
+        queries = Y + 0.7
+        unit = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+        means = Sides(texts=unit.mean(axis=0))
+        space = MixedSpace(MeanCentering().fit(X, Y), query_means=means)
+        expected = unit - unit.mean(axis=0)
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        assert np.abs(space.align_queries(queries, "text") - expected).max() < 1e-6
+        assert np.array_equal(
+            space.align_documents(Y, "text"), MixedSpace(space.aligner).align_documents(Y, "text")
+        )
+        assert np.array_equal(space.align_queries(X, "image"), space.align_documents(X, "image"))
+        back = load_space(save_space(space, tmp_path / "s"))
+        assert back.fingerprint == space.fingerprint
+        assert np.array_equal(
+            back.align_queries(queries, "text"), space.align_queries(queries, "text")
+        )
+
+    @pytest.mark.parametrize("make", [BalancedAligner, lambda: SpectralAligner(n_components=5)])
+    def test_the_documents_own_mean_changes_nothing(self, gapped: Pair, make: type) -> None:
+        aligner = make().fit(*gapped)
+        space = MixedSpace(aligner, query_means=Sides(aligner.mean_x_, aligner.mean_y_))
+        for modality, rows in zip(("image", "text"), gapped, strict=True):
+            got = space.align_queries(rows, modality)
+            assert np.abs(got - space.align_documents(rows, modality)).max() < 1e-5
+
+    def test_what_it_refuses(self, gapped: Pair, aligner: Aligner) -> None:
+        mean = Sides(texts=np.zeros(24))
+        with pytest.raises(InputError, match="query_means must come with a linear aligner, got no"):
+            MixedSpace(n_features=24, query_means=mean)
+        bent = LaplaceTransport(max_iter=1).fit(*gapped)
+        if not bent.linear:
+            with pytest.raises(InputError, match="a linear aligner, got LaplaceTransport"):
+                MixedSpace(bent, query_means=mean)
+        for bad in (np.zeros(3), np.full(24, np.nan)):
+            with pytest.raises(InputError, match=r"query_means must be finite and of shape \(24,"):
+                MixedSpace(aligner, query_means=Sides(texts=bad))
+
+
+class TestRefusals:
+    def test_parts_that_do_not_fit(self, aligner: Aligner, gapped: Pair) -> None:
+        raw = ZScore().fit(Sides(*gapped), Sides(*gapped))
+        with pytest.raises(InputError, match="fitted to rows of dimension 9, .* got 24"):
+            MixedSpace(aligner, raw)
+        with pytest.raises(InputError, match="n_features must be given without an aligner"):
+            MixedSpace()
+        with pytest.raises(InputError, match="n_features must be 24, as in the fit, got 8"):
+            MixedSpace(aligner, n_features=8)
+        with pytest.raises(InputTypeError, match="the aligner must be a fitted Aligner or None"):
+            MixedSpace("balanced")  # type: ignore[arg-type]
+        with pytest.raises(InputTypeError, match="the calibration must be a fitted Calibration"):
+            MixedSpace(aligner, aligner)  # type: ignore[arg-type]
+
+    def test_rows(self, aligner: Aligner) -> None:
+        space = MixedSpace(aligner)
+        with pytest.raises(InputError, match="texts must be of dimension 24, .* got 5"):
+            space.align_queries(np.ones((2, 5)), "text")
+        with pytest.raises(InputError, match="the modality must be one of 'image', 'text'"):
+            space.align_documents(np.ones((2, 24)), "audio")  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="texts must be finite numbers in every row"):
+            space.align_queries(np.full((2, 24), np.nan), "text")
+
+    def test_a_model_of_another_name(self, aligner: Aligner, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="must be that of the space, 'a', got 'b'"):
+            save_space(
+                MixedSpace(aligner, model="a"), tmp_path / "s", provenance=Provenance(model="b")
+            )
+        assert not list(tmp_path.iterdir())
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+    @given(data=st.data())
+    def test_damage_is_refused_or_harmless(
+        self, data: st.DataObject, aligner: Aligner, parts: tuple[Sides, Sides], tmp_path: Path
+    ) -> None:
+        whole = tmp_path / "whole"
+        if not whole.exists():
+            fit = QuantileMap(after=NNN(k=3)).fit(*parts)
+            save_space(MixedSpace(aligner, fit, model="m"), whole)
+        content = bytearray(whole.read_bytes())
+        if data.draw(st.booleans(), "truncate"):
+            content = content[: data.draw(st.integers(0, len(content) - 1), "length")]
+        else:
+            content[data.draw(st.integers(0, 3000), "place")] = data.draw(st.integers(0, 255))
+        damaged = tmp_path / "damaged"
+        damaged.write_bytes(content)
+        try:
+            load_space(damaged)
+        except InputError as error:
+            assert "must be" in str(error)
+
+    def test_a_header_that_lacks_something(
+        self, aligner: Aligner, parts: tuple[Sides, Sides], tmp_path: Path
+    ) -> None:
+        from fillgap.artifact import read_artifact, write_artifact
+
+        path = save_space(MixedSpace(aligner, ZScore().fit(*parts)), tmp_path / "s")
+        arrays, header = read_artifact(path, "aligner")
+        del arrays["calibration.text.image.mean"]
+        write_artifact(tmp_path / "t", "aligner", arrays, header)
+        with pytest.raises(InputError, match="must be fitted for text queries and image documents"):
+            load_space(tmp_path / "t").calibrate(np.zeros((1, 1)), query="text", document="image")
+        header["calibration"] = {"name": "z-score"}
+        write_artifact(tmp_path / "u", "aligner", arrays, header)
+        with pytest.raises(
+            InputError, match="must be a whole space, got one that lacks or garbles"
+        ):
+            load_space(tmp_path / "u")
+        with safe_open(path, framework="numpy") as file:
+            assert json.loads(file.metadata()["fillgap"])["kind"] == "aligner"
