@@ -19,6 +19,7 @@ LAYERS: list[set[str]] = [
     {"moments", "rows", "embeddings", "artifact"},
     {"io"},
     {"metrics", "aligners", "scores", "theory", "encoders", "datasets"},
+    {"space"},
     {"evaluation", "distributed", "search", "export", "integrations"},
     {"experiments"},
     {"report", "serve"},

@@ -13,7 +13,13 @@ from fillgap.aligners.gaussian import GaussianTransport
 from fillgap.aligners.methods import METHODS, make_aligner, method_name
 from fillgap.aligners.refined import RefinedAligner
 from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
-from fillgap.aligners.saving import Provenance, load_aligner, save_aligner
+from fillgap.aligners.saving import (
+    Provenance,
+    aligner_state,
+    load_aligner,
+    restore_aligner,
+    save_aligner,
+)
 from fillgap.aligners.spectral import SpectralAligner
 from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection
 from fillgap.aligners.sums import SumAligner
@@ -43,9 +49,11 @@ __all__ = [
     "SumAligner",
     "Translation",
     "Whitening",
+    "aligner_state",
     "load_aligner",
     "make_aligner",
     "matching_translation",
     "method_name",
+    "restore_aligner",
     "save_aligner",
 ]

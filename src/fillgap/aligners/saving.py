@@ -17,7 +17,7 @@ from fillgap.aligners.base import Aligner
 from fillgap.aligners.methods import METHODS, make_aligner, method_name
 from fillgap.artifact import read_artifact, write_artifact
 
-__all__ = ["Provenance", "load_aligner", "save_aligner"]
+__all__ = ["Provenance", "aligner_state", "load_aligner", "restore_aligner", "save_aligner"]
 
 _MEANS = ("mean_x_", "mean_y_")
 _PARTS = ("center", "matrix", "offset")
@@ -72,6 +72,14 @@ def save_aligner(
     InputError
         If the file cannot be written, or the class is not in the table of methods.
     """
+    arrays, metadata = aligner_state(aligner, provenance)
+    return write_artifact(path, "aligner", arrays, metadata, overwrite=overwrite)
+
+
+def aligner_state(
+    aligner: Aligner, provenance: Provenance | None = None
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the arrays and the header of an aligner's file. Raises as `save_aligner` does."""
     name = method_name(aligner)
     if name not in METHODS:
         raise InputError(
@@ -88,7 +96,7 @@ def save_aligner(
         "notes": list(aligner.notes_),
         **{key: value for key, value in vars(known).items() if value},
     }
-    return write_artifact(path, "aligner", _arrays(aligner), metadata, overwrite=overwrite)
+    return _arrays(aligner), metadata
 
 
 def load_aligner(path: str | Path) -> Aligner:
@@ -101,7 +109,13 @@ def load_aligner(path: str | Path) -> Aligner:
     InputError
         If the file is missing, damaged, of another kind, or of a newer format version.
     """
-    arrays, metadata = read_artifact(path, "aligner")
+    return restore_aligner(path, *read_artifact(path, "aligner"))
+
+
+def restore_aligner(
+    path: str | Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, Any]
+) -> Aligner:
+    """Return the aligner behind what `aligner_state` gave; `path` is for messages."""
     try:
         aligner = make_aligner(metadata["method"], **metadata["parameters"])
         aligner.n_features_in_ = int(metadata["n_features"])

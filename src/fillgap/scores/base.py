@@ -1,0 +1,305 @@
+"""What all calibrations share: two modalities that ask, two that are found, blocks of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+from fillgap._checks import InputError, InputTypeError, check_choice, check_matrix, unit_rows
+from fillgap._progress import Progress, silent
+from fillgap.rows import BLOCK_ROWS, iter_blocks
+
+__all__ = [
+    "MODALITIES",
+    "Calibration",
+    "Modality",
+    "Relevant",
+    "Sides",
+    "check_modality",
+    "score_blocks",
+]
+
+Array: TypeAlias = NDArray[Any]
+Modality = Literal["image", "text"]
+MODALITIES: Final[tuple[Modality, Modality]] = ("image", "text")
+#: From (query modality, document modality) to rows (number of the query, number of the document).
+Relevant: TypeAlias = Mapping[tuple[Modality, Modality], Any]
+
+#: A document of the query's own modality at least this similar is the query itself, or a copy.
+_ITSELF: Final = 1 - 1e-5
+#: Bytes that a block of scores may take.
+_BLOCK_BYTES: Final = 32 * 2**20
+
+
+class Sides(NamedTuple):
+    """Rows of the two modalities in one space; a side that is None is not there.
+
+    Attributes
+    ----------
+    images, texts : array of shape (n, n_components), `RowSource` or None
+        Aligned embeddings. Rows need not be normalised.
+    """
+
+    images: Any | None = None
+    texts: Any | None = None
+
+    def of(self, modality: Modality) -> Any | None:
+        """Return the rows of one modality."""
+        return self.images if modality == "image" else self.texts
+
+
+class Calibration(BaseEstimator):
+    """Base of all calibrations: a map of scores for each (query modality, document modality).
+
+    A score is the cosine of an aligned query and an aligned document. `fit` learns from sample
+    queries, which are asked of documents; nobody needs to know what is relevant to them, except
+    where `needs_relevant` says so. A document equal to a query is left out: no query is its own
+    answer.
+
+    Attributes
+    ----------
+    folds : bool
+        Whether the map is s ↦ a·s + b with a > 0 and a, b of the document and of the query's
+        modality. It then costs one more coordinate of the stored vectors and nothing else.
+    needs_documents : bool
+        Whether a and b depend on the rows of the documents.
+    needs_relevant : bool
+        Whether `fit` must be told what is relevant.
+    fitted_ : dict from str to array
+        All that `calibrate` needs, for example "text.image.mean"; a file keeps it.
+    n_features_in_ : int
+        Dimension of the aligned rows.
+    """
+
+    folds: ClassVar[bool] | property = True
+    needs_documents: ClassVar[bool] = False
+    needs_relevant: ClassVar[bool] = False
+
+    fitted_: dict[str, Array]
+    n_features_in_: int
+
+    def fit(
+        self,
+        queries: Sides,
+        documents: Sides,
+        *,
+        relevant: Relevant | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit to sample queries that are asked of documents.
+
+        Parameters
+        ----------
+        queries, documents : Sides
+            Aligned rows by modality. A side may be missing: what needs it is then not calibrated.
+        relevant : mapping, optional
+            From (query modality, document modality) to an array of int of shape (n_pairs, 2): the
+            number of a query and of a document that is relevant to it. All others are not.
+        progress : callable, optional
+            Called as progress(rows done, rows in all, what).
+
+        Raises
+        ------
+        InputError
+            If dimensions differ, a row is zero or not finite, or too little is given.
+        """
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+        return self.partial_fit(queries, documents, relevant=relevant, progress=progress)
+
+    def partial_fit(
+        self,
+        queries: Sides,
+        documents: Sides,
+        *,
+        relevant: Relevant | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Add more sample queries, asked of these documents, to the fit.
+
+        Where the documents are the same each time, the result is that of one fit to all queries.
+        Parameters as for `fit`.
+        """
+        queries, documents = _checked(self, queries, documents)
+        if self.needs_relevant and not relevant:
+            raise InputError(
+                f"relevant must be given for {type(self).__name__}, got none. "
+                "Pass pairs or judgements, or use a calibration that needs none."
+            )
+        if hasattr(self, "fitted_") and not hasattr(self, "sums_"):
+            raise InputError(
+                f"{type(self).__name__} must be fitted in this process to go on, got one that was "
+                "loaded. Fit again."
+            )
+        if not hasattr(self, "fitted_"):
+            self.fitted_, self.sums_ = {}, {}
+        self._learn(queries, documents, relevant or {}, progress or silent)
+        return self
+
+    def calibrate(
+        self, scores: Any, *, query: Modality, document: Modality, documents: Any | None = None
+    ) -> Array:
+        """Return calibrated scores.
+
+        Parameters
+        ----------
+        scores : array of shape (n_queries, n_documents)
+            Aligned cosines of queries of one modality with documents of one modality.
+        query, document : {"image", "text"}
+            The modalities.
+        documents : array of shape (n_documents, n_components), optional
+            The aligned documents, where `needs_documents` says so.
+        """
+        array = np.asarray(scores)
+        if array.dtype.kind != "f":
+            raise InputTypeError(
+                f"scores must be floating point numbers, got {array.dtype}. Pass cosines."
+            )
+        if self.needs_documents and documents is None:
+            raise InputError(
+                f"documents must be given to {type(self).__name__}, got none. "
+                "Pass the aligned rows behind the scores."
+            )
+        if documents is not None and array.ndim and array.shape[-1] != documents.shape[0]:
+            raise InputError(
+                f"scores must be of one column for each of the {documents.shape[0]} documents, got "
+                f"shape {array.shape}. Pass scores of these documents, in this order."
+            )
+        return self._calibrate(array, query, document, documents)
+
+    def coefficients(
+        self, documents: Any, *, document: Modality, query: Modality
+    ) -> tuple[Array, Array]:
+        """Return a and b of each document, with calibrated score = a · cosine + b.
+
+        Parameters
+        ----------
+        documents : array of shape (n_documents, n_components)
+            Aligned rows.
+        document, query : {"image", "text"}
+            The modalities.
+
+        Returns
+        -------
+        tuple of array of shape (n_documents,)
+            In float64.
+
+        Raises
+        ------
+        InputError
+            If this calibration does not fold, or was not fitted for these modalities.
+        """
+        if not self.folds:
+            raise InputError(
+                f"the calibration must be affine in the score to be folded, got {self!r}. "
+                "Apply calibrate to a longer list of hits, or use one that folds."
+            )
+        return self._coefficients(documents, document, query)
+
+    def _learn(
+        self, queries: Sides, documents: Sides, relevant: Relevant, progress: Progress
+    ) -> None:
+        """Add to `sums_`, and set `fitted_`."""
+        raise NotImplementedError
+
+    def _coefficients(
+        self, documents: Any, document: Modality, query: Modality
+    ) -> tuple[Array, Array]:
+        raise NotImplementedError
+
+    def _calibrate(
+        self, scores: Array, query: Modality, document: Modality, documents: Any | None
+    ) -> Array:
+        a, b = self._coefficients(documents, document, query)
+        return a * scores + b
+
+    def _get(self, *key: str) -> Array:
+        """Return a fitted array, or say for which modalities the calibration is not fitted."""
+        if not hasattr(self, "fitted_"):
+            name = type(self).__name__
+            raise NotFittedError(f"{name} must be fitted before it is applied. Call fit first.")
+        for modality in key[:-1]:
+            check_modality(modality)
+        name = ".".join(key)
+        if name not in self.fitted_:
+            raise InputError(
+                f"the calibration must be fitted for {' queries and '.join(key[:-1])}"
+                f"{' queries' if len(key) == 2 else ' documents'}, got one without. "
+                "Fit it with both kinds of queries and of documents."
+            )
+        return self.fitted_[name]
+
+
+def check_modality(value: object) -> Modality:
+    """Return `value` if it is a modality."""
+    return cast("Modality", check_choice(value, "the modality", MODALITIES))
+
+
+def score_blocks(
+    Q: Array, documents: Any, *, same: bool
+) -> Iterator[tuple[int, Array, Array, Array]]:
+    """Yield (first row, block, scores, allowed) over the documents in blocks.
+
+    Parameters
+    ----------
+    Q : array of shape (n_queries, n_components)
+        Unit rows.
+    documents : array or RowSource
+    same : bool
+        Whether both are of one modality: a document equal to a query is then not allowed.
+
+    Yields
+    ------
+    tuple
+        Number of the first document, the unit rows, the scores (n_queries, n_block), and which of
+        them are no copy of the query.
+    """
+    rows = min(BLOCK_ROWS, max(16, _BLOCK_BYTES // (8 * len(Q))))
+    for start, raw in iter_blocks(documents, "documents", rows):
+        block = np.asarray(unit_rows(raw, "documents", first_row=start))
+        scores = Q @ block.T
+        allowed = scores < _ITSELF if same else np.ones(scores.shape, dtype=bool)
+        yield start, block, scores, allowed
+
+
+def _checked(calibration: Calibration, queries: Sides, documents: Sides) -> tuple[Sides, Sides]:
+    """Return both as sides of one dimension, the queries as unit rows in memory."""
+    found: list[Sides] = []
+    for what, sides in (("queries", queries), ("documents", documents)):
+        if not isinstance(sides, tuple) or len(sides) != 2:
+            raise InputTypeError(
+                f"{what} must be Sides(images, texts), got {type(sides).__name__}. "
+                "Pass None for a modality that is not there."
+            )
+        if sides[0] is None and sides[1] is None:
+            raise InputError(
+                f"{what} must be of at least one modality, got none. Pass images, texts or both."
+            )
+        found.append(Sides(*(_matrix(side, what) for side in sides)))
+    dimensions = {side.shape[1] for sides in found for side in sides if side is not None}
+    if hasattr(calibration, "n_features_in_"):
+        dimensions.add(calibration.n_features_in_)
+    if len(dimensions) > 1:
+        listed = " and ".join(map(str, sorted(dimensions)))
+        raise InputError(
+            f"queries and documents must be of one dimension, got {listed}. "
+            "Align both with one aligner."
+        )
+    calibration.n_features_in_ = int(dimensions.pop())
+    units = (None if side is None else np.asarray(unit_rows(side, "queries")) for side in found[0])
+    return Sides(*units), found[1]
+
+
+def _matrix(side: Any, what: str) -> Any:
+    if side is None or hasattr(side, "iter_blocks"):
+        return (
+            side
+            if what == "documents" or side is None
+            else np.concatenate([block for _, block in iter_blocks(side, what)])
+        )
+    return check_matrix(side, what, min_rows=2)

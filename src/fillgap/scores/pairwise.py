@@ -1,0 +1,162 @@
+"""Calibrations with one map for each (query modality, document modality), and what they sum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from fillgap._checks import InputError, InputTypeError
+from fillgap._progress import Progress
+from fillgap.scores.base import (
+    MODALITIES,
+    Calibration,
+    Modality,
+    Relevant,
+    Sides,
+    score_blocks,
+)
+
+__all__ = ["PairwiseCalibration", "Sample"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Sample queries of one modality, asked of documents of one modality.
+
+    Attributes
+    ----------
+    query, document : {"image", "text"}
+    queries : array of shape (n_queries, n_components)
+        Unit rows.
+    documents : array or RowSource
+    relevant : array of int of shape (n_pairs, 2) or None
+        Numbers of queries and of documents.
+    first : Calibration or None
+        Applied to every score, fitted.
+    progress : callable
+    """
+
+    query: Modality
+    document: Modality
+    queries: Array
+    documents: Any
+    relevant: Any | None
+    first: Calibration | None
+    progress: Progress
+
+    def blocks(self) -> Iterator[tuple[int, Array, Array]]:
+        """Yield (number of the first document, scores, which are no copy of the query)."""
+        total = int(self.documents.shape[0])
+        what = f"{self.query} queries, {self.document} documents"
+        same = self.query == self.document
+        for start, block, cosines, allowed in score_blocks(self.queries, self.documents, same=same):
+            yield start, self._through_first(cosines, block), allowed
+            self.progress(start + len(block), total, what)
+
+    def best(self) -> Array:
+        """Return the best score of each query, of those that have one."""
+        best = np.full(len(self.queries), -np.inf)
+        for _, scores, allowed in self.blocks():
+            np.maximum(best, np.where(allowed, scores, -np.inf).max(axis=1), out=best)
+        return best[np.isfinite(best)]
+
+    def _through_first(self, cosines: Array, documents: Array) -> Array:
+        if self.first is None:
+            return cosines
+        return self.first.calibrate(
+            cosines, query=self.query, document=self.document, documents=documents
+        )
+
+
+class PairwiseCalibration(Calibration):
+    """Base of calibrations that look only at the score and at the two modalities.
+
+    `after` is a calibration that is fitted and applied first, such as `NNN`: the map is then one
+    of the corrected scores. Two maps that fold make one that folds.
+    """
+
+    after: Calibration | None
+    after_: Calibration
+
+    @property
+    def folds(self) -> bool:  # type: ignore[override]
+        """Whether the map is affine in the score."""
+        return self._affine and (self.after is None or bool(self.after.folds))
+
+    @property
+    def needs_documents(self) -> bool:  # type: ignore[override]
+        """Whether the map that is applied first looks at the documents."""
+        return self.after is not None and self.after.needs_documents
+
+    @property
+    def _affine(self) -> bool:
+        return True
+
+    def _learn(
+        self, queries: Sides, documents: Sides, relevant: Relevant, progress: Progress
+    ) -> None:
+        if self.after is not None:
+            self._fit_first(queries, documents, relevant)
+        first = None if self.after is None else self.after_
+        for query in MODALITIES:
+            for document in MODALITIES:
+                Q, D = queries.of(query), documents.of(document)
+                if Q is not None and D is not None:
+                    pairs = relevant.get((query, document))
+                    self._add(Sample(query, document, Q, D, pairs, first, progress))
+        self._solve()
+
+    def _fit_first(self, queries: Sides, documents: Sides, relevant: Relevant) -> None:
+        if not isinstance(self.after, Calibration):
+            raise InputTypeError(
+                f"after must be a calibration or None, got {self.after!r}. Pass for example NNN()."
+            )
+        if hasattr(self, "after_"):
+            raise InputError(
+                f"{type(self).__name__} after another calibration must be fitted at once, got more "
+                "queries. Call fit with all of them."
+            )
+        self.after_ = clone(self.after).fit(queries, documents, relevant=relevant)
+
+    def _add(self, sample: Sample) -> None:
+        """Add the scores of a sample to `sums_`."""
+        raise NotImplementedError
+
+    def _solve(self) -> None:
+        """Set `fitted_` from `sums_`."""
+        raise NotImplementedError
+
+    def _slope_and_offset(self, query: Modality, document: Modality) -> tuple[float, float]:
+        """Return the affine map of one pair of modalities."""
+        raise NotImplementedError
+
+    def _map(self, scores: Array, query: Modality, document: Modality) -> Array:
+        """Return the map of scores as the first map left them."""
+        a, b = self._slope_and_offset(query, document)
+        return a * scores + b
+
+    def _calibrate(
+        self, scores: Array, query: Modality, document: Modality, documents: Any | None
+    ) -> Array:
+        if self.after is not None:
+            scores = self.after_.calibrate(
+                scores, query=query, document=document, documents=documents
+            )
+        return self._map(scores, query, document)
+
+    def _coefficients(
+        self, documents: Any, document: Modality, query: Modality
+    ) -> tuple[Array, Array]:
+        a, b = self._slope_and_offset(query, document)
+        if self.after is not None:
+            first_a, first_b = self.after_.coefficients(documents, document=document, query=query)
+            return a * first_a, a * first_b + b
+        n = documents.shape[0]
+        return np.full(n, a), np.full(n, b)

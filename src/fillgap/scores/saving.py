@@ -1,0 +1,79 @@
+"""A fitted calibration as arrays and plain words, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import NotFittedError
+
+from fillgap._checks import InputError
+from fillgap.scores.base import Calibration
+from fillgap.scores.methods import CALIBRATIONS, calibration_name, make_calibration
+
+__all__ = ["calibration_state", "restore_calibration"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def calibration_state(calibration: Calibration) -> tuple[Arrays, dict[str, Any]]:
+    """Return the arrays and the description that `restore_calibration` needs.
+
+    Raises
+    ------
+    NotFittedError
+        If the calibration is not fitted.
+    InputError
+        If its class is not in the table of calibrations.
+    """
+    name = calibration_name(calibration)
+    if name not in CALIBRATIONS:
+        raise InputError(
+            f"the calibration must be of a known kind, got {name}. Use one of "
+            f"{', '.join(CALIBRATIONS)}."
+        )
+    if not hasattr(calibration, "fitted_"):
+        raise NotFittedError(f"{name} must be fitted before it is saved. Call fit first.")
+    arrays = dict(calibration.fitted_)
+    parameters: dict[str, Any] = {}
+    for key, value in calibration.get_params(deep=False).items():
+        if isinstance(value, Calibration):
+            first, parameters[key] = calibration_state(getattr(calibration, f"{key}_"))
+            arrays.update({f"{key}.{name}": array for name, array in first.items()})
+        else:
+            parameters[key] = value.item() if isinstance(value, np.generic) else value
+    n_features = calibration.n_features_in_
+    return arrays, {"name": name, "parameters": parameters, "n_features": n_features}
+
+
+def restore_calibration(
+    arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]
+) -> Calibration:
+    """Return the calibration behind what `calibration_state` gave.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If something is missing or not of the expected kind.
+    """
+    calibration = make_calibration(state["name"])
+    own = dict(arrays)
+    parameters = dict(state["parameters"])
+    for key, value in parameters.items():
+        if isinstance(value, dict):
+            prefix = f"{key}."
+            inner = {n.removeprefix(prefix): own.pop(n) for n in list(own) if n.startswith(prefix)}
+            first = restore_calibration(inner, value)
+            setattr(calibration, f"{key}_", first)
+            parameters[key] = make_calibration(value["name"], **first.get_params(deep=False))
+    known = calibration.get_params(deep=False)
+    if unknown := set(parameters) - set(known):
+        raise KeyError(*sorted(unknown))
+    calibration.set_params(**parameters)
+    calibration.n_features_in_ = int(state["n_features"])
+    if not all(np.isfinite(array).all() for array in own.values() if array.dtype.kind == "f"):
+        raise ValueError("an array that is not finite")
+    calibration.fitted_ = own
+    return calibration
