@@ -9,7 +9,16 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MODALITIES", "Backend", "Batch", "Found", "Kind", "Term", "search_by_lists", "sum_terms"]
+__all__ = [
+    "MODALITIES",
+    "Backend",
+    "Batch",
+    "Found",
+    "Kind",
+    "Term",
+    "search_by_lists",
+    "sum_terms",
+]
 
 #: What a document may be.
 Kind = Literal["image", "text", "image+text"]

@@ -107,7 +107,8 @@ def _check_side(space: MixedSpace, unit: Any, side: Modality) -> None:
     if space.aligner is None:
         return
     image_mean, text_mean = (
-        np.asarray(mean, dtype=np.float64) for mean in (space.aligner.mean_x_, space.aligner.mean_y_)
+        np.asarray(mean, dtype=np.float64)
+        for mean in (space.aligner.mean_x_, space.aligner.mean_y_)
     )
     gap = image_mean - text_mean
     if gap @ gap < _LEAST_GAP**2:

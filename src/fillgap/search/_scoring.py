@@ -87,9 +87,7 @@ class Asked:
     def _calibrated(self, found: Found, i: int) -> float:
         if self.scoring.space.folds:
             return float(
-                np.mean(
-                    [self._with_one(s)[i] @ found.vectors[stored_field(s)] for s in self.sides]
-                )
+                np.mean([self._with_one(s)[i] @ found.vectors[stored_field(s)] for s in self.sides])
             )
         return float(self._rescore([found], i)[0])
 

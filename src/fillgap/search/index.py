@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, cast, get_args
-
-import numpy as np
+from typing import Any, Self, cast, get_args
 
 from fillgap._checks import InputError, check_choice, check_integer, check_same_count
 from fillgap.scores import Modality
@@ -18,26 +13,26 @@ from fillgap.search._documents import (
     check_ids,
     check_rows,
     encode_payloads,
-    fields_of,
     vectors,
 )
-from fillgap.search._folder import Manifest, new_folder, open_backend
-from fillgap.search._scoring import Stage, Scoring
+from fillgap.search._folder import Manifest
+from fillgap.search._lists import check_modalities, given_sides, number_hits, one_row
+from fillgap.search._scoring import Scoring, Stage
 from fillgap.search.hits import Hit
-from fillgap.space import MixedSpace, load_space, save_space
+from fillgap.space import MixedSpace
 
 __all__ = ["MixedIndex", "Stage"]
 
-_SPACE, _VECTORS = "space.safetensors", "vectors"
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class MixedIndex:
     """Images, texts, and documents of both in one index, ranked by comparable scores.
 
-    An index is a folder: a description, the space, and the vectors of the engine. Make one with
-    `create`, or `build` where it must appear only when it is complete; open one with `open`. An
-    index can be searched while another program adds to it: a batch is seen whole or not at all.
+    An index is a folder: a description, the space, and the vectors of the engine. `create_index`
+    makes an empty one, `open_index` opens one. All vectors that are added, and all queries, are
+    embeddings as the model gives them; the space is applied here. An index can be searched while
+    another program adds to it: a batch is seen whole or not at all.
 
     Attributes
     ----------
@@ -53,9 +48,10 @@ class MixedIndex:
     --------
     >>> import tempfile
     >>> import numpy as np
+    >>> from fillgap.search import create_index
     >>> from fillgap.space import MixedSpace
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     index = MixedIndex.create(f"{folder}/index", MixedSpace(n_features=3))
+    ...     index = create_index(f"{folder}/index", MixedSpace(n_features=3))
     ...     index.add_images(["cat"], np.array([[1.0, 0.2, 0.0]]), [{"file": "cat.jpg"}])
     ...     index.add_texts(["dog"], np.array([[0.0, 0.1, 1.0]]))
     ...     [hit.id for hit in index.search(text=np.array([1.0, 0.0, 0.1]))]
@@ -67,132 +63,6 @@ class MixedIndex:
         self._backend = backend
         self._scoring = Scoring(space, backend)
         self.stages: tuple[Stage, ...] = self._scoring.stages
-
-    @classmethod
-    def create(
-        cls,
-        path: str | Path,
-        space: MixedSpace,
-        *,
-        backend: str = "exact",
-        encoder: str | None = None,
-        name: str = "index",
-        notes: Sequence[str] = (),
-        overwrite: bool = False,
-        **options: Any,
-    ) -> MixedIndex:
-        """Make an empty index and open it.
-
-        Parameters
-        ----------
-        path : str or path
-            The folder that should exist afterwards.
-        space : MixedSpace
-            Kept with the index. All vectors that are added, and all queries, are embeddings as
-            the model gives them; the space is applied here.
-        backend : {"exact", "qdrant", "lancedb", "pgvector"}
-            The engine. The exact one needs nothing else.
-        encoder : str, optional
-            How to open the encoder of queries, for example "digit-scenes".
-        name : str
-            What pages call the collection.
-        notes : sequence of str
-            What its users should know.
-        overwrite : bool
-            Whether an index that exists may be replaced. Another folder never is.
-        **options
-            Of the engine: `dsn` for pgvector.
-
-        Raises
-        ------
-        InputError
-            If the folder exists or cannot be written, or the engine refuses.
-        """
-        with cls.build(
-            path, space, backend=backend, encoder=encoder, name=name, notes=notes,
-            overwrite=overwrite, **options,
-        ):  # fmt: skip
-            pass
-        return cls.open(path, **options)
-
-    @classmethod
-    @contextmanager
-    def build(
-        cls,
-        path: str | Path,
-        space: MixedSpace,
-        *,
-        backend: str = "exact",
-        encoder: str | None = None,
-        name: str = "index",
-        notes: Sequence[str] = (),
-        overwrite: bool = False,
-        **options: Any,
-    ) -> Iterator[MixedIndex]:
-        """Yield an index to be filled, which appears at `path` when the block ends without error.
-
-        Parameters as for `create`. Until then an older index stays in place and in use.
-        """
-        manifest = Manifest(
-            backend, fields_of(space), space.fingerprint, space.model, encoder, name,
-            list(notes), dict(options),
-        )  # fmt: skip
-        old = _existing(path, options) if overwrite else None
-        with new_folder(path, overwrite=overwrite) as folder:
-            save_space(space, folder / _SPACE)
-            engine = open_backend(backend, folder / _VECTORS, manifest.fields, options)
-            known = getattr(engine, "kept_options", {})
-            manifest = replace(manifest, options={**options, **known})
-            manifest.write(folder)
-            try:
-                yield cls(folder, space, manifest, engine)
-            except BaseException:
-                engine.drop()
-                raise
-            finally:
-                engine.close()
-        if old is not None:
-            old.drop()
-            old.close()
-
-    @classmethod
-    def open(
-        cls, path: str | Path, *, space: MixedSpace | None = None, **options: Any
-    ) -> MixedIndex:
-        """Open an index that exists.
-
-        Parameters
-        ----------
-        path : str or path
-        space : MixedSpace, optional
-            The space that the caller means; an index of another one is refused.
-        **options
-            Of the engine: `dsn` for pgvector, which no index keeps.
-
-        Raises
-        ------
-        InputError
-            If it is no index, is damaged, is of another space, or its server cannot be reached.
-        """
-        folder = Path(path)
-        manifest = Manifest.read(folder)
-        own = load_space(folder / _SPACE)
-        for found, whose in ((own, "beside it"), (space, "given")):
-            if found is not None and found.fingerprint != manifest.fingerprint:
-                raise InputError(
-                    f"{folder} must be searched with the space that it was built with "
-                    f"({manifest.fingerprint[:12]}), got another one {whose} "
-                    f"({found.fingerprint[:12]}). Build the index again with that space."
-                )
-        if fields_of(own) != manifest.fields:
-            raise InputError(
-                f"{folder} must have the fields {fields_of(own)}, got {manifest.fields}. "
-                "The description is damaged: build the index again."
-            )
-        engine = open_backend(
-            manifest.backend, folder / _VECTORS, manifest.fields, {**manifest.options, **options}
-        )
-        return cls(folder, own, manifest, engine)
 
     def add_images(
         self,
@@ -293,7 +163,7 @@ class MixedIndex:
         InputError
             If the query does not fit the index.
         """
-        one = {side: _one_row(row, side) for side, row in _given(image, text).items()}
+        one = {side: one_row(row, side) for side, row in given_sides(image, text).items()}
         found = self.search_batch(
             images=one.get("image"), texts=one.get("text"), k=k, modalities=modalities,
             stage=stage, explain=explain, check_side=check_side,
@@ -320,10 +190,10 @@ class MixedIndex:
         """
         check_integer(k, "k", low=1)
         chosen = self.check_stage(stage)
-        wanted = _check_modalities(modalities)
+        wanted = check_modalities(modalities)
         rows = {
             side: check_rows(self.space, given, side, check_side=False)
-            for side, given in _given(images, texts).items()
+            for side, given in given_sides(images, texts).items()
         }
         if check_side:
             for side, given in rows.items():
@@ -334,7 +204,7 @@ class MixedIndex:
         asked = self._scoring.ask(rows)
         lists = asked.best(chosen, k, wanted, with_vectors=explain)
         return [
-            _hits(found, (lambda one, i=i: asked.explain(one, i)) if explain else None)
+            number_hits(found, (lambda one, i=i: asked.explain(one, i)) if explain else None)
             for i, found in enumerate(lists)
         ]
 
@@ -365,11 +235,15 @@ class MixedIndex:
                 f"the id must be that of a document in the index, got {identity!r}. "
                 "Look it up with a search."
             )
-        return _hits(found, None)[0]
+        return number_hits(found, None)[0]
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove documents, and return how many there were."""
         return self._backend.delete(check_ids(ids, len(ids))) if len(ids) else 0
+
+    def fetch(self, ids: Sequence[str]) -> list[Found]:
+        """Return the documents of these ids that there are, with their vectors, in any order."""
+        return self._backend.get(list(ids), with_vectors=True)
 
     def sample(self, modality: Kind, n: int) -> list[Found]:
         """Return at most n documents of one modality with their vectors, the same each time."""
@@ -424,60 +298,3 @@ class MixedIndex:
                 "Choose another, or allow it to be replaced (replace=True)."
             )
         self._backend.add(Batch(modality, names, texts, vectors(self.space, checked)))
-
-
-def _existing(path: str | Path, options: Mapping[str, Any]) -> Backend | None:
-    """Return the engine of the index that will be replaced, if its vectors are on a server."""
-    folder = Path(path)
-    if not folder.exists():
-        return None
-    manifest = Manifest.read(folder)
-    if manifest.backend != "pgvector":
-        return None
-    return open_backend(
-        manifest.backend, folder / _VECTORS, manifest.fields, {**manifest.options, **options}
-    )
-
-
-def _given(image: Any | None, text: Any | None) -> dict[Modality, Any]:
-    sides: dict[Modality, Any] = {"image": image, "text": text}
-    given: dict[Modality, Any] = {side: rows for side, rows in sides.items() if rows is not None}
-    if not given:
-        raise InputError("a query must be an image, a text or both, got neither. Pass a vector.")
-    return given
-
-
-def _one_row(row: Any, side: str) -> Any:
-    vector = np.asarray(row)
-    if vector.ndim == 2 and len(vector) == 1:
-        return vector
-    if vector.ndim != 1:
-        raise InputError(
-            f"the {side} query must be one vector, got shape {vector.shape}. "
-            "Use search_batch for several."
-        )
-    return vector[None]
-
-
-def _check_modalities(modalities: str | Collection[str] | None) -> set[str] | None:
-    if modalities is None:
-        return None
-    listed = [modalities] if isinstance(modalities, str) else list(modalities)
-    if not listed:
-        raise InputError(
-            "modalities must be at least one, got none. Leave it out to search them all."
-        )
-    return {check_choice(one, "modality", MODALITIES) for one in listed}
-
-
-def _hits(found: Sequence[Found], explain: Any) -> list[Hit]:
-    hits, ranks = [], dict.fromkeys(MODALITIES, 0)
-    for rank, one in enumerate(found, start=1):
-        ranks[cast("Literal['image']", one.modality)] += 1
-        hits.append(
-            Hit(
-                one.id, one.modality, one.score, rank, ranks[cast("Kind", one.modality)],
-                json.loads(one.payload), explain(one) if explain else None,
-            )  # fmt: skip
-        )
-    return hits
