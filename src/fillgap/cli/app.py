@@ -12,10 +12,13 @@ from fillgap.cli import (
     compare,
     demo,
     fit,
+    index,
     measure,
     methods,
     report,
     reproduce,
+    search,
+    serve,
     sweep_gap,
     theory,
 )
@@ -35,6 +38,9 @@ app.command("compare")(compare.compare)
 app.command("fit")(fit.fit)
 app.command("apply")(apply.apply)
 app.command("report")(report.report)
+app.command("index")(index.index)
+app.command("search")(search.search)
+app.command("serve")(serve.serve)
 app.command("methods")(methods.methods)
 app.command("theory")(theory.theory)
 app.command("sweep-gap")(sweep_gap.sweep_gap)
