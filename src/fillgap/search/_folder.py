@@ -23,9 +23,6 @@ FORMAT_VERSION = 1
 #: Engines by name: the module of the adapter, and its class.
 BACKENDS = {
     "exact": ("fillgap.search._exact", "ExactBackend"),
-    "qdrant": ("fillgap.search._qdrant", "QdrantBackend"),
-    "lancedb": ("fillgap.search._lancedb", "LanceBackend"),
-    "pgvector": ("fillgap.search._pgvector", "PostgresBackend"),
 }
 _FILE = "manifest.json"
 #: Options that are never written down: a connection string may hold a password.
