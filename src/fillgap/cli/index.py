@@ -10,17 +10,7 @@ import typer
 from fillgap.cli.options import AsJson, Out, Overwrite, Quiet, Texts
 from fillgap.cli.output import print_json, progress_bar, say
 
-__all__ = ["Dsn", "index"]
-
-Dsn = Annotated[
-    str | None,
-    typer.Option(
-        "--dsn",
-        metavar="DSN",
-        envvar="FILLGAP_DSN",
-        help="Connection string of PostgreSQL, for --backend pgvector; no index keeps it.",
-    ),
-]
+__all__ = ["index"]
 
 
 def index(
@@ -43,9 +33,6 @@ def index(
             help="A fitted aligner, with a calibration or without. Left out, one is fitted here.",
         ),
     ] = None,
-    backend: Annotated[
-        str, typer.Option("--backend", help="exact, qdrant, lancedb or pgvector.")
-    ] = "exact",
     encoder: Annotated[
         str | None,
         typer.Option("--encoder", metavar="NAME", help="Encoder of queries, kept by name."),
@@ -56,7 +43,6 @@ def index(
     demo: Annotated[
         bool, typer.Option("--demo", help="Index the bundled scenes; FOLDER is left out.")
     ] = False,
-    dsn: Dsn = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -72,13 +58,11 @@ def index(
         raise InputError(
             f"FOLDER or --demo must be given, got {'both' if demo else 'neither'}. Choose one."
         )
-    chosen: dict[str, Any] = {"backend": backend, "overwrite": overwrite}
-    chosen |= {"dsn": dsn} if dsn is not None and backend == "pgvector" else {}
     if demo:
         from fillgap.serve import build_demo_index
 
-        build_demo_index(out, **chosen)
-        built: dict[str, Any] = _opened(out, dsn)
+        build_demo_index(out, overwrite=overwrite)
+        built: dict[str, Any] = _opened(out)
     else:
         from fillgap.search import index_files
         from fillgap.space import load_space
@@ -88,7 +72,7 @@ def index(
             built = dict(
                 index_files(
                     str(images), texts, out, space=loaded, model=model, encoder=encoder,
-                    progress=progress, **chosen,
+                    overwrite=overwrite, progress=progress,
                 )
             )  # fmt: skip
     if as_json:
@@ -100,11 +84,11 @@ def index(
         say(f"Note: {note}")
 
 
-def _opened(path: Path, dsn: str | None) -> dict[str, Any]:
+def _opened(path: Path) -> dict[str, Any]:
     """Return what an index says about itself."""
     from fillgap.search import open_index
 
-    with open_index(path, **({} if dsn is None else {"dsn": dsn})) as opened:
+    with open_index(path) as opened:
         return {
             "count": opened.count(),
             "notes": opened.manifest.notes,

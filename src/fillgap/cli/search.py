@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fillgap.cli.index import Dsn
 from fillgap.cli.options import AsJson
 from fillgap.cli.output import number, print_json, print_table, say
 
@@ -50,7 +49,6 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say how each score came about.")
     ] = False,
-    dsn: Dsn = None,
     as_json: AsJson = False,
 ) -> None:
     """Find images and texts, both because they are relevant.
@@ -60,7 +58,7 @@ def search(
     """
     from fillgap.search import open_index
 
-    with open_index(index, **({} if dsn is None else {"dsn": dsn})) as opened:
+    with open_index(index) as opened:
         sides, unknown = _query(opened, text, image, vector, vector_modality)
         hits = opened.search(
             **sides, k=k, modalities=modality or None, stage=stage, explain=explain

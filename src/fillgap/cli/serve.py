@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from fillgap.cli.index import Dsn
 from fillgap.cli.output import say
 
 __all__ = ["serve"]
@@ -37,7 +36,6 @@ def serve(
     max_pixels: Annotated[
         int, typer.Option("--max-pixels", min=1, help="Largest picture that is taken, in pixels.")
     ] = 40_000_000,
-    dsn: Dsn = None,
 ) -> None:
     """Serve a page where one types or drops a picture and sees what calibration changes.
 
@@ -57,7 +55,7 @@ def serve(
         if index is None:
             say("Indexing the bundled scenes of handwritten digits.")
         path = index or build_demo_index(Path(folder) / "demo")
-        with open_index(path, **({} if dsn is None else {"dsn": dsn})) as opened:
+        with open_index(path) as opened:
             shown = f"[{host}]" if ":" in host else host
             say(f"Serving {opened.manifest.name} at http://{shown}:{port} (Ctrl-C ends it)")
             run(

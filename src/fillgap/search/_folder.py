@@ -25,8 +25,6 @@ BACKENDS = {
     "exact": ("fillgap.search._exact", "ExactBackend"),
 }
 _FILE = "manifest.json"
-#: Options that are never written down: a connection string may hold a password.
-_SECRET = {"dsn"}
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,8 @@ class Manifest:
     kind: str = "index"
 
     def write(self, folder: Path) -> None:
-        """Write the description, without what is secret."""
+        """Write the description."""
         content = asdict(self)
-        content["options"] = {k: v for k, v in self.options.items() if k not in _SECRET}
         with atomic_file(folder / _FILE) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -134,12 +134,13 @@ def _add(
         )
         return
     owner = known.get("image_index")
+    captions, names = (_part(known.get(key), numbers) for key in ("captions", "text_ids"))
     payloads = []
     for i, number in enumerate(numbers):
-        payload = {"image": f"image:{number if owner is None else int(owner[number])}"}
-        for key, column in (("caption", "captions"), ("name", "text_ids")):
-            payload |= {key: v for v in _part(known.get(column), numbers[i : i + 1]) if v}
-        payloads.append(payload if known["paired"] else payload | {"image": None})
+        payload = {"caption": captions[i], "name": names[i]}
+        if known["paired"]:
+            payload["image"] = f"image:{number if owner is None else int(owner[number])}"
+        payloads.append(payload)
     index.add_texts([f"text:{number}" for number in numbers], block, payloads)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fillgap._checks import InputError
-from fillgap.search._backend import Backend
 from fillgap.search._documents import fields_of
 from fillgap.search._folder import Manifest, new_folder, open_backend
 from fillgap.search.index import MixedIndex
@@ -67,8 +66,8 @@ def new_index(
         The folder that should exist afterwards.
     space : MixedSpace
         Kept with the index.
-    backend : {"exact", "qdrant", "lancedb", "pgvector"}
-        The engine. The exact one needs nothing else.
+    backend : {"exact"}
+        The engine: exact search in NumPy.
     encoder : str, optional
         How to open the encoder of queries, for example "digit-scenes".
     name : str
@@ -78,7 +77,7 @@ def new_index(
     overwrite : bool
         Whether an index that exists may be replaced. Another folder never is.
     **options
-        Of the engine: `dsn` for pgvector, the connection string of the server.
+        Of the engine; the exact one has none.
 
     Raises
     ------
@@ -89,7 +88,6 @@ def new_index(
         backend, fields_of(space), space.fingerprint, space.model, encoder, name,
         list(notes), dict(options),
     )  # fmt: skip
-    old = _on_server(path, options) if overwrite else None
     with new_folder(path, overwrite=overwrite) as folder:
         save_space(space, folder / _SPACE)
         engine = open_backend(backend, folder / _VECTORS, manifest.fields, options)
@@ -103,9 +101,6 @@ def new_index(
             raise
         finally:
             engine.close()
-    if old is not None:
-        old.drop()
-        old.close()
 
 
 def open_index(path: str | Path, *, space: MixedSpace | None = None, **options: Any) -> MixedIndex:
@@ -117,7 +112,7 @@ def open_index(path: str | Path, *, space: MixedSpace | None = None, **options: 
     space : MixedSpace, optional
         The space that the caller means; an index of another one is refused.
     **options
-        Of the engine: `dsn` for pgvector, which no index keeps.
+        Of the engine.
 
     Raises
     ------
@@ -142,15 +137,3 @@ def open_index(path: str | Path, *, space: MixedSpace | None = None, **options: 
     options = {**manifest.options, **options}
     engine = open_backend(manifest.backend, folder / _VECTORS, manifest.fields, options)
     return MixedIndex(folder, own, manifest, engine)
-
-
-def _on_server(path: str | Path, options: Mapping[str, Any]) -> Backend | None:
-    """Return the engine of the index that will be replaced, if its vectors are on a server."""
-    folder = Path(path)
-    if not folder.exists():
-        return None
-    manifest = Manifest.read(folder)
-    if manifest.backend != "pgvector":
-        return None
-    known = {**manifest.options, **options}
-    return open_backend(manifest.backend, folder / _VECTORS, manifest.fields, known)
