@@ -15,7 +15,7 @@ import fillgap
 PACKAGES = [
     "fillgap", "fillgap.aligners", "fillgap.metrics", "fillgap.io", "fillgap.evaluation",
     "fillgap.datasets", "fillgap.encoders", "fillgap.theory", "fillgap.scores",
-    "fillgap.space",
+    "fillgap.space", "fillgap.search", "fillgap.serve",
 ]  # fmt: skip
 NAMES = [
     (package, name)

@@ -14,11 +14,14 @@ from fillgap.cli import (
     demo,
     fit,
     grid_search,
+    index,
     measure,
     methods,
     recommend,
     report,
     reproduce,
+    search,
+    serve,
     sweep_gap,
     theory,
 )
@@ -40,6 +43,9 @@ app.command("fit")(fit.fit)
 app.command("grid-search")(grid_search.grid_search)
 app.command("apply")(apply.apply)
 app.command("report")(report.report)
+app.command("index")(index.index)
+app.command("search")(search.search)
+app.command("serve")(serve.serve)
 app.command("methods")(methods.methods)
 app.command("theory")(theory.theory)
 app.command("sweep-gap")(sweep_gap.sweep_gap)

@@ -2,7 +2,7 @@
 
 from fillgap.io._names import Modality, guess_modality
 from fillgap.io._open import load_rows, open_rows
-from fillgap.io._pairs import load_pair
+from fillgap.io._pairs import load_pair, open_pair
 from fillgap.io._sides import open_sides
 from fillgap.io._write import save_rows, transform_files
 
@@ -11,6 +11,7 @@ __all__ = [
     "guess_modality",
     "load_pair",
     "load_rows",
+    "open_pair",
     "open_rows",
     "open_sides",
     "save_rows",

@@ -27,7 +27,7 @@ from fillgap.io._shards import ShardedRows
 from fillgap.io._sides import clip_root, open_sides
 from fillgap.rows import RowSource
 
-__all__ = ["load_pair"]
+__all__ = ["load_pair", "open_pair"]
 
 
 def load_pair(
@@ -82,13 +82,7 @@ def load_pair(
         known["captions"] = (
             read_captions(captions) if isinstance(captions, (str, Path)) else captions
         )
-    root = clip_root(images, texts)
-    if root is not None:
-        metadata = sorted((root / "metadata").glob("*.parquet"), key=natural_key)
-        tables = metadata, metadata
-    else:
-        tables = _tables(image_rows), _tables(text_rows)
-    known |= _columns(known, (image_rows.shape[0], text_rows.shape[0]), *tables)
+    known |= _described(images, texts, (image_rows, text_rows), known)
     name = split_key(images)[0].stem
     if max_images is not None and image_rows.shape[0] > check_integer(
         max_images, "max_images", low=2
@@ -108,6 +102,44 @@ def load_pair(
         name=name,
         **known,
     )
+
+
+def open_pair(
+    images: str | Path, texts: str | Path | None = None
+) -> tuple[RowSource, RowSource, dict[str, Any]]:
+    """Open both sides for reading block by block, with what files hold about their rows.
+
+    Parameters
+    ----------
+    images, texts : str or path
+        As for `load_pair`.
+
+    Returns
+    -------
+    tuple of RowSource, RowSource and dict
+        Images, texts, and those of `image_ids`, `text_ids`, `captions` and `image_index` that are
+        known; `paired` says whether texts belong to images.
+    """
+    rows = open_sides(images, texts)
+    known = _described(images, texts, rows, ())
+    paired = "image_index" in known or rows[0].shape[0] == rows[1].shape[0]
+    return *rows, known | {"paired": paired}
+
+
+def _described(
+    images: str | Path,
+    texts: str | Path | None,
+    rows: tuple[RowSource, RowSource],
+    known: Container[str],
+) -> dict[str, Any]:
+    """Return what columns say about the rows of both sides and is not known yet."""
+    root = clip_root(images, texts)
+    if root is not None:
+        metadata = sorted((root / "metadata").glob("*.parquet"), key=natural_key)
+        tables = metadata, metadata
+    else:
+        tables = _tables(rows[0]), _tables(rows[1])
+    return _columns(known, (rows[0].shape[0], rows[1].shape[0]), *tables)
 
 
 def _tables(source: RowSource) -> list[Path]:

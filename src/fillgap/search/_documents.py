@@ -1,0 +1,173 @@
+"""Documents and queries on their way in: checked, normalised, turned into the vectors of fields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap._checks import InputError, InputTypeError, check_matrix, unit_rows
+from fillgap.scores import Modality
+from fillgap.space import MixedSpace
+
+__all__ = [
+    "ALIGNED",
+    "RAW",
+    "check_ids",
+    "check_rows",
+    "encode_payloads",
+    "fields_of",
+    "stored_field",
+    "vectors",
+]
+
+Array = NDArray[np.float32]
+Rows = Mapping[Modality, Any]
+
+RAW, ALIGNED = "raw", "aligned"
+#: Fields with the stored vectors for queries of each modality.
+_FOR: dict[Modality, str] = {"image": "for_image_queries", "text": "for_text_queries"}
+_SIDE = {"image": "images", "text": "texts"}
+_LONGEST_ID = 1024
+#: On the line from the mean text to the mean image, at 0 and 1: beyond this it is the other side.
+_OTHER_SIDE, _LEAST_GAP = 0.2, 0.1
+
+
+def fields_of(space: MixedSpace) -> dict[str, int]:
+    """Return the dimension of each field that an index of this space keeps.
+
+    `raw` always; `aligned` with an aligner; one stored vector for each query modality where a
+    calibration folds.
+    """
+    fields = {RAW: space.n_features}
+    if space.aligner is not None:
+        fields[ALIGNED] = space.n_components
+    if space.calibration is not None and space.folds:
+        fields |= dict.fromkeys(_FOR.values(), space.n_components + 1)
+    return fields
+
+
+def vectors(space: MixedSpace, rows: Rows) -> dict[str, Array]:
+    """Return what each field keeps of documents; one of both kinds keeps the mean of its halves.
+
+    Its product with a query is then the mean of the scores of its image and its text.
+    """
+    aligned = {side: space.align_documents(part, side) for side, part in rows.items()}
+    found = {RAW: _mean([unit_rows(part, _SIDE[side]) for side, part in rows.items()])}
+    for name in fields_of(space):
+        if name == ALIGNED:
+            found[name] = _mean(list(aligned.values()))
+        for query, field in _FOR.items():
+            if name == field:
+                found[name] = _mean(
+                    [
+                        space.stored_aligned(part, document=side, query=query)
+                        for side, part in aligned.items()
+                    ]
+                )
+    return found
+
+
+def stored_field(query: Modality) -> str:
+    """Return the field with the stored vectors for queries of one modality."""
+    return _FOR[query]
+
+
+def _mean(parts: Sequence[Any]) -> Array:
+    total = parts[0] if len(parts) == 1 else sum(parts) / np.float32(len(parts))
+    return np.ascontiguousarray(total, dtype=np.float32)
+
+
+def check_rows(space: MixedSpace, rows: Any, side: Modality, *, check_side: bool) -> Any:
+    """Return a checked matrix of one modality.
+
+    Raises
+    ------
+    InputError
+        If the dimension is another than that of the space, a row is zero or not finite, or the
+        rows lie where the embeddings of the other modality lie.
+    """
+    what = _SIDE[side]
+    matrix = check_matrix(rows, what)
+    if matrix.shape[1] != space.n_features:
+        raise InputError(
+            f"{what} must be of dimension {space.n_features}, as in this index, got "
+            f"{matrix.shape[1]}. Use embeddings of the model that the index was built for."
+        )
+    if check_side:
+        _check_side(space, unit_rows(matrix[:8192], what), side)
+    return matrix
+
+
+def _check_side(space: MixedSpace, unit: Any, side: Modality) -> None:
+    """Refuse rows that lie, along the gap, on the side of the other modality."""
+    if space.aligner is None:
+        return
+    image_mean, text_mean = (
+        np.asarray(mean, dtype=np.float64)
+        for mean in (space.aligner.mean_x_, space.aligner.mean_y_)
+    )
+    gap = image_mean - text_mean
+    if gap @ gap < _LEAST_GAP**2:
+        return
+    place = float((unit.mean(axis=0) - text_mean) @ gap / (gap @ gap))
+    own = place if side == "image" else 1 - place
+    if own < _OTHER_SIDE:
+        other = "text" if side == "image" else "image"
+        raise InputError(
+            f"{_SIDE[side]} must be {side} embeddings, got some that lie where {other} embeddings "
+            f"of this model lie. Pass them as {_SIDE[other]}, or check_side=False if they are right."
+        )
+
+
+def check_ids(ids: Sequence[str], n: int) -> list[str]:
+    """Return n distinct, printable names."""
+    if isinstance(ids, str) or not all(isinstance(identity, str) for identity in ids):
+        raise InputTypeError("ids must be a list of strings, got something else. Pass one a row.")
+    listed = list(ids)
+    if len(listed) != n:
+        raise InputError(
+            f"ids must be one for each of the {n} documents, got {len(listed)}. "
+            "Pass them in the order of the rows."
+        )
+    for identity in listed:
+        if not 0 < len(identity) <= _LONGEST_ID or "\0" in identity or not _is_unicode(identity):
+            raise InputError(
+                f"an id must be 1 to {_LONGEST_ID} characters of text without NUL, got "
+                f"{identity[:40]!r}. Choose another name."
+            )
+    if len(set(listed)) < n:
+        seen: set[str] = set()
+        twice = next(i for i in listed if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        raise InputError(f"ids must be distinct, got {twice!r} twice. Name each document once.")
+    return listed
+
+
+def encode_payloads(payloads: Sequence[Mapping[str, Any]] | None, n: int) -> list[str]:
+    """Return each payload as JSON."""
+    if payloads is None:
+        return ["{}"] * n
+    if len(payloads) != n:
+        raise InputError(
+            f"payloads must be one for each of the {n} documents, got {len(payloads)}. "
+            "Pass them in the order of the rows; {} is an empty one."
+        )
+    if not all(isinstance(payload, Mapping) for payload in payloads):
+        raise InputTypeError("payloads must be mappings, got something else. Pass dicts.")
+    try:
+        return [json.dumps(dict(payload), allow_nan=False) for payload in payloads]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"payloads must be what JSON can hold, got {error}. Convert dates, arrays and NaN."
+        ) from error
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

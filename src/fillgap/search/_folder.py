@@ -1,0 +1,143 @@
+"""The folder of an index: what describes it, and how it appears in one step."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from fillgap._checks import InputError, InputTypeError, check_choice
+from fillgap._files import atomic_file, check_target, missing_path
+from fillgap.search._backend import Backend
+
+__all__ = ["BACKENDS", "Manifest", "new_folder", "open_backend"]
+
+FORMAT_VERSION = 1
+
+#: Engines by name: the module of the adapter, and its class.
+BACKENDS = {
+    "exact": ("fillgap.search._exact", "ExactBackend"),
+}
+_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What describes an index.
+
+    Attributes
+    ----------
+    backend : str
+        Name of the engine.
+    fields : dict of str to int
+        Dimension of each field.
+    fingerprint : str
+        That of the space.
+    model, encoder : str or None
+        The model behind the embeddings, and how to open it for queries.
+    name : str
+        What pages call the collection.
+    notes : list of str
+        What was decided when it was built, for its users.
+    options : dict
+        Options of the engine.
+    """
+
+    backend: str
+    fields: dict[str, int]
+    fingerprint: str
+    model: str | None = None
+    encoder: str | None = None
+    name: str = "index"
+    notes: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+    kind: str = "index"
+
+    def write(self, folder: Path) -> None:
+        """Write the description."""
+        content = asdict(self)
+        with atomic_file(folder / _FILE) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read the description of an index.
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is damaged or of a newer version.
+        """
+        path = folder / _FILE
+        if not folder.exists():
+            raise missing_path(folder)
+        if not path.is_file():
+            raise InputError(
+                f"{folder} must be an index, got something without a {_FILE}. "
+                "Pass the folder that fillgap index wrote."
+            )
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            version = content["format_version"]
+            if content["kind"] == "index" and version <= FORMAT_VERSION:
+                return cls(**content)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} must be a whole description of an index, got one that cannot be read "
+                f"({str(error).partition(chr(10))[0]}). Build the index again."
+            ) from error
+        raise InputError(
+            f"{folder} must be an index of version {FORMAT_VERSION} or older, got "
+            f"{content['kind']!r} of version {version}. Upgrade fillgap, or pass another folder."
+        )
+
+
+def open_backend(
+    name: str, folder: Path, fields: Mapping[str, int], options: Mapping[str, Any]
+) -> Backend:
+    """Return the engine of that name over the vectors of an index."""
+    module, cls = BACKENDS[check_choice(name, "backend", tuple(BACKENDS))]
+    try:
+        return cast("Backend", getattr(import_module(module), cls)(folder, fields, **options))
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise InputTypeError(
+            f"options of the backend {name!r} must be known to it, got "
+            f"{', '.join(map(repr, options))}. Leave them out."
+        ) from error
+
+
+@contextmanager
+def new_folder(target: str | Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a hidden folder beside `target` that takes its place at the end, in one step.
+
+    Only an index is ever replaced, never another folder. Nothing is left when the body fails.
+    """
+    path = check_target(target, overwrite=overwrite)
+    if path.exists():
+        Manifest.read(path)
+    final = path.resolve()
+    temporary = final.with_name(f".fillgap-{secrets.token_hex(6)}.tmp")
+    old = final.with_name(f".fillgap-{secrets.token_hex(6)}.old")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if final.exists():
+            final.rename(old)
+        temporary.rename(final)
+    except OSError as error:
+        raise InputError(
+            f"{target} must be writable, got {error.strerror or error!s}. "
+            "Free space or choose another folder; no half-written index is left."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

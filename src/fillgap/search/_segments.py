@@ -1,0 +1,151 @@
+"""Segments of the built-in engine: files that are written once and mapped into memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fillgap._checks import InputError
+from fillgap.search._backend import Batch, Found, Kind
+
+__all__ = ["Segment", "damaged", "write_dead", "write_segment"]
+
+_SCHEMA = pa.schema([("id", pa.string()), ("payload", pa.large_string())])
+
+
+class Segment:
+    """Documents of one modality: a mapped matrix for each field, and a mapped table of names.
+
+    Parameters
+    ----------
+    folder : path
+    entry : mapping
+        Its line in the list of segments: name, modality, count, and the file of dead rows or None.
+    fields : mapping from str to int
+        Dimension of each field.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged. FileNotFoundError passes: a writer may have replaced the segment.
+    """
+
+    def __init__(self, folder: Path, entry: Mapping[str, Any], fields: Mapping[str, int]) -> None:
+        self.entry = entry
+        self.name: str = entry["name"]
+        self.modality: Kind = entry["modality"]
+        self.count: int = entry["count"]
+        self.vectors = {
+            name: _mapped(folder / f"{self.name}.{name}.npy", (self.count, width))
+            for name, width in fields.items()
+        }
+        self._names = _table(folder / f"{self.name}.arrow", self.count)
+        self.dead: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        if entry["dead"] is not None:
+            self.dead = np.load(folder / entry["dead"], allow_pickle=False)
+
+    @property
+    def alive(self) -> int:
+        """Number of documents that can be found."""
+        return self.count - len(self.dead)
+
+    def rows_of(self, ids: pa.Array) -> NDArray[np.int64]:
+        """Return the living rows whose ids are among these."""
+        places = pc.index_in(self._names["id"], value_set=ids)
+        rows = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
+        return np.setdiff1d(rows, self.dead, assume_unique=True)
+
+    def living(self) -> NDArray[np.int64]:
+        """Return all living rows."""
+        return np.setdiff1d(np.arange(self.count), self.dead, assume_unique=True)
+
+    def found(self, row: int, score: float, *, with_vectors: bool) -> Found:
+        """Return one document."""
+        vectors = (
+            {name: np.array(rows[row]) for name, rows in self.vectors.items()}
+            if with_vectors
+            else {}
+        )
+        identity, payload = self._names["id"][row].as_py(), self._names["payload"][row].as_py()
+        return Found(identity, self.modality, payload, score, vectors)
+
+    def batch(self) -> Batch:
+        """Return the living documents, to be written elsewhere."""
+        rows = self.living()
+        names = self._names.take(rows)
+        return Batch(
+            self.modality,
+            names["id"].to_pylist(),
+            names["payload"].to_pylist(),
+            {name: np.asarray(matrix[rows]) for name, matrix in self.vectors.items()},
+        )
+
+
+def write_segment(folder: Path, name: str, batches: Sequence[Batch]) -> dict[str, Any]:
+    """Write the files of one segment, and return its line for the list of segments."""
+    for field in batches[0].vectors:
+        matrix = np.concatenate([batch.vectors[field] for batch in batches])
+        with (folder / f"{name}.{field}.npy").open("wb") as file:
+            np.save(file, matrix, allow_pickle=False)
+            _synchronise(file)
+    ids = [identity for batch in batches for identity in batch.ids]
+    payloads = [payload for batch in batches for payload in batch.payloads]
+    table = pa.table({"id": ids, "payload": payloads}, schema=_SCHEMA)
+    with (folder / f"{name}.arrow").open("wb") as file:
+        with pa.ipc.new_file(file, _SCHEMA) as writer:
+            writer.write_table(table)
+        _synchronise(file)
+    return {"name": name, "modality": batches[0].modality, "count": len(ids), "dead": None}
+
+
+def write_dead(folder: Path, name: str, rows: NDArray[np.int64]) -> str:
+    """Write the rows of a segment that must not be found, and return the name of the file."""
+    with (folder / f"{name}.dead.npy").open("wb") as file:
+        np.save(file, np.sort(rows), allow_pickle=False)
+        _synchronise(file)
+    return f"{name}.dead.npy"
+
+
+def damaged(path: Path, reason: object) -> InputError:
+    """Return the refusal of a file of an index that is not as it was written."""
+    text = str(reason).partition("\n")[0]
+    return InputError(
+        f"{path} must be a whole file of an index, got one that cannot be read ({text}). "
+        "Copy the index again, or build it again."
+    )
+
+
+def _mapped(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    try:
+        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError, EOFError) as error:
+        raise damaged(path, error) from error
+    if matrix.shape != shape or matrix.dtype != np.float32:
+        raise damaged(path, f"{matrix.dtype} of shape {matrix.shape} instead of {shape}")
+    return matrix
+
+
+def _table(path: Path, count: int) -> pa.Table:
+    try:
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all().combine_chunks()
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, error) from error
+    if table.schema != _SCHEMA or table.num_rows != count:
+        raise damaged(path, f"{table.num_rows} names instead of {count}")
+    return table
+
+
+def _synchronise(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,139 @@
+"""Making an index and opening one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fillgap._checks import InputError
+from fillgap.search._documents import fields_of
+from fillgap.search._folder import Manifest, new_folder, open_backend
+from fillgap.search.index import MixedIndex
+from fillgap.space import MixedSpace, load_space, save_space
+
+__all__ = ["create_index", "new_index", "open_index"]
+
+_SPACE, _VECTORS = "space.safetensors", "vectors"
+
+
+def create_index(path: str | Path, space: MixedSpace, **parameters: Any) -> MixedIndex:
+    """Make an empty index and open it.
+
+    Parameters
+    ----------
+    path : str or path
+        The folder that should exist afterwards.
+    space : MixedSpace
+        Kept with the index.
+    **parameters
+        As for `new_index`.
+
+    Raises
+    ------
+    InputError
+        If the folder exists or cannot be written, or the engine refuses.
+    """
+    known = {"backend", "encoder", "name", "notes", "overwrite"}
+    options = {key: value for key, value in parameters.items() if key not in known}
+    with new_index(path, space, **parameters):
+        pass
+    return open_index(path, **options)
+
+
+@contextmanager
+def new_index(
+    path: str | Path,
+    space: MixedSpace,
+    *,
+    backend: str = "exact",
+    encoder: str | None = None,
+    name: str = "index",
+    notes: Sequence[str] = (),
+    overwrite: bool = False,
+    **options: Any,
+) -> Iterator[MixedIndex]:
+    """Yield an index to be filled, which appears at `path` when the block ends without error.
+
+    Until then an index that is to be replaced stays in place and in use; when the block fails,
+    nothing is left.
+
+    Parameters
+    ----------
+    path : str or path
+        The folder that should exist afterwards.
+    space : MixedSpace
+        Kept with the index.
+    backend : {"exact"}
+        The engine: exact search in NumPy.
+    encoder : str, optional
+        How to open the encoder of queries, for example "digit-scenes".
+    name : str
+        What pages call the collection.
+    notes : sequence of str
+        What its users should know.
+    overwrite : bool
+        Whether an index that exists may be replaced. Another folder never is.
+    **options
+        Of the engine; the exact one has none.
+
+    Raises
+    ------
+    InputError
+        If the folder exists or cannot be written, or the engine refuses.
+    """
+    manifest = Manifest(
+        backend, fields_of(space), space.fingerprint, space.model, encoder, name,
+        list(notes), dict(options),
+    )  # fmt: skip
+    with new_folder(path, overwrite=overwrite) as folder:
+        save_space(space, folder / _SPACE)
+        engine = open_backend(backend, folder / _VECTORS, manifest.fields, options)
+        kept = getattr(engine, "kept_options", {})
+        manifest = replace(manifest, options={**options, **kept})
+        manifest.write(folder)
+        try:
+            yield MixedIndex(folder, space, manifest, engine)
+        except BaseException:
+            engine.drop()
+            raise
+        finally:
+            engine.close()
+
+
+def open_index(path: str | Path, *, space: MixedSpace | None = None, **options: Any) -> MixedIndex:
+    """Open an index that exists.
+
+    Parameters
+    ----------
+    path : str or path
+    space : MixedSpace, optional
+        The space that the caller means; an index of another one is refused.
+    **options
+        Of the engine.
+
+    Raises
+    ------
+    InputError
+        If it is no index, is damaged, is of another space, or its server cannot be reached.
+    """
+    folder = Path(path)
+    manifest = Manifest.read(folder)
+    own = load_space(folder / _SPACE)
+    for found, whose in ((own, "beside it"), (space, "given")):
+        if found is not None and found.fingerprint != manifest.fingerprint:
+            raise InputError(
+                f"{folder} must be searched with the space that it was built with "
+                f"({manifest.fingerprint[:12]}), got another one {whose} "
+                f"({found.fingerprint[:12]}). Build the index again with that space."
+            )
+    if fields_of(own) != manifest.fields:
+        raise InputError(
+            f"{folder} must have the fields {fields_of(own)}, got {manifest.fields}. "
+            "The description is damaged: build the index again."
+        )
+    options = {**manifest.options, **options}
+    engine = open_backend(manifest.backend, folder / _VECTORS, manifest.fields, options)
+    return MixedIndex(folder, own, manifest, engine)

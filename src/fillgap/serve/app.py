@@ -1,0 +1,263 @@
+"""The JSON interface and the files of the page."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Collection, Mapping
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+import fillgap
+from fillgap._checks import InputError, InputTypeError
+from fillgap.search import Hit, MixedIndex
+from fillgap.serve.guard import Guard
+from fillgap.serve.maps import Atlas
+from fillgap.serve.queries import MAX_BYTES, MAX_PIXELS, QueryEncoder, open_query_encoder
+
+__all__ = ["make_app"]
+
+_FILES = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/map.js": ("map.js", "text/javascript; charset=utf-8"),
+}
+_PICTURE = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/=]+")
+#: How far down the raw ranking a hit is looked for.
+_DEPTH = 1000
+_MOST = 100
+
+Stage = Literal["raw", "aligned", "calibrated"]
+Kind = Literal["image", "text", "image+text"]
+
+
+class SearchRequest(BaseModel):
+    """A query by text, by a document of the index, or by a vector."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    text: str | None = Field(None, max_length=2000, description="Encoded by the index's encoder.")
+    document: str | None = Field(None, description="Id of a document to find others like it.")
+    vector: list[float] | None = Field(None, description="An embedding of the index's model.")
+    vector_modality: Literal["image", "text"] = Field("image", description="Of `vector`.")
+    k: int = Field(10, ge=1, le=_MOST)
+    stage: Stage | None = None
+    modality: Kind | None = Field(None, description="Only documents of this modality.")
+
+
+class _Service:
+    """One index with its encoder and its map, as answers."""
+
+    def __init__(self, index: MixedIndex, encoder: QueryEncoder | None) -> None:
+        self.index, self.encoder, self.atlas = index, encoder, Atlas(index)
+
+    def about(self) -> dict[str, Any]:
+        index, encoder = self.index, self.encoder
+        texts = index.sample("text", 4) if index.count().get("text") else []
+        images = index.sample("image", 6) if index.count().get("image") else []
+        return {
+            "name": index.manifest.name,
+            "count": index.count(),
+            "stages": index.stages,
+            "model": index.manifest.model,
+            "fingerprint": index.space.fingerprint,
+            "encoder": index.manifest.encoder if encoder else None,
+            "notes": index.manifest.notes,
+            "examples": [self._shown(index.get(one.id)) for one in [*images, *texts]],
+            "version": fillgap.__version__,
+        }
+
+    def map(self) -> dict[str, Any]:
+        return {"points": self.atlas.points, "modalities": self.atlas.modalities}
+
+    def by_request(self, request: SearchRequest) -> dict[str, Any]:
+        given = [request.text, request.document, request.vector]
+        if sum(value is not None for value in given) != 1:
+            raise InputError(
+                "a query must be one of text, document and vector, got "
+                f"{sum(value is not None for value in given)} of them. Send one."
+            )
+        unknown: list[str] = []
+        if request.text is not None:
+            encoder = self._encoder()
+            unknown = encoder.unknown_words(request.text)
+            sides = {"text": encoder.text(request.text)}
+        elif request.vector is not None:
+            sides = {request.vector_modality: np.asarray(request.vector, dtype=np.float32)}
+        else:
+            sides = self._like(str(request.document))
+        return self.answer(
+            sides, request.k, request.stage, request.modality, unknown, leave_out=request.document
+        )
+
+    def by_picture(
+        self, data: bytes, text: str | None, k: int, stage: Stage | None, modality: Kind | None
+    ) -> dict[str, Any]:
+        encoder = self._encoder()
+        sides = {"image": encoder.image(data)}
+        unknown: list[str] = []
+        if text:
+            unknown, sides["text"] = encoder.unknown_words(text), encoder.text(text)
+        return self.answer(sides, k, stage, modality, unknown)
+
+    def answer(
+        self,
+        sides: Mapping[str, Any],
+        k: int,
+        stage: Stage | None,
+        modality: Kind | None,
+        unknown: list[str],
+        leave_out: str | None = None,
+    ) -> dict[str, Any]:
+        """Return the raw ranking and the chosen one, with what was moved, and all on the map."""
+        start = time.perf_counter()
+        chosen = self.index.check_stage(stage)
+        common: dict[str, Any] = {**sides, "modalities": modality}
+        deep = self.index.search(stage="raw", k=max(_DEPTH, k + 1), **common)
+        best = self.index.search(stage=chosen, k=k + 1, explain=True, **common)
+        raw = self.index.search(stage="raw", k=k + 1, explain=True, **common)
+        raw, best = (
+            [hit for hit in hits if hit.id != leave_out][:k] for hits in (raw, best)
+        )
+        seconds = time.perf_counter() - start
+        places = {hit.id: hit.rank for hit in deep}
+        counts = self.index.count()
+        ids = list({hit.id for hit in [*raw, *best]})
+        return {
+            "stage": chosen,
+            "kinds": list(sides),
+            "unknown_words": unknown,
+            "raw": [self._shown(hit, places) for hit in raw],
+            "chosen": [self._shown(hit, places) for hit in best],
+            "raw_depth": len(deep),
+            "fair": {kind: n / max(1, sum(counts.values())) for kind, n in counts.items()},
+            "query_place": self.atlas.place_query(sides),
+            "places": self.atlas.place_documents(ids),
+            "seconds": round(seconds, 4),
+        }
+
+    def _encoder(self) -> QueryEncoder:
+        if self.encoder is None:
+            raise InputError(
+                "a query must be a vector or a document of this index, which names no encoder, got "
+                "a text or a picture. Build the index with --encoder."
+            )
+        return self.encoder
+
+    def _like(self, identity: str) -> dict[str, Any]:
+        found = self.index.fetch([identity])
+        if not found or found[0].modality == "image+text":
+            raise InputError(
+                "document must be the id of an image or a text of the index, got another. "
+                "Choose one of the hits."
+            )
+        return {found[0].modality: found[0].vectors["raw"]}
+
+    def _shown(self, hit: Hit, places: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """Return a hit for the page; pictures only as data that can be nothing but a picture."""
+        payload = {key: value for key, value in hit.payload.items() if key != "thumbnail"}
+        explained = None if hit.explanation is None else vars(hit.explanation)
+        return {
+            "id": hit.id,
+            "modality": hit.modality,
+            "score": None if np.isnan(hit.score) else hit.score,
+            "rank": hit.rank,
+            "rank_in_modality": hit.rank_in_modality,
+            "payload": payload,
+            "thumbnail": self._thumbnail(hit),
+            "explanation": explained,
+            "raw_rank": None if places is None else places.get(hit.id),
+        }
+
+    def _thumbnail(self, hit: Hit) -> str | None:
+        """Return the picture of a hit, or of the image that a text says it belongs to."""
+        picture, owner = hit.payload.get("thumbnail"), hit.payload.get("image")
+        if picture is None and isinstance(owner, str) and hit.modality == "text":
+            found = self.index.fetch([owner])
+            picture = self.index.get(owner).payload.get("thumbnail") if found else None
+        return picture if isinstance(picture, str) and _PICTURE.fullmatch(picture) else None
+
+
+def make_app(
+    index: MixedIndex,
+    *,
+    encoder: QueryEncoder | None = None,
+    hosts: Collection[str] = (),
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+) -> FastAPI:
+    """Return the application; see `fillgap.serve.create_app`."""
+    chosen = encoder or open_query_encoder(index.manifest.encoder)
+    if chosen is not None:
+        chosen.max_bytes, chosen.max_pixels = max_bytes, max_pixels
+    service = _Service(index, chosen)
+    app = FastAPI(
+        title="fillgap",
+        version=fillgap.__version__,
+        description="Search an index of images and texts by either.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    _add_files(app)
+    _add_interface(app, service)
+
+    @app.exception_handler(InputError)
+    @app.exception_handler(InputTypeError)
+    async def refuse(_: Request, error: Exception) -> JSONResponse:
+        # A damaged index names its file: the place on this machine is nobody's business.
+        text = str(error).replace(str(index.path.resolve()), "the index")
+        return JSONResponse({"detail": text.replace(str(index.path), "the index")}, 422)
+
+    app.add_middleware(Guard, hosts=hosts, max_bytes=max_bytes)  # type: ignore[arg-type]
+    return app
+
+
+def _add_files(app: FastAPI) -> None:
+    folder = resources.files("fillgap.serve") / "page"
+    for path, (name, kind) in _FILES.items():
+        app.add_api_route(
+            path, _sender((folder / name).read_bytes(), kind), include_in_schema=False
+        )
+
+
+def _sender(content: bytes, kind: str) -> Callable[[], Response]:
+    """Return an end point that sends one file of the page."""
+
+    def send() -> Response:
+        return Response(content, media_type=kind)
+
+    return send
+
+
+def _add_interface(app: FastAPI, service: _Service) -> None:
+    @app.get("/api/index", summary="What is in the index")
+    def about() -> dict[str, Any]:
+        return service.about()
+
+    @app.get("/api/map", summary="A sample of both modalities in two dimensions")
+    def places() -> dict[str, Any]:
+        return service.map()
+
+    @app.post("/api/search", summary="Search by text, by a document, or by a vector")
+    def search(request: SearchRequest) -> dict[str, Any]:
+        return service.by_request(request)
+
+    @app.post("/api/search/image", summary="Search by a picture, sent as the body")
+    async def search_image(
+        request: Request,
+        text: Annotated[str | None, Query(max_length=2000)] = None,
+        k: Annotated[int, Query(ge=1, le=_MOST)] = 10,
+        stage: Stage | None = None,
+        modality: Kind | None = None,
+    ) -> dict[str, Any]:
+        from starlette.concurrency import run_in_threadpool
+
+        data = await request.body()
+        return await run_in_threadpool(service.by_picture, data, text, k, stage, modality)

@@ -1,0 +1,116 @@
+"""The page and its JSON interface, asked over a real connection."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fillgap.datasets import load_digit_scenes
+from fillgap.search import open_index
+from fillgap.serve import build_demo_index, create_app
+
+httpx = pytest.importorskip("httpx")
+uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("fastapi")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the bundled scenes on a free port."""
+    folder = tmp_path_factory.mktemp("serve")
+    with open_index(build_demo_index(folder / "demo")) as index:
+        app = create_app(index, max_bytes=200_000, max_pixels=10_000)
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.05)
+            assert thread.is_alive()
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+def picture(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_text_finds_images_once_calibrated(address: str) -> None:
+    body = {"text": "a purple large three at the top", "k": 10}
+    found = httpx.post(f"{address}/api/search", json=body, timeout=60).json()
+    assert found["unknown_words"] == ["purple"]
+    assert found["stage"] == "calibrated"
+    assert {hit["modality"] for hit in found["raw"]} == {"text"}
+    assert {hit["modality"] for hit in found["chosen"]} == {"image", "text"}
+    assert set(found["query_place"]) == {"raw", "aligned"}
+    assert all(hit["thumbnail"].startswith("data:image/png") for hit in found["chosen"])
+
+
+def test_a_picture_finds_itself(address: str) -> None:
+    pixels = load_digit_scenes().thumbnails
+    assert pixels is not None
+    found = httpx.post(
+        f"{address}/api/search/image", content=picture(pixels[5]), timeout=60
+    ).json()
+    assert found["chosen"][0]["id"] == "image:5"
+
+
+def test_a_document_finds_others_like_it(address: str) -> None:
+    body = {"document": "text:3", "k": 5, "modality": "image"}
+    found = httpx.post(f"{address}/api/search", json=body, timeout=60).json()
+    assert [hit["modality"] for hit in found["chosen"]] == ["image"] * 5
+
+
+REFUSED = [
+    ({"json": {}}, 422, "one of text, document and vector"),
+    ({"json": {"text": " "}}, 422, "at least one word"),
+    ({"json": {"text": "purple"}}, 422, "unknown: purple"),
+    ({"json": {"vector": [1.0, 2.0]}}, 422, "dimension 128"),
+    ({"json": {"document": "'; DROP TABLE x"}}, 422, "must be the id"),
+    ({"json": {"text": "three", "k": 0}}, 422, "greater than or equal to 1"),
+    ({"json": {"text": "three", "nonsense": 1}}, 422, "not permitted"),
+    ({"json": {"text": "three"}, "headers": {"Host": "evil.example"}}, 421, "Host header"),
+    ({"json": {"text": "three"}, "headers": {"Origin": "http://evil.example"}}, 403, "other sites"),
+]
+
+
+@pytest.mark.parametrize(("sent", "status", "message"), REFUSED)
+def test_refusals(address: str, sent: dict, status: int, message: str) -> None:
+    answer = httpx.post(f"{address}/api/search", timeout=60, **sent)
+    assert answer.status_code == status
+    assert message in answer.text
+    assert "demo" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "message"),
+    [
+        (b"no picture", 422, "must be a picture"),
+        (b"", 422, "must be a picture"),
+        (picture(np.zeros((200, 200), np.uint8)), 422, "at most 10000 pixels"),
+        (b"x" * 200_001, 413, "at most 200000 bytes"),
+    ],
+)
+def test_pictures_that_are_refused(address: str, data: bytes, status: int, message: str) -> None:
+    answer = httpx.post(f"{address}/api/search/image", content=data, timeout=60)
+    assert answer.status_code == status
+    assert message in answer.text
+
+
+def test_no_answer_names_a_place_on_this_machine(address: str) -> None:
+    paths = ["/", "/page.js", "/page.css", "/map.js", "/api/index", "/api/map", "/api/openapi.json"]
+    for path in paths:
+        answer = httpx.get(f"{address}{path}", timeout=60)
+        assert answer.status_code == 200, path
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert str(Path.home()) not in answer.text
+        assert "/tmp/" not in answer.text
