@@ -11,6 +11,7 @@ from fillgap.cli import (
     apply,
     compare,
     demo,
+    export,
     fit,
     measure,
     methods,
@@ -34,6 +35,7 @@ app.command("measure")(measure.measure)
 app.command("compare")(compare.compare)
 app.command("fit")(fit.fit)
 app.command("apply")(apply.apply)
+app.command("export")(export.export)
 app.command("report")(report.report)
 app.command("methods")(methods.methods)
 app.command("theory")(theory.theory)
