@@ -14,7 +14,8 @@ import fillgap
 
 PACKAGES = [
     "fillgap", "fillgap.aligners", "fillgap.metrics", "fillgap.io", "fillgap.evaluation",
-    "fillgap.datasets", "fillgap.encoders", "fillgap.theory",
+    "fillgap.datasets", "fillgap.encoders", "fillgap.theory", "fillgap.export",
+    "fillgap.integrations",
 ]  # fmt: skip
 NAMES = [
     (package, name)

@@ -37,7 +37,7 @@ def llama_index_embedding(
     ImportError
         If llama-index-core is not installed.
     """
-    require("llama_index.core", "llama-index", "An embedding of LlamaIndex")
+    require("llama_index.core", "llamaindex", "An embedding of LlamaIndex")
     aligned = SpaceEncoder(encoder, space, queries=queries)
     name = getattr(encoder, "model_name", None) or getattr(encoder, "name", None)
     return _embedding_class()(aligned, str(name or type(encoder).__name__))
