@@ -8,8 +8,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import make_gapped
 
+from conftest import make_gapped
 from fillgap.aligners import Aligner, MeanCentering
 from fillgap.scores import Sides, ZScore
 from fillgap.space import MixedSpace

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from conftest import make_gapped
 from export_spaces import needed, small_space
-
 from fillgap.aligners import LaplaceTransport, MeanCentering, save_aligner
 from fillgap.cli.app import run
 from fillgap.space import save_space
@@ -24,12 +24,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def words(command: str) -> list[str]:
+    return ["export", *command.split()]
+
+
 def test_a_recipe_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("export space.safetensors pgvector -o out --name photos".split()) == 0
+    assert run(words("space.safetensors pgvector -o out --name photos")) == 0
     told = capsys.readouterr().out.split()
     assert sorted(Path(path).name for path in told) == ["README.md", "schema.sql", "search.sql"]
     assert "CREATE TABLE photos (" in (folder / "out" / "schema.sql").read_text()
-    assert run("export aligner.safetensors milvus -o other --json".split()) == 0
+    assert run(words("aligner.safetensors milvus -o other --json")) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["format"] == "milvus"
     assert all(Path(path).is_file() for path in told["written"])
@@ -38,7 +42,7 @@ def test_a_recipe_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -
 def test_graphs_are_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     needed("onnx")
     runtime = needed("onnxruntime")
-    assert run("export space.safetensors onnx -o graphs --dtype float16".split()) == 0
+    assert run(words("space.safetensors onnx -o graphs --dtype float16")) == 0
     assert {path.name for path in (folder / "graphs").iterdir()} == {"image.onnx", "text.onnx"}
     session = runtime.InferenceSession(
         folder / "graphs" / "text.onnx", providers=["CPUExecutionProvider"]
@@ -72,7 +76,7 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     nearest = LaplaceTransport(max_iter=2, extension="nearest").fit(*make_gapped(20, 12, seed=1))
     save_aligner(nearest, "nearest.safetensors")
     before = sorted(path.name for path in folder.iterdir())
-    assert run(["export", *command.split()]) == 2
+    assert run(words(command)) == 2
     out, err = capsys.readouterr()
     assert not out
     assert err.count("\n") == 1

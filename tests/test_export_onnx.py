@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
+
 from aligner_table import ROWS, Row
 from conftest import make_gapped
 from export_spaces import calibrated, needed, small_space
-from sklearn.exceptions import NotFittedError
-
 from fillgap import InputError, InputTypeError
 from fillgap.aligners import LaplaceTransport, MeanCentering, Whitening
 from fillgap.export import onnx_model
@@ -43,10 +43,10 @@ def test_every_method_is_a_graph(row: Row, gapped: tuple[np.ndarray, np.ndarray]
 
 def test_real_rows_to_a_millionth(coco: tuple[np.ndarray, np.ndarray]) -> None:
     needed("onnx")
+    narrow = [side.astype(np.float32) for side in coco]
     for aligner in (MeanCentering(), Whitening()):
         space = calibrated(aligner.fit(*coco), *coco)
-        for modality, rows in zip(MODALITIES, coco, strict=True):
-            rows = rows.astype(np.float32)
+        for modality, rows in zip(MODALITIES, narrow, strict=True):
             found = ran(onnx_model(space, modality), rows)
             expected = space.align_documents(rows, modality)
             assert np.abs(found["aligned"] - expected).max() < 1e-6

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from aligner_table import ROWS, Row
 from conftest import make_gapped
 from export_spaces import needed, small_space
-
 from fillgap import InputError, InputTypeError
 from fillgap.aligners import (
     LaplaceTransport,

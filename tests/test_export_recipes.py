@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from conftest import make_gapped
 from export_spaces import needed, small_space
-
 from fillgap import InputError
 from fillgap.aligners import MeanCentering
 from fillgap.export import ENGINES, render_recipe
@@ -126,9 +126,7 @@ def ranked(
         columns.append(space.calibrate(cosines, query=query, document=modality))
         names += [f"{modality}-{i}" for i in range(len(items))]
     scores = np.concatenate(columns, axis=1)
-    return [
-        [(names[i], float(row[i])) for i in np.argsort(-row, kind="stable")] for row in scores
-    ]
+    return [[(names[i], float(row[i])) for i in np.argsort(-row, kind="stable")] for row in scores]
 
 
 def text_of(vector: np.ndarray) -> str:

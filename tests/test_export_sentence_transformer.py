@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from conftest import make_gapped
 from export_spaces import calibrated, needed
-
 from fillgap import InputError
 from fillgap.aligners import MeanCentering
 from fillgap.export import export_space, sentence_transformer_module

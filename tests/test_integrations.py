@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from export_spaces import calibrated, needed
 
+from export_spaces import calibrated, needed
 from fillgap import InputError, InputTypeError
 from fillgap.aligners import MeanCentering
 from fillgap.datasets import load_digit_scenes

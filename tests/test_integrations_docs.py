@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from export_spaces import needed
 
+from export_spaces import needed
 from fillgap.cli.app import run
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "integrations.md"

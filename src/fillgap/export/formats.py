@@ -69,7 +69,9 @@ def export_space(
     if format not in FORMATS:
         near = get_close_matches(str(format), FORMATS, n=2, cutoff=0.4)
         remedy = f"Did you mean {' or '.join(near)}?" if near else "Choose one of them."
-        raise InputError(f"the format must be one of {', '.join(FORMATS)}, got {format!r}. {remedy}")
+        raise InputError(
+            f"the format must be one of {', '.join(FORMATS)}, got {format!r}. {remedy}"
+        )
     space = as_space(source)
     target = check_target(out, inputs=[] if model is None else [model], overwrite=overwrite)
     if target.is_file():

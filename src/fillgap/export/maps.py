@@ -25,7 +25,7 @@ ROLES: tuple[Role, Role] = ("document", "query")
 
 @dataclass(frozen=True, eq=False)
 class RowMap:
-    """Rows to unit rows, x ↦ u = (x / ‖x‖ − center) · matrix + offset at length one; then slope · u.
+    """Rows to unit rows u = normalise((x / ‖x‖ − center) · matrix + offset), and then slope · u.
 
     Attributes
     ----------
@@ -82,7 +82,11 @@ def as_space(source: MixedSpace | Aligner) -> MixedSpace:
 
 
 def row_map(
-    space: MixedSpace, modality: Modality, *, role: Role = "document", queries: Modality | None = None
+    space: MixedSpace,
+    modality: Modality,
+    *,
+    role: Role = "document",
+    queries: Modality | None = None,
 ) -> RowMap:
     """Return the map of rows of one modality in one role.
 
@@ -153,9 +157,7 @@ def calibrated_pairs(space: MixedSpace) -> list[tuple[Modality, Modality]]:
     return found
 
 
-def _coefficients(
-    space: MixedSpace, *, document: Modality, query: Modality
-) -> tuple[float, float]:
+def _coefficients(space: MixedSpace, *, document: Modality, query: Modality) -> tuple[float, float]:
     """Return a and b of calibrated score = a · cosine + b, where they are the same for all."""
     if space.calibration is None:
         return 1.0, 0.0

@@ -176,5 +176,3 @@ class _Graph:
             array = np.asarray(value, dtype=dtype)
             self._constants.append(self._onnx.numpy_helper.from_array(array, name))
         return name
-
-

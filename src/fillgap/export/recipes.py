@@ -115,7 +115,9 @@ def render_recipe(
     if engine not in ENGINES:
         near = get_close_matches(str(engine), ENGINES, n=2, cutoff=0.4)
         remedy = f"Did you mean {' or '.join(near)}?" if near else "Choose one of them."
-        raise InputError(f"the engine must be one of {', '.join(ENGINES)}, got {engine!r}. {remedy}")
+        raise InputError(
+            f"the engine must be one of {', '.join(ENGINES)}, got {engine!r}. {remedy}"
+        )
     layout = layout_of(as_space(source), name)
     return ENGINES[engine](layout) | {"README.md": _template("README.md.j2", layout, engine=engine)}
 
@@ -147,7 +149,8 @@ def _json(document: Mapping[str, Any]) -> str:
 
 def _qdrant(layout: Layout) -> dict[str, str]:
     """Return bodies of PUT /collections/NAME and POST /collections/NAME/points/query."""
-    files = {"collection.json": _json(_qdrant_collection(dict.fromkeys(layout.vectors, layout.size)))}
+    sizes = dict.fromkeys(layout.vectors, layout.size)
+    files = {"collection.json": _json(_qdrant_collection(sizes))}
     for vector in layout.vectors:
         search = {"query": PLACEHOLDER, "using": vector, "limit": 10, "with_payload": True}
         files[f"search_{vector}.json"] = _json(search)
@@ -217,7 +220,7 @@ def _vespa(layout: Layout) -> dict[str, str]:
     for vector in layout.vectors:
         nearest = f"{{targetHits: 100}}nearestNeighbor({vector}, asked)"
         search = {
-            "yql": f"select * from {layout.name} where {nearest}",
+            "yql": f"select * from {layout.name} where {nearest}",  # noqa: S608  (a checked name)
             "ranking.profile": vector,
             "input.query(asked)": PLACEHOLDER,
             "hits": 10,

@@ -104,9 +104,7 @@ def _module_class() -> type:
             super().__init__()
             self.fingerprint, self.queries = fingerprint, queries
             self.described = {name: _described(map_) for name, map_ in maps.items()}
-            self.maps = torch.nn.ModuleDict(
-                {name: row_module(map_) for name, map_ in maps.items()}
-            )
+            self.maps = torch.nn.ModuleDict({name: row_module(map_) for name, map_ in maps.items()})
 
         def forward(self, features: dict[str, Any], task: str | None = None) -> dict[str, Any]:
             """Return the features with the embeddings aligned."""
@@ -161,8 +159,11 @@ def _module_class() -> type:
                     f"{model_name_or_path} must hold config.json and model.safetensors of the "
                     "aligned space, got a folder without. Copy the whole folder again."
                 )
-            return cls(_restored(config["maps"], load_file(weights)), config["fingerprint"],
-                       config["queries"])
+            return cls(
+                _restored(config["maps"], load_file(weights)),
+                config["fingerprint"],
+                config["queries"],
+            )
 
     SpaceModule.__qualname__ = "SpaceModule"
     return SpaceModule

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import InputError
-from fillgap.aligners import Aligner
 from fillgap.affine import scale_to_unit
+from fillgap.aligners import Aligner
 from fillgap.integrations.encoding import SpaceEncoder, as_array, as_rows
 from fillgap.scores import Modality
 from fillgap.space import MixedSpace
