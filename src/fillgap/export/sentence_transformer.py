@@ -14,7 +14,7 @@ from fillgap.scores import Modality
 from fillgap.scores.base import MODALITIES
 from fillgap.space import MixedSpace
 
-__all__ = ["SpaceModule", "sentence_transformer_module"]
+__all__ = ["sentence_transformer_module"]  # and SpaceModule, made when it is asked for
 
 _PARTS = ("center", "matrix", "offset")
 _NUMBERS = ("n_features", "n_components", "slope", "extra")
