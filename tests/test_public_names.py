@@ -14,8 +14,8 @@ import fillgap
 
 PACKAGES = [
     "fillgap", "fillgap.aligners", "fillgap.metrics", "fillgap.io", "fillgap.evaluation",
-    "fillgap.datasets", "fillgap.encoders", "fillgap.theory", "fillgap.scores",
-    "fillgap.space", "fillgap.search", "fillgap.serve",
+    "fillgap.datasets", "fillgap.encoders", "fillgap.theory", "fillgap.scores", "fillgap.space",
+    "fillgap.search", "fillgap.serve", "fillgap.export", "fillgap.integrations",
 ]  # fmt: skip
 NAMES = [
     (package, name)

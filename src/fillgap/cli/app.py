@@ -12,6 +12,7 @@ from fillgap.cli import (
     bench,
     compare,
     demo,
+    export,
     fit,
     grid_search,
     index,
@@ -42,6 +43,7 @@ app.command("recommend")(recommend.recommend)
 app.command("fit")(fit.fit)
 app.command("grid-search")(grid_search.grid_search)
 app.command("apply")(apply.apply)
+app.command("export")(export.export)
 app.command("report")(report.report)
 app.command("index")(index.index)
 app.command("search")(search.search)

@@ -1,0 +1,146 @@
+"""The table of formats, and spaces written in one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from fillgap._checks import InputError, require
+from fillgap._files import atomic_folder, check_target, missing_path
+from fillgap.aligners import Aligner
+from fillgap.export.maps import as_space, query_shift
+from fillgap.export.onnx_graph import onnx_model
+from fillgap.export.recipes import ENGINES, render_recipe
+from fillgap.export.sentence_transformer import sentence_transformer_module
+from fillgap.scores import Modality
+from fillgap.scores.base import MODALITIES
+from fillgap.space import MixedSpace
+
+__all__ = ["FORMATS", "export_space"]
+
+
+def export_space(
+    source: MixedSpace | Aligner,
+    format: str,  # noqa: A002  (the word of the command line)
+    out: str | Path,
+    *,
+    name: str = "items",
+    dtype: str = "float32",
+    model: str | Path | None = None,
+    queries: Modality | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write a space as what another program reads: a folder, whole or not at all.
+
+    Parameters
+    ----------
+    source : MixedSpace or Aligner
+        Fitted.
+    format : str
+        One of `FORMATS`: "onnx", "sentence-transformers", or the name of an engine.
+    out : str or path
+        The folder.
+    name : str
+        Of the collection, index or table, for an engine.
+    dtype : {"float32", "float16"}
+        Of the input, for ONNX.
+    model : str or path, optional
+        Folder of the model that the module is appended to, for sentence-transformers.
+    queries : {"image", "text"}, optional
+        Add the coordinate of the calibration for queries of this modality, for
+        sentence-transformers.
+    overwrite : bool
+        Whether files in a folder that exists may be replaced.
+
+    Returns
+    -------
+    list of path
+        The files.
+
+    Raises
+    ------
+    InputError
+        If there is no such format, the space cannot be exported, or the folder cannot be written.
+    ImportError
+        If the format needs a package that is not installed.
+    """
+    if format not in FORMATS:
+        near = get_close_matches(str(format), FORMATS, n=2, cutoff=0.4)
+        remedy = f"Did you mean {' or '.join(near)}?" if near else "Choose one of them."
+        raise InputError(
+            f"the format must be one of {', '.join(FORMATS)}, got {format!r}. {remedy}"
+        )
+    space = as_space(source)
+    target = check_target(out, inputs=[] if model is None else [model], overwrite=overwrite)
+    if target.is_file():
+        raise InputError(f"{target} must be a folder, got a file. Choose another name.")
+    write: Callable[[Path], None]
+    if format == "onnx":
+        write = _onnx(space, dtype)
+    elif format == "sentence-transformers":
+        write = _sentence_transformers(space, model, queries)
+    else:
+        write = _recipe(render_recipe(space, format, name=name))
+    with atomic_folder(target) as folder:
+        write(folder)
+        written = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return [target / path for path in written]
+
+
+def _onnx(space: MixedSpace, dtype: str) -> Callable[[Path], None]:
+    """Return what writes one graph for each modality, and for queries that have their own map."""
+    models = {f"{m}.onnx": onnx_model(space, m, dtype=dtype) for m in MODALITIES}
+    for modality in MODALITIES:
+        if query_shift(space, modality) is not None:
+            queries = onnx_model(space, modality, role="query", dtype=dtype)
+            models[f"{modality}_query.onnx"] = queries
+
+    def write(folder: Path) -> None:
+        for name, model in models.items():
+            (folder / name).write_bytes(model.SerializeToString())
+
+    return write
+
+
+def _sentence_transformers(
+    space: MixedSpace, model: str | Path | None, queries: Modality | None
+) -> Callable[[Path], None]:
+    """Return what writes a whole model with the module appended."""
+    if model is None:
+        raise InputError(
+            "the model must be given for sentence-transformers, got none. "
+            "Pass the folder of the model that made the embeddings (--model, model=)."
+        )
+    if not Path(model).is_dir():
+        raise missing_path(Path(model))
+    module = sentence_transformer_module(space, queries=queries)
+    transformers = require("sentence_transformers", "encoders", "A module of sentence-transformers")
+    pipeline = transformers.SentenceTransformer(str(model), device="cpu", local_files_only=True)
+    found = pipeline.get_embedding_dimension()
+    if found is not None and found != space.n_features:
+        raise InputError(
+            f"the model must give embeddings of dimension {space.n_features}, as the space takes "
+            f"them, got {found}. Pass the model that the space was made for."
+        )
+    pipeline.append(module)
+    return lambda folder: pipeline.save(str(folder), create_model_card=False)
+
+
+def _recipe(files: Mapping[str, str]) -> Callable[[Path], None]:
+    """Return what writes the files of a recipe."""
+
+    def write(folder: Path) -> None:
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+    return write
+
+
+#: Names on the command line, and what each is.
+FORMATS: Final[dict[str, str]] = {
+    "onnx": "a graph for each modality",
+    "sentence-transformers": "a model with the space as its last module",
+    **{engine: f"a recipe for {engine}" for engine in ENGINES},
+}

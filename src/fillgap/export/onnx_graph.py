@@ -1,0 +1,178 @@
+"""Spaces as ONNX: one small graph for each modality, of operators that every runtime has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fillgap._checks import check_choice, require
+from fillgap.aligners import Aligner
+from fillgap.export.maps import Role, RowMap, as_space, calibrated_pairs, query_shift, row_map
+from fillgap.scores import Modality
+from fillgap.scores.base import MODALITIES
+from fillgap.space import MixedSpace
+
+__all__ = ["DTYPES", "onnx_model"]
+
+#: The oldest pair in which every operator below is defined as it is used here.
+_OPSET, _IR_VERSION = 13, 7
+DTYPES = ("float32", "float16")
+_INPUT, _ALIGNED = "rows", "aligned"
+
+
+def onnx_model(
+    source: MixedSpace | Aligner,
+    modality: Modality,
+    *,
+    role: Role = "document",
+    dtype: str = "float32",
+) -> Any:
+    """Return the map of one modality as an ONNX model.
+
+    The graph takes `rows` of shape (n, n_features), any n, as the model gives them, and computes in
+    float32. Its outputs are `aligned`, unit rows of shape (n, n_components), and where the space is
+    calibrated, with one more column: of documents `stored_for_image_queries` and
+    `stored_for_text_queries`, of queries `asked`. The inner product of `asked` and `stored_for_…`
+    is the calibrated score. Where queries and documents are mapped alike, one graph has all.
+
+    A graph cannot refuse: a row that is zero, NaN or infinite comes out as NaN.
+
+    Parameters
+    ----------
+    source : MixedSpace or Aligner
+        Fitted, and affine.
+    modality : {"image", "text"}
+        Of the rows.
+    role : {"document", "query"}
+        What the rows are in a search. It matters where the space has means of queries.
+    dtype : {"float32", "float16"}
+        Of the input; the outputs are float32.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Checked. Its metadata name the fingerprint of the space and the model.
+
+    Raises
+    ------
+    InputError
+        If the space cannot be exported, or a word is none of these.
+    ImportError
+        If onnx is not installed.
+    """
+    onnx = require("onnx", "onnx", "Export to ONNX")
+    space = as_space(source)
+    check_choice(dtype, "dtype", DTYPES)
+    graph = _Graph(onnx)
+    outputs = _outputs(space, modality, role)
+    trunk = outputs[_ALIGNED]
+    graph.trunk(trunk, half=dtype == "float16")
+    for name, map_ in outputs.items():
+        if map_ is not trunk:
+            graph.extended(map_, name)
+    properties = {
+        "fillgap.fingerprint": space.fingerprint,
+        "fillgap.modality": modality,
+        "fillgap.role": role,
+        "fillgap.model": space.model or "",
+    }
+    return graph.model(trunk, outputs, dtype, f"fillgap_{modality}_{role}", properties)
+
+
+def _outputs(space: MixedSpace, modality: Modality, role: Role) -> dict[str, RowMap]:
+    """Return the maps that a graph computes, by the names of its outputs."""
+    found = {_ALIGNED: row_map(space, modality, role=role)}
+    pairs = calibrated_pairs(space)
+    both = query_shift(space, modality) is None
+    if role == "document" or both:
+        for query in MODALITIES:
+            if (query, modality) in pairs:
+                name = f"stored_for_{query}_queries"
+                found[name] = row_map(space, modality, queries=query)
+    if (role == "query" or both) and any(query == modality for query, _ in pairs):
+        found["asked"] = row_map(space, modality, role="query", queries=modality)
+    return found
+
+
+class _Graph:
+    """Nodes and constants as they are added."""
+
+    def __init__(self, onnx: Any) -> None:
+        self._onnx = onnx
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+
+    def trunk(self, map_: RowMap, *, half: bool) -> None:
+        """Add the nodes from `rows` to `aligned`."""
+        rows = _INPUT
+        if half:
+            rows = self._add("Cast", [rows], to=self._onnx.TensorProto.FLOAT)
+        # Divided by the largest entry first, so that no square leaves the range of float32. Rows
+        # without a direction become 0 / 0: a NaN is seen, a made-up vector is not.
+        largest = self._add("ReduceMax", [self._add("Abs", [rows])], axes=[1], keepdims=1)
+        rows = self._add("Div", [rows, largest])
+        rows = self._add("Div", [rows, self._length(rows)])
+        for name, operator in (("center", "Sub"), ("matrix", "MatMul"), ("offset", "Add")):
+            constant = getattr(map_, name)
+            if constant is not None:
+                rows = self._add(operator, [rows, self._constant(name, constant)])
+        tiny = self._constant("tiny", np.finfo(np.float32).tiny)
+        length = self._add("Max", [self._length(rows), tiny])  # a row sent to zero stays zero
+        self._add("Div", [rows, length], output=_ALIGNED)
+
+    def extended(self, map_: RowMap, name: str) -> None:
+        """Add the nodes from `aligned` to an output with the coordinate of the calibration."""
+        rows = _ALIGNED
+        if map_.slope != 1:
+            rows = self._add("Mul", [rows, self._constant(f"{name}.slope", map_.slope)])
+        pads = self._constant("pads", np.array([0, 0, 0, 1]), np.int64)
+        extra = self._constant(f"{name}.extra", map_.extra)
+        self._add("Pad", [rows, pads, extra], output=name)
+
+    def model(
+        self,
+        map_: RowMap,
+        outputs: Mapping[str, RowMap],
+        dtype: str,
+        name: str,
+        properties: Mapping[str, str],
+    ) -> Any:
+        """Return the finished model, checked."""
+        helper, kinds = self._onnx.helper, self._onnx.TensorProto
+        given = kinds.FLOAT16 if dtype == "float16" else kinds.FLOAT
+        graph = helper.make_graph(
+            self._nodes,
+            name,
+            [helper.make_tensor_value_info(_INPUT, given, ["n", map_.n_features])],
+            [
+                helper.make_tensor_value_info(output, kinds.FLOAT, ["n", one.n_outputs])
+                for output, one in outputs.items()
+            ],
+            self._constants,
+        )
+        opset = [helper.make_opsetid("", _OPSET)]
+        model = helper.make_model(
+            graph, opset_imports=opset, ir_version=_IR_VERSION, producer_name="fillgap"
+        )
+        helper.set_model_props(model, properties)
+        self._onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def _length(self, rows: str) -> str:
+        return self._add("ReduceL2", [rows], axes=[1], keepdims=1)
+
+    def _add(self, operator: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
+        """Add a node and return the name of what it computes."""
+        name = output or f"{operator.lower()}_{len(self._nodes)}"
+        node = self._onnx.helper.make_node(operator, inputs, [name], name=name, **attributes)
+        self._nodes.append(node)
+        return name
+
+    def _constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
+        """Add a constant, once, and return its name."""
+        if all(constant.name != name for constant in self._constants):
+            array = np.asarray(value, dtype=dtype)
+            self._constants.append(self._onnx.numpy_helper.from_array(array, name))
+        return name

@@ -1,0 +1,141 @@
+"""The user's own encoder, whatever its protocol, followed by a space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap._checks import InputError, InputTypeError
+from fillgap.aligners import Aligner
+from fillgap.scores import Modality, check_modality
+from fillgap.space import MixedSpace
+
+__all__ = ["SpaceEncoder"]
+
+Array: TypeAlias = NDArray[np.float32]
+
+#: Methods that take a list, in the order in which they are looked for: fillgap, LangChain,
+#: LlamaIndex, sentence-transformers.
+_LISTS = {
+    ("image", "document"): (
+        "encode_images", "embed_images", "embed_image", "get_image_embedding_batch", "encode",
+    ),
+    ("image", "query"): (
+        "encode_images", "embed_images", "embed_image", "get_image_embedding_batch",
+        "encode_query", "encode",
+    ),
+    ("text", "document"): (
+        "encode_texts", "embed_documents", "get_text_embedding_batch", "encode_document", "encode",
+    ),
+    ("text", "query"): ("encode_texts", "encode_query", "encode"),
+}  # fmt: skip
+#: Methods that take one text, and treat it as a query: LangChain, LlamaIndex.
+_SINGLE = ("embed_query", "get_query_embedding")
+
+
+class SpaceEncoder:
+    """An encoder whose images and texts can be compared: the user's own, followed by a space.
+
+    Parameters
+    ----------
+    encoder : object
+        Any that encodes lists of images or of texts: an `fillgap.encoders.Encoder`, a
+        SentenceTransformer, an embedding of LangChain or LlamaIndex. What it cannot encode is
+        refused when it is asked for.
+    space : MixedSpace or Aligner
+        Fitted to embeddings of that encoder.
+    queries : {"image", "text"}, optional
+        Add the coordinate of the calibration for queries of this modality. Documents are then
+        `MixedSpace.stored` and queries `MixedSpace.asked`, to be compared by inner product.
+    """
+
+    def __init__(
+        self, encoder: Any, space: MixedSpace | Aligner, *, queries: Modality | None = None
+    ) -> None:
+        if isinstance(space, Aligner):
+            space = MixedSpace(space)
+        if not isinstance(space, MixedSpace):
+            raise InputTypeError(
+                f"space must be a MixedSpace or a fitted aligner, got {type(space).__name__}. "
+                "Load it with load_space."
+            )
+        self.encoder, self.space = encoder, space
+        self.queries = None if queries is None else check_modality(queries)
+
+    @property
+    def n_outputs(self) -> int:
+        """Dimension of the vectors."""
+        return self.space.n_components + (self.queries is not None)
+
+    def documents(self, items: Sequence[Any], modality: Modality) -> Array:
+        """Return one row for each image or text that is to be found."""
+        rows = self._encoded(items, modality, "document")
+        return self.document_rows(rows, modality)
+
+    def query(self, items: Sequence[Any], modality: Modality) -> Array:
+        """Return one row for each image or text that asks."""
+        rows = self._encoded(items, modality, "query")
+        return self.query_rows(rows, modality)
+
+    def document_rows(self, rows: Any, modality: Modality) -> Array:
+        """Return documents of which the encoder's rows are known."""
+        if self.queries is None:
+            return np.asarray(self.space.align_documents(rows, modality))
+        return np.asarray(self.space.stored(rows, document=modality, query=self.queries))
+
+    def query_rows(self, rows: Any, modality: Modality) -> Array:
+        """Return queries of which the encoder's rows are known."""
+        if self.queries is None:
+            return np.asarray(self.space.align_queries(rows, modality))
+        if self.queries != modality:
+            raise InputError(
+                f"queries must be {self.queries} queries, as this encoder was made for, got "
+                f"{modality}. Make one with queries={modality!r}, and an index for it."
+            )
+        return np.asarray(self.space.asked(rows, query=modality))
+
+    def _encoded(self, items: Sequence[Any], modality: Modality, role: str) -> NDArray[Any]:
+        """Return the rows of the user's encoder as an array, one for each item."""
+        rows = as_rows(self._method(modality, role)(list(items)))
+        if len(rows) != len(items):
+            raise InputError(
+                f"the encoder must give one row for each item, got {len(rows)} for {len(items)}. "
+                "Check what its method returns for a list."
+            )
+        return rows
+
+    def _method(self, modality: Modality, role: str) -> Callable[[list[Any]], Any]:
+        if modality == "text" and role == "query":
+            for name in _SINGLE:
+                one = getattr(self.encoder, name, None)
+                if callable(one):
+                    return lambda items: [one(item) for item in items]
+        names = _LISTS[modality, role]
+        for name in names:
+            many = getattr(self.encoder, name, None)
+            if callable(many):
+                return many
+        raise InputTypeError(
+            f"the encoder must have one of the methods {', '.join(names)} to encode {modality}s, "
+            f"got {type(self.encoder).__name__} without. Wrap it in a class that has one."
+        )
+
+
+def as_rows(rows: Any) -> NDArray[Any]:
+    """Return what an encoder gave (arrays, tensors on any device, lists) as a 2-D float array."""
+    if isinstance(rows, (list, tuple)):
+        rows = [as_array(row) for row in rows]
+    array = as_array(rows)
+    return array if array.dtype.kind == "f" else array.astype(np.float32)
+
+
+def as_array(value: Any) -> NDArray[Any]:
+    """Return an array, or a tensor of PyTorch on any device, as NumPy."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if value.dtype.itemsize < 4 else value  # NumPy has no bfloat16
+        return np.asarray(value.numpy())
+    return np.asarray(value)

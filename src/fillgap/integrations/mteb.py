@@ -1,0 +1,111 @@
+"""A space behind an encoder of MTEB, by its protocol alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap._checks import InputError
+from fillgap.affine import scale_to_unit
+from fillgap.aligners import Aligner
+from fillgap.integrations.encoding import SpaceEncoder, as_array, as_rows
+from fillgap.scores import Modality
+from fillgap.space import MixedSpace
+
+__all__ = ["MTEBEncoder"]
+
+
+class MTEBEncoder:
+    """What `mteb.evaluate` asks of a model, with aligned embeddings.
+
+    A batch with images is encoded as images and a batch with texts as texts; where it has both,
+    the two aligned rows of an item are added, as MTEB's own CLIP models do. Queries take the role
+    of queries where the space has one.
+
+    Parameters
+    ----------
+    encoder : object
+        A model of MTEB, whose `encode` takes batches, or any other encoder that `SpaceEncoder`
+        takes.
+    space : MixedSpace or Aligner
+        Fitted to embeddings of that encoder.
+
+    Attributes
+    ----------
+    mteb_model_meta : object
+        That of the encoder, which names the model in results; None where it has none.
+    """
+
+    def __init__(self, encoder: Any, space: MixedSpace | Aligner) -> None:
+        self._encoder = SpaceEncoder(encoder, space)
+        self.mteb_model_meta = getattr(encoder, "mteb_model_meta", None)
+
+    def encode(
+        self, inputs: Any, *, prompt_type: Any = None, **context: Any
+    ) -> NDArray[np.float32]:
+        """Return one aligned row for each item.
+
+        Parameters
+        ----------
+        inputs : iterable of mapping
+            Batches, each with "image", "text" or both.
+        prompt_type : {"query", "document"} or member of an enumeration of them, optional
+            What the items are in a search.
+        **context
+            The task, its split and subset, and options; passed on to a model of MTEB.
+        """
+        query = getattr(prompt_type, "value", prompt_type) == "query"
+        found = [self._batch(batch, query, prompt_type, context) for batch in inputs]
+        if not found:
+            raise InputError("inputs must be at least one batch, got none. Check the data set.")
+        return np.concatenate(found)
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> NDArray[Any]:
+        """Return the cosine of each row of the first with each row of the second."""
+        first, second = (_unit(rows) for rows in (embeddings1, embeddings2))
+        return first @ second.T
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> NDArray[Any]:
+        """Return the cosine of row i of the first with row i of the second."""
+        first, second = (_unit(rows) for rows in (embeddings1, embeddings2))
+        return np.einsum("ij,ij->i", first, second)
+
+    def _batch(
+        self, batch: Any, query: bool, prompt_type: Any, context: dict[str, Any]
+    ) -> NDArray[np.float32]:
+        sides: list[Modality] = [side for side in ("image", "text") if side in batch]  # type: ignore[misc]
+        if not sides:
+            raise InputError(
+                f"a batch must have images or texts, got {', '.join(sorted(batch)) or 'nothing'}. "
+                "Choose tasks of these modalities."
+            )
+        total = sum(self._side(batch, side, query, prompt_type, context) for side in sides)
+        return np.asarray(total, dtype=np.float32)
+
+    def _side(
+        self, batch: Any, side: Modality, query: bool, prompt_type: Any, context: dict[str, Any]
+    ) -> NDArray[np.float32]:
+        items, encoder = batch[side], self._encoder
+        if not hasattr(encoder.encoder, "mteb_model_meta"):
+            return encoder.query(items, side) if query else encoder.documents(items, side)
+        one = [{side: items}]
+        rows = as_rows(encoder.encoder.encode(_Batches(one), prompt_type=prompt_type, **context))
+        return encoder.query_rows(rows, side) if query else encoder.document_rows(rows, side)
+
+
+class _Batches(list[Any]):
+    """A list of batches that tells its columns, as the data loaders of MTEB do."""
+
+    @property
+    def dataset(self) -> _Batches:
+        return self
+
+    @property
+    def features(self) -> set[str]:
+        return set(self[0])
+
+
+def _unit(rows: Any) -> NDArray[Any]:
+    return np.asarray(scale_to_unit(np.atleast_2d(as_array(rows))))

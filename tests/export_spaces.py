@@ -1,0 +1,40 @@
+"""Small spaces for the tests of exports, and the rule for libraries that may be missing."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from conftest import make_gapped
+from fillgap.aligners import Aligner, MeanCentering
+from fillgap.scores import Sides, ZScore
+from fillgap.space import MixedSpace
+
+
+def needed(module: str) -> ModuleType:
+    """Import a library that the tests install; skip without it, but fail in CI."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        reason = f"{module} is not installed: pip install --group test"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def calibrated(aligner: Aligner, X: np.ndarray, Y: np.ndarray, **options: object) -> MixedSpace:
+    """Return a space with an aligner that is fitted already, and a z-score of its rows."""
+    rows = Sides(*aligner.transform_pair(X, Y))
+    return MixedSpace(aligner, ZScore().fit(rows, rows), **options)
+
+
+def small_space(n_features: int = 12, *, query_means: bool = False) -> MixedSpace:
+    """Return a calibrated space over a few synthetic pairs."""
+    X, Y = make_gapped(80, n_features, seed=1)
+    aligner = MeanCentering().fit(X, Y)
+    means = Sides(aligner.mean_x_ * 0.9, aligner.mean_y_ * 0.8) if query_means else None
+    return calibrated(aligner, X, Y, query_means=means)

