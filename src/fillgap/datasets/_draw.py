@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ __all__ = ["draw_pairs"]
 class _DrawnDataset:
     """Some images of a dataset, each with one of its captions."""
 
-    def __init__(self, dataset: Dataset, rows: Sequence[int], captions: Sequence[int], name: str):
+    def __init__(self, dataset: Dataset, rows: Any, captions: Any, name: str) -> None:
         self._dataset, self._rows, self._captions = dataset, rows, captions
         self.name = name
         self.class_names = dataset.class_names

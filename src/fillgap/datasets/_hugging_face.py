@@ -72,8 +72,7 @@ def _collect(
                 found.leave_out(f"row {number}", OUTSIDE)
             else:
                 source = None if there is None else (len(tables) - 1, row)
-                texts = texts if isinstance(texts, list) else [texts]
-                found.add(str(number), source, texts if caption else (), label=kind)
+                found.add(str(number), source, texts, label=kind)
             number += 1
     return found.dataset(class_names=names)
 
@@ -86,12 +85,12 @@ def _rows(
         pictures = batch.column(image)
         # Whether there are bytes is known from offsets: the pictures themselves stay on disk.
         stored, paths = pictures.field("bytes").is_valid(), pictures.field("path")
-        texts = batch.column(caption).to_pylist() if caption else [None] * len(batch)
+        texts = batch.column(caption).to_pylist() if caption else [[]] * len(batch)
         labels = batch.column(label).to_pylist() if label else [None] * len(batch)
         for has_bytes, path, text, kind in zip(
             stored.to_pylist(), paths.to_pylist(), texts, labels, strict=True
         ):
-            yield ("" if has_bytes else path), text, kind
+            yield ("" if has_bytes else path), text if isinstance(text, list) else [text], kind
 
 
 def _usable(place: str, folder: Path) -> bool:

@@ -55,7 +55,7 @@ def _read(member: Member) -> bytes:
 
 
 def _grouped(shard: Path, found: Collector) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each key of a shard with its image and its captions; members of a key are neighbours."""
+    """Yield each key of a shard with its image and captions; members of a key are neighbours."""
     last, entry = "", dict[str, Any]()
     for key, suffix, member, text in _members(shard, found):
         if key != last and entry:
