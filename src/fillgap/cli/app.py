@@ -11,6 +11,7 @@ from fillgap.cli import (
     apply,
     compare,
     demo,
+    experiment,
     fit,
     measure,
     methods,
@@ -39,6 +40,7 @@ app.command("methods")(methods.methods)
 app.command("theory")(theory.theory)
 app.command("sweep-gap")(sweep_gap.sweep_gap)
 app.add_typer(reproduce.app, name="reproduce")
+app.command("experiment")(experiment.experiment)
 app.command("demo")(demo.demo)
 
 
