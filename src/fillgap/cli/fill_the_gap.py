@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache", "Workers", "fill_the_gap"]
 
-Cache = Annotated[
+Cache: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--cache",
@@ -25,7 +25,7 @@ Cache = Annotated[
         show_default=False,
     ),
 ]
-Workers = Annotated[
+Workers: TypeAlias = Annotated[
     int | None,
     typer.Option(
         "--workers", min=1, help="Processes; as many as memory holds by default.",

@@ -147,7 +147,9 @@ def _tasks(
     tasks = []
     for data in experiment.data:
         for way in experiment.representations:
-            missing = tuple(m for m in experiment.measures if keys[data.name, way.name, m] not in cells)
+            missing = tuple(
+                m for m in experiment.measures if keys[data.name, way.name, m] not in cells
+            )
             if missing:
                 n_bytes = _bytes(known[data.name], way)
                 tasks.append(_Task(data, way, missing, _sizes(experiment), n_bytes))

@@ -14,10 +14,14 @@ __all__ = ["PAPER_ROWS", "TABLES", "paper_row", "printed"]
 Triples: TypeAlias = Mapping[str, tuple[tuple[float, ...], ...]]
 
 #: The combinations of data and model, as the paper calls them.
-PAPER_ROWS: Final = tuple(f"{d} {m}" for d in ("COCO", "CC") for m in ("CLIP", "SigLIP", "LLM2CLIP"))
+PAPER_ROWS: Final = tuple(
+    f"{data} {model}" for data in ("COCO", "CC") for model in ("CLIP", "SigLIP", "LLM2CLIP")
+)
 
 _FIVE: Final = ("ORIG", "OT", "SPEC20", "SPEC60", "SPEC120")
-_RECALLS: Final = tuple((f"recall@{k}", f"mixed_recall_at_{k}", "image_to_text") for k in (5, 10, 20))
+_RECALLS: Final = tuple(
+    (f"recall@{k}", f"mixed_recall_at_{k}", "image_to_text") for k in (5, 10, 20)
+)
 
 #: From the number of a table to its title, and (label, measure, part) of each of its numbers.
 TABLES: Final[dict[int, tuple[str, tuple[tuple[str, str, str], ...]]]] = {
