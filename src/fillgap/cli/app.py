@@ -13,6 +13,7 @@ from fillgap.cli import (
     compare,
     demo,
     export,
+    experiment,
     fit,
     grid_search,
     index,
@@ -53,6 +54,7 @@ app.command("theory")(theory.theory)
 app.command("sweep-gap")(sweep_gap.sweep_gap)
 app.add_typer(bench.app, name="bench")
 app.add_typer(reproduce.app, name="reproduce")
+app.command("experiment")(experiment.experiment)
 app.command("demo")(demo.demo)
 
 

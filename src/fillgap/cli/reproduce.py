@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fillgap.cli.classes import Labels, OptionalImages, PromptLabels, Prompts, read_classified
+from fillgap.cli.fill_the_gap import fill_the_gap
 from fillgap.cli.options import AsJson, ImageIndex, Quiet, Seed, Texts, Unpaired
 from fillgap.cli.output import number, print_json, print_table, progress_bar, say
 
@@ -44,6 +45,9 @@ def _help(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
+
+
+app.command("fill-the-gap")(fill_the_gap)
 
 
 @app.command("decipher")

@@ -1,0 +1,162 @@
+"""One cell of an experiment: a measure of one representation of some data."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from fillgap._checks import InputError
+from fillgap.aligners import Aligner, make_aligner
+from fillgap.embeddings import EmbeddingPair
+from fillgap.evaluation import compare
+from fillgap.experiments.experiment_rows import DrawnRows
+from fillgap.experiments.specification import (
+    AS_GIVEN,
+    RECOMMENDED,
+    Representation,
+    find_measure,
+)
+from fillgap.metrics import scan_pool
+from fillgap.metrics.summary import Sources
+
+__all__ = ["Cell", "compute_cells"]
+
+#: Methods whose number of components must be below every size of the data.
+_BY_COMPONENTS = ("spectral", "pca-projection")
+#: What this project recommends where it can.
+_OWN = ("balanced", "refined")
+_CANNOT_RUN = (InputError, ImportError, np.linalg.LinAlgError)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a measure found, or why it could not be computed.
+
+    Attributes
+    ----------
+    values : mapping from part to float
+        "value", or "image_to_text" and "text_to_image", and what else the measure tells; may be
+        infinite.
+    reason : str or None
+        Why there are none.
+    note : str
+        What the fit remarked.
+    """
+
+    values: Mapping[str, float]
+    reason: str | None = None
+    note: str = ""
+
+
+def compute_cells(
+    rows: DrawnRows, representation: Representation, measures: Sequence[str], random_state: int
+) -> dict[str, Cell]:
+    """Map the judged rows once, and return the cell of each measure.
+
+    Parameters
+    ----------
+    rows : DrawnRows
+        What to judge and to fit on.
+    representation : Representation
+        How to map.
+    measures : sequence of str
+        Names that `find_measure` knows.
+    random_state : int
+        Seed of the judgement behind "recommended".
+    """
+    try:
+        unit, given, note = _mapped(rows, representation, random_state, AS_GIVEN in measures)
+    except _CANNOT_RUN as error:
+        return {name: Cell({}, str(error)) for name in measures}
+    sources = Sources(
+        unit, lambda pair: scan_pool(pair, n_neighbors=100, n_own=10, max_queries=None)
+    )
+    cells = {}
+    for name in measures:
+        measure, parameters = find_measure(name)
+        source = given if name == AS_GIVEN else getattr(sources, measure.reads)
+        try:
+            cells[name] = Cell(_parts(measure.function(source, **parameters)), None, note)
+        except _CANNOT_RUN as error:
+            cells[name] = Cell({}, str(error))
+    return cells
+
+
+def _mapped(
+    rows: DrawnRows, representation: Representation, random_state: int, as_given: bool
+) -> tuple[EmbeddingPair, EmbeddingPair, str]:
+    """Return the judged rows at unit length, as they come, and what the fit remarked."""
+    judged = rows.judged
+    if representation.method is None:
+        return judged, judged, ""
+    fitted = judged if representation.fitted_on == "judged" else rows.separate
+    if fitted is None:
+        raise InputError(
+            f"{representation.name} must be fitted on other rows than those judged, got none "
+            "besides them. Use more data."
+        )
+    note = ""
+    if representation.method == RECOMMENDED:
+        aligner, note = _recommended(fitted, random_state)
+    else:
+        aligner = make_aligner(representation.method, **dict(representation.parameters))
+        _check_components(aligner, representation, fitted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # kept as notes
+        aligner.fit(fitted.images, fitted.texts)
+        _check_kept(aligner, representation)
+        unit = judged.with_vectors(*aligner.transform_pair(judged.images, judged.texts))
+        given = unit
+        if as_given:
+            aligner.normalize = False
+            given = judged.with_vectors(*aligner.transform_pair(judged.images, judged.texts))
+    return unit, given, " ".join([note, *aligner.notes_]).strip()
+
+
+def _recommended(fitted: EmbeddingPair, random_state: int) -> tuple[Aligner, str]:
+    """Return the method that is recommended on the rows to fit on; balanced where none is."""
+    found = compare(fitted, _OWN, n_splits=2, n_resamples=100, random_state=random_state)
+    method = found.recommendation.method
+    if method is None:
+        return make_aligner("balanced"), "balanced, though compare recommends neither method."
+    return make_aligner(method), f"{method}, which compare recommends on the separate rows."
+
+
+def _check_components(
+    aligner: Aligner, representation: Representation, fitted: EmbeddingPair
+) -> None:
+    """Refuse as many components as the data have rows or dimensions."""
+    if representation.method in _BY_COMPONENTS:
+        k = aligner.get_params()["n_components"]
+        fewest = min(fitted.n_images, fitted.n_texts, fitted.n_features)
+        if k >= fewest:
+            raise InputError(
+                f"k = {k} must be less than min(n, m, d) = {fewest} "
+                f"({fitted.n_images} images, {fitted.n_texts} texts, {fitted.n_features} "
+                "dimensions). Use fewer components."
+            )
+
+
+def _check_kept(aligner: Aligner, representation: Representation) -> None:
+    """Refuse a fit that has fewer components than it was asked for: it is another method."""
+    if representation.method in _BY_COMPONENTS:
+        k, kept = aligner.get_params()["n_components"], aligner.map_x_.matrix.shape[1]
+        if kept < k:
+            raise InputError(
+                f"k = {k} must be at most the {kept} components that these data have. "
+                "Use fewer components."
+            )
+
+
+def _parts(result: Any) -> dict[str, float]:
+    """Return the numbers of a result by name."""
+    if not is_dataclass(result):
+        return {"value": float(result)}
+    names = ["value"] if hasattr(result, "value") else []
+    names += [item.name for item in fields(result) if item.name != "value"]
+    numbers = {name: getattr(result, name) for name in names}
+    return {k: float(v) for k, v in numbers.items() if isinstance(v, (int, float, np.number))}

@@ -1,0 +1,98 @@
+"""Figure 3 and the scatter plots of table 1 of "Fill the Gap", as SVG text."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from fillgap._checks import InputError, unit_rows
+from fillgap.experiments.experiment_results import ExperimentResults
+from fillgap.experiments.experiment_rows import draw_rows
+
+__all__ = ["distances_svg", "scatter_svg"]
+
+_INK, _FAINT, _PAIRS, _ALL = "#26292f", "#d9dce1", "#0072b2", "#d55e00"
+#: Rows of each modality that are drawn at most.
+_POINTS: Final = 500
+
+
+def distances_svg(results: ExperimentResults) -> str:
+    """Return figure 3: mean cosine distance of pairs, and of all combinations."""
+    experiment = results.experiment
+    figure, panels = _figure(len(experiment.data), 0.32 * len(experiment.representations) + 1.0)
+    names = [way.name for way in experiment.representations]
+    for axes, data in zip(panels, experiment.data, strict=True):
+        for measure, label, colour, mark in (
+            ("pair_cosine_distance", "pairs", _PAIRS, "o"),
+            ("cross_cosine_distance", "all combinations", _ALL, "D"),
+        ):
+            values = [results.value(data.name, name, measure) for name in names]
+            there = [(v, i) for i, v in enumerate(values) if v is not None]
+            if there:
+                axes.plot(*zip(*there, strict=True), mark, color=colour, label=label, markersize=6)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(left=0)
+        axes.grid(axis="x", color=_FAINT, linewidth=0.6)
+        axes.set_xlabel("mean cosine distance", color=_INK)
+        axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+        axes.set_title(data.name, loc="right", fontsize=10, color=_INK)
+    return _svg(figure, "d", "Figure 3: mean cosine distance of pairs and of all combinations")
+
+
+def scatter_svg(results: ExperimentResults) -> Iterator[tuple[str, str]]:
+    """Yield (data, figure) of the first two principal components of both modalities."""
+    experiment = results.experiment
+    sizes = experiment.n_judged, experiment.n_separate, experiment.random_state
+    for number, data in enumerate(experiment.data):
+        try:
+            judged = draw_rows(data, *sizes).judged
+        except InputError:  # its cells say why
+            continue
+        step = max(1, judged.n_images // _POINTS)
+        sides = [
+            unit_rows(np.asarray(rows[::step], dtype=np.float64), "rows")
+            for rows in (judged.images, judged.texts)
+        ]
+        stacked = np.vstack(sides)
+        centred = stacked - stacked.mean(axis=0)
+        _, _, axes_of = np.linalg.svd(centred, full_matrices=False)
+        points = centred @ axes_of[:2].T
+        figure, (axes,) = _figure(1, 3.4)
+        for rows, label, colour, mark in (
+            (points[: len(sides[0])], "images", _PAIRS, "o"),
+            (points[len(sides[0]) :], "texts", _ALL, "D"),
+        ):
+            axes.plot(*rows.T, mark, color=colour, label=label, markersize=3, alpha=0.6)
+        axes.set(xlabel="component 1", ylabel="component 2", aspect="equal")
+        axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+        yield data.name, _svg(figure, f"s{number}", f"Principal components of {data.name}")
+
+
+def _figure(n_panels: int, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, height * n_panels), layout="constrained")
+    panels = figure.subplots(n_panels, 1, squeeze=False).ravel()
+    for axes in panels:
+        axes.tick_params(colors=_INK, labelsize=9, length=3)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    return figure, panels
+
+
+def _svg(figure: Any, name: str, title: str) -> str:
+    """Return the figure as an element whose identifiers are its own; equal figures, equal text."""
+    from matplotlib import rc_context
+
+    text = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"fillgap-{name}"}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Title": title})
+    svg = text.getvalue()
+    svg = re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    return svg.replace("<svg ", '<svg role="img" ', 1)

@@ -1,0 +1,173 @@
+"""What an experiment is: data × representations × measures, as frozen values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from typing import Any, Final
+
+from fillgap._checks import InputError, check_choice, check_integer
+from fillgap.aligners import make_aligner
+from fillgap.metrics import MEASURES, Measure
+
+__all__ = [
+    "AS_GIVEN",
+    "BUNDLED",
+    "RECOMMENDED",
+    "EmbeddingData",
+    "Experiment",
+    "Representation",
+    "find_measure",
+]
+
+#: The path of the scenes that come with the package.
+BUNDLED: Final = "digit-scenes"
+#: The method that `compare` recommends among the two of this project, on the separate rows.
+RECOMMENDED: Final = "recommended"
+#: The Fréchet distance of vectors at the length that they are given in, as papers compute it.
+AS_GIVEN: Final = "frechet_distance_as_given"
+
+
+@dataclass(frozen=True)
+class EmbeddingData:
+    """Embeddings of images and texts by one model.
+
+    Attributes
+    ----------
+    name : str
+        What tables call it.
+    path : str
+        What `load_pair` reads, or "digit-scenes" for the scenes that come with the package.
+    texts : str or None
+        Text embeddings, where `path` holds the images alone.
+    separate : str or None
+        Other embeddings of the same model, to fit on; None takes them from `path`.
+    """
+
+    name: str
+    path: str
+    texts: str | None = None
+    separate: str | None = None
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A way to map the embeddings.
+
+    Attributes
+    ----------
+    name : str
+        What tables call it.
+    method : str or None
+        A name of `fillgap.aligners.METHODS`, or "recommended"; None leaves the embeddings raw.
+    parameters : mapping from str to value
+        Of the method; those left out have their defaults. Kept as a sorted tuple of pairs.
+    fitted_on : "separate" or "judged"
+        Fit on other rows than those judged, or on the very same.
+    """
+
+    name: str
+    method: str | None = None
+    parameters: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
+    fitted_on: str = "separate"
+
+    def __post_init__(self) -> None:
+        check_choice(self.fitted_on, "fitted_on", ("separate", "judged"))
+        given = dict(self.parameters)
+        pairs = sorted(
+            (key, tuple(value) if isinstance(value, list) else value)
+            for key, value in given.items()
+        )
+        object.__setattr__(self, "parameters", tuple(pairs))
+        if self.method is not None and self.method != RECOMMENDED:
+            make_aligner(self.method, **given)  # refuses unknown names
+        elif given:
+            raise InputError(
+                f"parameters must be given with a method, got {', '.join(given)} for {self.name}. "
+                "Name the method, or leave them out."
+            )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Every representation of all data, judged by every measure.
+
+    Attributes
+    ----------
+    name : str
+        What the results call it.
+    data : tuple of EmbeddingData
+        Names differ.
+    representations : tuple of Representation
+        Names differ.
+    measures : tuple of str
+        Names of `fillgap.metrics.MEASURES`, with the number in the place of the k
+        ("mixed_recall_at_5"), or "frechet_distance_as_given".
+    n_judged, n_separate : int
+        Pairs to judge on, and other pairs to fit on; one text for each image. Data with fewer rows
+        are divided in this proportion.
+    random_state : int
+        Seed of what is drawn.
+
+    Raises
+    ------
+    InputError
+        If a measure is unknown, a name appears twice, or there is nothing to compute.
+    """
+
+    name: str
+    data: tuple[EmbeddingData, ...]
+    representations: tuple[Representation, ...]
+    measures: tuple[str, ...]
+    n_judged: int = 2500
+    n_separate: int = 5000
+    random_state: int = 0
+
+    def __post_init__(self) -> None:
+        for what in ("data", "representations", "measures"):
+            items = tuple(getattr(self, what))
+            object.__setattr__(self, what, items)
+            names = [getattr(item, "name", item) for item in items]
+            if not names or len(set(names)) < len(names):
+                got = f"{max(names, key=names.count)!r} twice" if names else "none"
+                raise InputError(f"{what} must be one or more of different names, got {got}.")
+        check_integer(self.n_judged, "n_judged", low=4)
+        check_integer(self.n_separate, "n_separate", low=0)
+        check_integer(self.random_state, "random_state", low=0)
+        for measure in self.measures:
+            find_measure(measure)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what JSON holds."""
+        plain = asdict(self)
+        for item in plain["representations"]:
+            item["parameters"] = dict(item["parameters"])
+        return plain
+
+
+def find_measure(name: str) -> tuple[Measure, dict[str, Any]]:
+    """Return the measure behind a name, and the parameters that the name holds.
+
+    Raises
+    ------
+    InputError
+        If there is none; near names are offered.
+
+    Examples
+    --------
+    >>> measure, parameters = find_measure("mixed_recall_at_20")
+    >>> measure.name, parameters
+    ('mixed_recall_at_k', {'k': 20})
+    """
+    if name == AS_GIVEN:
+        return MEASURES["frechet_distance"], {"unit": False}
+    match = re.fullmatch(r"(\w+_at_)([1-9]\d{0,2})", str(name))
+    base = f"{match[1]}k" if match else name
+    if base not in MEASURES or ("_at_k" in base and not match):
+        known = [key for entry in MEASURES.values() for key, _ in entry.variants()] + [AS_GIVEN]
+        near = get_close_matches(str(name), known, n=3)
+        remedy = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(known)}."
+        raise InputError(f"a measure must be one of the table of measures, got {name!r}. {remedy}")
+    return MEASURES[base], {"k": int(match[2])} if match else {}

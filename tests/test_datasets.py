@@ -1,0 +1,277 @@
+"""Images with captions: every layout, what is left out, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dataset_files as files
+from fillgap import InputError, InputTypeError
+from fillgap.datasets import class_sentences, draw_pairs, open_dataset
+
+#: Layout, writer, captions of an image.
+LAYOUTS = [
+    ("coco", files.coco, 2),
+    ("conceptual-captions", files.conceptual, 1),
+    ("conceptual-captions", files.shards, 1),
+    ("webdataset", files.shards, 1),
+    ("flickr", files.flickr, 2),
+    ("flickr", files.flickr_csv, 2),
+    ("flickr", files.flickr_bars, 2),
+    ("flickr", files.flickr_json, 2),
+    ("folder", files.folder_csv, 2),
+    ("folder", files.folder_jsonl, 2),
+    ("folder", files.folder_parquet, 2),
+    ("hugging-face", files.hugging_face, 2),
+]
+
+
+def number_of(record) -> int:
+    """The number that the picture tells."""
+    source = io.BytesIO(record.image) if isinstance(record.image, bytes) else record.image
+    with Image.open(source) as opened:
+        return round(float(np.asarray(opened.convert("L")).mean()) / 40)
+
+
+@pytest.mark.parametrize(("layout", "write", "n"), LAYOUTS, ids=lambda v: getattr(v, "__name__", v))
+def test_a_layout_holds_each_image_with_its_captions(tmp_path: Path, layout, write, n) -> None:
+    dataset = open_dataset(f"{layout}:{write(tmp_path / 'data')}")
+    assert len(dataset) == files.N
+    assert dataset.problems == ()
+    records = [dataset[i] for i in range(len(dataset))]
+    assert len({record.id for record in records}) == files.N
+    for record in records:
+        assert record.captions == tuple(files.CAPTIONS[number_of(record)][:n])
+
+
+def test_classes(tmp_path: Path) -> None:
+    dataset = open_dataset(f"classes:{files.classes(tmp_path / 'data')}")
+    assert dataset.class_names == ["cat", "red panda"]
+    for record in (dataset[i] for i in range(len(dataset))):
+        assert record.label == number_of(record) % 2
+        assert record.captions == (f"a photo of a {dataset.class_names[record.label]}.",)
+    sentences, labels = class_sentences(dataset.class_names)
+    assert len(sentences) == 14
+    assert labels.tolist() == [0] * 7 + [1] * 7
+    assert "a photo of the large red panda." in sentences
+    with pytest.raises(InputError, match="hold {} once, got 'a photo'"):
+        class_sentences(["cat"], ["a photo"])
+
+
+def test_hugging_face_labels_and_splits(tmp_path: Path) -> None:
+    files.hugging_face(tmp_path / "whole" / "train")
+    (tmp_path / "whole" / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    dataset = open_dataset(f"hugging-face:{tmp_path / 'whole'}")
+    assert dataset.class_names == ["even", "odd"]
+    assert [dataset[i].label for i in range(4)] == [0, 1, 0, 1]
+    with pytest.raises(InputError, match="split must be one of train, got 'test'"):
+        open_dataset(f"hugging-face:{tmp_path / 'whole'}", split="test")
+
+
+def test_scenes() -> None:
+    dataset = open_dataset("digit-scenes", split="fitting")
+    assert dataset[0].image.shape == (36, 36)
+    assert dataset[0].image.dtype == np.uint8
+    assert len(dataset[0].captions) == 2
+    assert dataset.class_names[dataset[0].label] == "four"
+
+
+@pytest.mark.parametrize("write", [files.flickr, files.flickr_json])
+def test_a_split_of_flickr(tmp_path: Path, write) -> None:
+    dataset = open_dataset(f"flickr:{write(tmp_path / 'data')}", split="test")
+    assert [dataset[i].id for i in range(len(dataset))] == ["1.jpg", "4.jpg"]
+    with pytest.raises(InputError, match="split must be one that"):
+        open_dataset(f"flickr:{tmp_path / 'data'}", split="nothing")
+
+
+@pytest.mark.parametrize("names", ["row", "md5"])
+def test_names_of_conceptual_captions(tmp_path: Path, names: str) -> None:
+    from hashlib import md5
+
+    files.conceptual(tmp_path / "data")
+    lines = (tmp_path / "data" / "Train.tsv").read_text().splitlines()
+    for i, line in enumerate(lines):
+        url = line.partition("\t")[2]
+        name = f"{i:06}" if names == "row" else md5(url.encode()).hexdigest()
+        (tmp_path / "data" / "images" / f"{i}.jpg").rename(
+            tmp_path / "data" / "images" / f"{name}.jpg"
+        )
+    dataset = open_dataset(f"conceptual-captions:{tmp_path / 'data'}", names=names)
+    assert [number_of(dataset[i]) for i in range(files.N)] == list(range(files.N))
+
+
+class TestPairs:
+    def test_parts_never_overlap_and_hold_one_caption(self, tmp_path: Path) -> None:
+        dataset = open_dataset(f"coco:{files.coco(tmp_path / 'data')}")
+        for seed in range(20):
+            parts = draw_pairs(dataset, n_pairs=2, n_transport=4, random_state=seed)
+            ids = [{part[i].id for i in range(len(part))} for part in parts]
+            assert len(ids[0]) == 2
+            assert len(ids[1]) == 4
+            assert not ids[0] & ids[1]
+            for part in parts:
+                for record in (part[i] for i in range(len(part))):
+                    assert record.captions[0] in dataset[int(record.id)].captions
+                    assert len(record.captions) == 1
+
+    def test_the_seed_decides_and_the_other_part_does_not(self) -> None:
+        def ids(**sizes: int) -> list[str]:
+            drawn = open_dataset("digit-scenes", part="pairs", n_pairs=50, **sizes)
+            return [drawn[i].id for i in range(len(drawn))]
+
+        assert ids(n_transport=10) == ids(n_transport=100)
+        assert ids(n_transport=10) != ids(n_transport=10, random_state=1)
+
+    def test_too_few_images_are_refused(self) -> None:
+        with pytest.raises(InputError, match="at least 7500 images for 2500 pairs and 5000 others"):
+            open_dataset("digit-scenes", part="transport")
+
+
+class TestProblems:
+    def test_missing_images_and_bad_captions_are_listed(self, tmp_path: Path) -> None:
+        root = files.coco(tmp_path / "data")
+        (root / "val2017" / "0.jpg").unlink()
+        path = root / "annotations" / "captions_val2017.json"
+        document = json.loads(path.read_text())
+        document["images"] += [
+            {"id": 1, "file_name": "1.jpg"},
+            {"id": 90, "file_name": "../../secret.jpg"},
+            {"id": 91, "file_name": "/etc/passwd"},
+        ]
+        for entry in document["annotations"]:
+            if entry["image_id"] == 2:
+                entry["caption"] = "  "
+        document["annotations"].append({"image_id": 99, "caption": "nobody's"})
+        path.write_text(json.dumps(document))
+        dataset = open_dataset(f"coco:{root}")
+        assert [dataset[i].id for i in range(len(dataset))] == ["1", "3", "4", "5"]
+        listed = "\n".join(dataset.problems)
+        for line in (
+            "0: image missing",
+            "1: duplicated id, the first is kept",
+            "2: empty caption left out",
+            "2: image without a caption left out",
+            "image 90: file name that leads out of the folder left out",
+            "image 91: file name that leads out of the folder left out",
+            "image 99: captions of an image that is not listed left out",
+        ):
+            assert line in listed
+
+    def test_many_of_a_kind_are_counted(self, tmp_path: Path) -> None:
+        root = files.folder_csv(tmp_path / "data")
+        with (root / "metadata.csv").open("a") as file:
+            file.write("\n" + "\n".join(f"no{i}.jpg,text" for i in range(120)))
+        problems = open_dataset(f"folder:{root}").problems
+        assert len(problems) == 51
+        assert problems[-1] == "and 70 more: image missing"
+
+    def test_lines_of_another_encoding_and_cut_off_lines(self, tmp_path: Path) -> None:
+        root = files.conceptual(tmp_path / "data")
+        path = root / "Train.tsv"
+        lines = path.read_bytes().splitlines()
+        lines[1] = "caf\xe9\thttp://example.org/1.jpg".encode("latin-1")
+        lines[-1] = lines[-1][:9]
+        path.write_bytes(b"\n".join(lines))
+        dataset = open_dataset(f"conceptual-captions:{root}")
+        assert len(dataset) == files.N - 2
+        listed = "\n".join(dataset.problems)
+        assert "00000001: caption that is not in UTF-8 left out" in listed
+        assert "Train.tsv, line 6: row with too few columns" in listed
+
+    def test_a_shard_that_broke_off(self, tmp_path: Path) -> None:
+        root = files.shards(tmp_path / "data")
+        whole = (root / "00001.tar").read_bytes()
+        (root / "00001.tar").write_bytes(whole[:2100])
+        dataset = open_dataset(f"webdataset:{root}")
+        assert [int(dataset[i].id) for i in range(3)] == [0, 1, 2]
+        assert len(dataset) < files.N
+        assert any("00001.tar: rest of the shard unreadable" in x for x in dataset.problems)
+
+    def test_members_that_lead_out_of_a_tar(self, tmp_path: Path) -> None:
+        import tarfile
+
+        root = files.shards(tmp_path / "data")
+        with tarfile.open(root / "00000.tar", "a") as archive:
+            files.add(archive, "../evil.jpg", files.picture(1))
+        dataset = open_dataset(f"webdataset:{root}")
+        assert len(dataset) == files.N
+        assert any("leads out of the folder" in line for line in dataset.problems)
+
+    def test_a_stream_that_broke_off(self, tmp_path: Path) -> None:
+        root = files.hugging_face(tmp_path / "data")
+        path = root / "data-00001-of-00002.arrow"
+        path.write_bytes(path.read_bytes()[:-200])
+        dataset = open_dataset(f"hugging-face:{root}")
+        assert len(dataset) >= 3
+        assert [number_of(dataset[i]) for i in range(3)] == [0, 1, 2]
+
+    def test_json_lines_that_are_no_objects(self, tmp_path: Path) -> None:
+        root = files.folder_jsonl(tmp_path / "data")
+        with (root / "metadata.jsonl").open("a") as file:
+            file.write('\n{"image": "pictures/0.jpg", "cap')
+        dataset = open_dataset(f"folder:{root}")
+        assert len(dataset) == files.N
+        assert dataset.problems == ("metadata.jsonl, line 7: no whole JSON object",)
+
+
+class TestRefusals:
+    def test_names(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="got 'cocoo'. Did you mean coco"):
+            open_dataset("cocoo:x")
+        with pytest.raises(InputError, match=r"Write LAYOUT:.*data"):
+            open_dataset(str(files.coco(tmp_path / "data")))
+        with pytest.raises(InputError, match="must be written coco:PATH, got 'coco'"):
+            open_dataset("coco")
+        with pytest.raises(InputError, match="must be written digit-scenes, got"):
+            open_dataset("digit-scenes:x")
+        with pytest.raises(InputError, match="got 'spilt'. Did you mean split"):
+            open_dataset(f"coco:{tmp_path / 'data'}", spilt="val2017")
+        with pytest.raises(InputTypeError, match="must be named by a string, got int"):
+            open_dataset(3)
+
+    @pytest.mark.parametrize("layout", sorted({layout for layout, *_ in LAYOUTS} | {"classes"}))
+    def test_nothing_there_and_an_empty_folder(self, tmp_path: Path, layout: str) -> None:
+        with pytest.raises(InputError, match="must be a file or folder that exists, got nothing"):
+            open_dataset(f"{layout}:{tmp_path / 'no'}")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(InputError, match="must"):
+            open_dataset(f"{layout}:{tmp_path / 'empty'}")
+
+    @pytest.mark.parametrize("content", [b'{"images": [', b"\xff\xfe{\x00}\x00", b'{"images": 3}'])
+    def test_damaged_annotations(self, tmp_path: Path, content: bytes) -> None:
+        root = files.coco(tmp_path / "data")
+        (root / "annotations" / "captions_val2017.json").write_bytes(content)
+        with pytest.raises(InputError, match=r"captions_val2017.json must be"):
+            open_dataset(f"coco:{root}")
+
+    def test_all_images_missing(self, tmp_path: Path) -> None:
+        root = files.coco(tmp_path / "data")
+        for path in (root / "val2017").iterdir():
+            path.unlink()
+        with pytest.raises(InputError, match="at least one image with a caption, got none .0: im"):
+            open_dataset(f"coco:{root}")
+
+    def test_a_table_in_utf_16_and_one_without_the_columns(self, tmp_path: Path) -> None:
+        root = files.folder_csv(tmp_path / "data")
+        path = root / "metadata.csv"
+        text = path.read_text()
+        path.write_text(text, encoding="utf-16")
+        with pytest.raises(InputError, match="must be text in UTF-8, got UTF-16"):
+            open_dataset(f"folder:{root}")
+        path.write_text(text.replace("file_name", "photograph"))
+        with pytest.raises(InputError, match=r"column of the image .*got 'photograph', 'text'"):
+            open_dataset(f"folder:{root}")
+        assert len(open_dataset(f"folder:{root}", image_column="photograph")) == files.N
+
+    def test_a_compressed_tar(self, tmp_path: Path) -> None:
+        root = files.shards(tmp_path / "data")
+        path = root / "00000.tar"
+        path.write_bytes(gzip.compress(path.read_bytes()))
+        with pytest.raises(InputError, match="must be a plain .tar, got one compressed"):
+            open_dataset(f"webdataset:{root}")

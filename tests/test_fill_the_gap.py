@@ -1,0 +1,187 @@
+"""The tables of "Fill the Gap": printed cells, the pattern of the paper, and what shows them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from browser import ask, complaints
+from fillgap import InputError
+from fillgap.cli.app import run
+from fillgap.experiments.experiment_results import ExperimentResults
+from fillgap.experiments.experiment_run import run_experiment
+from fillgap.experiments.fill_the_gap import (
+    PaperCell,
+    fill_the_gap,
+    find_embeddings,
+    paper_cells,
+    remarks,
+)
+from fillgap.experiments.fill_the_gap_page import cells_as_csv, render_page
+from fillgap.experiments.fill_the_gap_tables import PAPER_ROWS, TABLES, paper_row, printed
+from fillgap.experiments.specification import EmbeddingData
+
+
+@pytest.fixture(scope="module")
+def scenes() -> ExperimentResults:
+    return run_experiment(fill_the_gap(n_judged=600, n_separate=300), n_workers=1)
+
+
+@pytest.fixture(scope="module")
+def photographs(real_data: Path) -> ExperimentResults:
+    data = EmbeddingData("coco clip", str(real_data / "coco_clip_vitb16_500"
+                                          / "coco_clip_vitb16_500.npz"))  # fmt: skip
+    return run_experiment(fill_the_gap((data,), n_judged=500, n_separate=0), n_workers=1)
+
+
+class TestPrinted:
+    def test_some_as_they_stand_in_the_paper(self) -> None:
+        assert printed(2, "COCO CLIP", "ORIG", "itr") == math.inf
+        assert printed(2, "CC CLIP", "OT", "tir") == 72.52
+        assert printed(3, "CC SigLIP", "ORIG", "tmr") == 2498
+        assert printed(4, "COCO CLIP", "OT", "frechet_distance_as_given") == 35.41
+        assert printed(4, "COCO CLIP", "OT", "frechet_distance") is None
+        assert printed(5, "CC LLM2CLIP", "SPEC120", "mixed_recall_at_10") == 0.96
+        assert printed(6, "CC LLM2CLIP", "PCA120", "mixed_recall_at_20") == 0.38
+        assert printed(5, "COCO CLIP", "SPEC20", "mixed_recall_at_5") is None
+
+    @pytest.mark.parametrize("row", PAPER_ROWS)
+    def test_recall_never_falls_with_k(self, row: str) -> None:
+        for table, ways in ((5, ("ORIG", "OT", "SPEC60", "SPEC120")), (6, ("PCA20", "PCA120"))):
+            for way in ways:
+                found = [printed(table, row, way, measure) for _, measure, _ in TABLES[table][1]]
+                assert found == sorted(found)
+
+    def test_rows_by_name(self) -> None:
+        assert [paper_row(row) for row in PAPER_ROWS] == list(PAPER_ROWS)
+        assert paper_row("coco") is None
+
+    def test_differences(self) -> None:
+        def difference(found, known):
+            return PaperCell(2, "d", "l", "itr", "ORIG", found, known, None).difference
+
+        assert difference(math.inf, math.inf) == 0
+        assert difference(3.0, math.inf) is None
+        assert difference(None, 1.0) is None
+        assert difference(3.0, 1.0) == 2.0
+
+
+class TestPattern:
+    """ORIG and PCA blind, SPEC high: that of the paper."""
+
+    @staticmethod
+    def recall(found: ExperimentResults, way: str, k: int = 10) -> float:
+        (data,) = found.experiment.data
+        return found.value(data.name, way, f"mixed_recall_at_{k}", "image_to_text")
+
+    def test_on_the_scenes(self, scenes: ExperimentResults) -> None:
+        for way in ("ORIG", "PCA20", "PCA60", "PCA120"):
+            assert self.recall(scenes, way) < 0.05
+        # The effective rank of the scenes is near 30: more components are noise.
+        assert self.recall(scenes, "SPEC20") > 0.5
+        assert self.recall(scenes, "recommended") > 0.5
+        for measure in ("itr", "tir"):
+            ratio = scenes.value("digit scenes", "SPEC20", measure)
+            assert 0.3 < ratio < 3 < 20 < scenes.value("digit scenes", "ORIG", measure)
+        for measure in ("imr", "tmr"):
+            assert scenes.value("digit scenes", "SPEC20", measure) < 10
+            assert scenes.value("digit scenes", "ORIG", measure) > 50
+
+    def test_on_photographs(self, photographs: ExperimentResults) -> None:
+        for way in ("ORIG", "PCA20", "PCA60", "PCA120"):
+            assert self.recall(photographs, way) < 0.05
+        known = {5: 0.66, 10: 0.78, 20: 0.86}
+        for k, value in known.items():
+            assert self.recall(photographs, "SPEC60", k) == pytest.approx(value, abs=0.0051)
+        assert photographs.value("coco clip", "ORIG", "itr") == math.inf
+        assert photographs.value("coco clip", "ORIG", "tmr") == pytest.approx(496, abs=1)
+        assert photographs.value("coco clip", "ORIG", "frechet_distance") == pytest.approx(
+            1.105, abs=0.002
+        )
+        assert photographs.find("coco clip", "OT", "itr").reason
+
+    def test_figure_3(self, photographs: ExperimentResults) -> None:
+        raw = [
+            photographs.value("coco clip", "ORIG", f"{name}_cosine_distance")
+            for name in ("pair", "cross")
+        ]
+        assert raw == pytest.approx([0.690, 0.838], abs=0.001)
+
+
+class TestShown:
+    def test_every_table_and_column(self, scenes: ExperimentResults) -> None:
+        cells = paper_cells(scenes)
+        assert {cell.table for cell in cells} == set(TABLES)
+        for cell in cells:
+            assert (cell.found is None) == (cell.reason is not None)
+        assert any("SPEC20 is the spectral column" in line for line in remarks(scenes))
+
+    def test_csv(self, scenes: ExperimentResults) -> None:
+        rows = list(csv.DictReader(io.StringIO(cells_as_csv(scenes))))
+        assert len(rows) == len(paper_cells(scenes))
+        row = next(r for r in rows if (r["measure"], r["representation"]) == ("ITR", "SPEC60"))
+        assert float(row["difference"]) == pytest.approx(float(row["found"]) - 2.52)
+
+    def test_page(self, scenes: ExperimentResults) -> None:
+        page = render_page(scenes)
+        assert page == render_page(scenes)
+        assert "http" not in page.replace("http://www.w3.org", "")
+        assert complaints(page, width=1280) == []
+        for width in (400, 1280):
+            overflow = "return document.documentElement.scrollWidth - innerWidth"
+            assert ask(page, overflow, width=width) <= 0
+
+    def test_names_are_text(self, scenes: ExperimentResults) -> None:
+        from dataclasses import replace
+
+        evil = "<script>x</script>"
+        data = replace(scenes.experiment.data[0], name=evil)
+        renamed = ExperimentResults(
+            replace(scenes.experiment, data=(data,)),
+            tuple(replace(row, data=evil) for row in scenes.rows),
+        )
+        assert "<script>" not in render_page(renamed)
+
+
+class TestFolders:
+    def test_what_is_found(self, tmp_path: Path) -> None:
+        for part in ("a/img_emb", "a/text_emb", "b/clip/pairs", "b/clip/transport"):
+            (tmp_path / part).mkdir(parents=True)
+        (tmp_path / "coco siglip.npz").touch()
+        (tmp_path / "notes.txt").touch()
+        found = find_embeddings(tmp_path)
+        assert [data.name for data in found] == ["a", "b clip", "coco siglip"]
+        assert found[1].path.endswith("pairs")
+        assert found[1].separate.endswith("transport")
+        (whole,) = find_embeddings(tmp_path / "a")
+        assert whole.path == str(tmp_path / "a")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(InputError, match="must hold embeddings"):
+            find_embeddings(tmp_path / "empty")
+        with pytest.raises(InputError, match="got nothing there"):
+            find_embeddings(tmp_path / "gone")
+
+
+def test_the_command(
+    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["reproduce", "fill-the-gap", "--data", str(real_data / "mindthegap")]
+    words += ["--cache", str(tmp_path / "cache"), "--workers", "1", "--seed", "3"]
+    assert run([*words, "--csv", str(tmp_path / "t.csv"), "--html", str(tmp_path / "t.html"),
+                "--results", str(tmp_path / "t.parquet")]) == 0  # fmt: skip
+    out = capsys.readouterr().out
+    for table in TABLES:
+        assert f"Table {table}: " in out
+    assert "clasp_uniprot_99: 33 pairs judged, 66 others to learn from" in out
+    assert "n/a, SPEC60: k = 60 must be less than min(n, m, d) = 33" in out
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "t.csv", "t.html", "t.parquet"}
+    assert run([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {cell["table"] for cell in document["cells"]} == set(TABLES)
+    assert run([*words, "--csv", str(tmp_path / "t.csv")]) == 2
+    assert "must be a new name" in capsys.readouterr().err
