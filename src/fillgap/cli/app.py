@@ -11,6 +11,7 @@ from fillgap.cli import (
     apply,
     compare,
     demo,
+    embed,
     fit,
     measure,
     methods,
@@ -30,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("embed")(embed.embed)
 app.command("measure")(measure.measure)
 app.command("compare")(compare.compare)
 app.command("fit")(fit.fit)

@@ -1,0 +1,61 @@
+"""What every dataset offers: records of one image with its captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Dataset", "Record"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image and what is said about it.
+
+    Attributes
+    ----------
+    id : str
+        Unique in its dataset.
+    image : path, bytes or array of uint8
+        A file, an encoded picture, or pixels: not yet decoded.
+    captions : tuple of str
+        None of them empty.
+    label : int or None
+        Class of the image, where there are classes.
+    """
+
+    id: str
+    image: Path | bytes | NDArray[np.uint8]
+    captions: tuple[str, ...]
+    label: int | None = None
+
+
+class Dataset(Protocol):
+    """Images with captions that are read when they are asked for.
+
+    Attributes
+    ----------
+    name : str
+        What reports call it.
+    class_names : sequence of str or None
+        Names of the classes, by label.
+    problems : sequence of str
+        What was left out on reading, and why, one line each.
+    """
+
+    name: str
+    class_names: Sequence[str] | None
+    problems: Sequence[str]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
+
+    def __getitem__(self, i: int) -> Record:
+        """Return the image of row `i` with its captions."""
+        ...
