@@ -67,7 +67,8 @@ def open_encoder(spec: str | Path, **options: Any) -> Encoder:
             f"options of {kind} must be its own, got {str(error).rpartition(' ')[2]}. "
             "The reference of fillgap.encoders lists them."
         ) from error
-    check_batches(encoder)
+    # In half precision a batch of another size takes another kernel, which rounds otherwise.
+    check_batches(encoder, tolerance=1e-2 if getattr(encoder, "half", False) else 1e-3)
     return encoder
 
 
