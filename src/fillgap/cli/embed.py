@@ -52,6 +52,14 @@ def embed(
         str | None,
         typer.Option("--language-model", metavar="MODEL", help="The text half of LLM2CLIP."),
     ] = None,
+    dataset_options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="An option of the dataset, for example --set part=pairs; may be repeated.",
+        ),
+    ] = None,
     dtype: Annotated[
         Literal["float32", "float16"], typer.Option("--dtype", help="Of the embeddings.")
     ] = "float32",
@@ -85,7 +93,7 @@ def embed(
         "language_model": language_model,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    opened = _open_dataset(dataset)
+    opened = _open_dataset(dataset, dataset_options)
     encoder = open_encoder(model, **given)
     with warnings.catch_warnings(record=True) as caught, progress_bar(quiet=quiet) as progress:
         warnings.simplefilter("always", UserWarning)
@@ -100,10 +108,11 @@ def embed(
         _print_result(manifest, notes, out)
 
 
-def _open_dataset(spec: str) -> Any:
+def _open_dataset(spec: str, options: list[str] | None) -> Any:
+    from fillgap.cli.data import parse_parameters
     from fillgap.datasets import open_dataset
 
-    return open_dataset(spec)
+    return open_dataset(spec, **parse_parameters(options))
 
 
 def _description(manifest: Manifest, notes: list[str]) -> dict[str, Any]:

@@ -131,7 +131,10 @@ class LLM2CLIPEncoder(TorchEncoder):
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
         ).last_hidden_state
         return self._torch.stack(
-            [row[-max(length, 1) :].mean(dim=0) for row, length in zip(hidden, lengths, strict=True)]
+            [
+                row[-max(length, 1) :].mean(dim=0)
+                for row, length in zip(hidden, lengths, strict=True)
+            ]
         )
 
 
