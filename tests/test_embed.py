@@ -81,7 +81,7 @@ def test_a_second_run_reads_and_writes_nothing(encoder, tmp_path):
     assert len(again.read) == 256  # the fingerprint alone
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -91,9 +91,9 @@ def test_a_stopped_run_goes_on_without_losing_or_repeating_a_row(encoder, tmp_pa
 
     def stop(done, total, what):
         if done == 29:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         embed_dataset(scenes(40), encoder, stopped, shard_rows=8, progress=stop)
     assert read_manifest(stopped).n_done == 24
     with pytest.raises(InputError, match="must be finished, got 24 of 40 records"):

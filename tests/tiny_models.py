@@ -6,11 +6,35 @@ from pathlib import Path
 
 import torch
 from transformers import (
-    CLIPConfig, CLIPImageProcessorPil, CLIPModel, LlamaConfig, LlamaModel,
-    PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessorPil, SiglipModel,
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    LlamaConfig,
+    LlamaModel,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
 )  # fmt: skip
 
-WORDS = "a an three large small seven five at the top left right on of and it".split()
+WORDS = [
+    "a",
+    "an",
+    "three",
+    "large",
+    "small",
+    "seven",
+    "five",
+    "at",
+    "the",
+    "top",
+    "left",
+    "right",
+    "on",
+    "of",
+    "and",
+    "it",
+]
 TEXT = {
     "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2,
     "vocab_size": 40, "projection_dim": 12,

@@ -98,7 +98,7 @@ def _from_hub(model: str, revision: str | None) -> Path:
         cached = Path(hub.snapshot_download(model, local_files_only=True, **options))
         if any(cached.glob("*.safetensors")):
             return cached
-    except Exception:  # noqa: BLE001, S110  (whatever the reason, it is not in the cache)
+    except Exception:  # noqa: S110  (whatever the reason, it is not in the cache)
         pass
     _ask(model, hub)
     try:
