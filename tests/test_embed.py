@@ -19,7 +19,8 @@ from PIL import Image
 from datasets_in_memory import Records, scenes
 from fillgap._checks import InputError
 from fillgap.encoders import DigitSceneEncoder, open_encoder
-from fillgap.experiments.embed import embed_dataset, embed_shard, shards_of
+from fillgap.experiments.embed import embed_dataset, shards_of
+from fillgap.experiments.embed_shard import embed_shard
 from fillgap.io import load_pair, open_sides, read_manifest
 
 
