@@ -14,6 +14,7 @@ from fillgap.cli import (
     demo,
     export,
     experiment,
+    embed,
     fit,
     grid_search,
     index,
@@ -38,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("embed")(embed.embed)
 app.command("measure")(measure.measure)
 app.command("compare")(compare.compare)
 app.command("recommend")(recommend.recommend)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fillgap._checks import InputError, InputTypeError, unit_rows
 from fillgap.artifact import read_artifact
+from fillgap.encoders._pictures import Picture, load_picture
 
 __all__ = ["DigitSceneEncoder", "tokenise"]
 
@@ -89,8 +90,9 @@ class DigitSceneEncoder:
 
         Parameters
         ----------
-        pixels : array of shape (n_images, size, size)
-            Ink on an empty ground: uint8 from 0 (none) to 255, or floats from 0 to 1.
+        pixels : array of shape (n_images, size, size), or sequence of pictures
+            Ink on an empty ground: uint8 from 0 (none) to 255, or floats from 0 to 1. Or paths,
+            encoded pictures and PIL images of that size.
 
         Returns
         -------
@@ -103,8 +105,25 @@ class DigitSceneEncoder:
         InputTypeError
             If the pixels are neither uint8 nor floating point numbers.
         """
+        if isinstance(pixels, Sequence) and not isinstance(pixels, (str, bytes)):
+            pixels = [
+                picture if isinstance(picture, (np.ndarray, list)) else self.prepare_image(picture)
+                for picture in pixels
+            ]
         scenes = self._check_pixels(np.asarray(pixels))
         return _in_blocks(self._image_tower, scenes, "the embedding of the images")
+
+    def prepare_image(self, picture: Picture) -> _Array:
+        """Return the ink of one scene, as `encode_images` takes it; a file is decoded.
+
+        Raises
+        ------
+        InputError
+            If it cannot be decoded, or is of another size.
+        """
+        if not isinstance(picture, np.ndarray):
+            picture = np.asarray(load_picture(picture).convert("L"))
+        return self._check_pixels(picture[None])[0]
 
     def encode_texts(self, texts: Sequence[str]) -> _Array:
         """Return one unit row a caption; words that the tower does not know are left out.

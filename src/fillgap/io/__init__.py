@@ -1,5 +1,6 @@
 """Reading and writing embeddings in the formats that people have them in."""
 
+from fillgap.io._embedded import EmbeddedShard, Manifest, read_manifest
 from fillgap.io._names import Modality, guess_modality
 from fillgap.io._open import load_rows, open_rows
 from fillgap.io._pairs import load_pair, open_pair
@@ -7,6 +8,8 @@ from fillgap.io._sides import open_sides
 from fillgap.io._write import save_rows, transform_files
 
 __all__ = [
+    "EmbeddedShard",
+    "Manifest",
     "Modality",
     "guess_modality",
     "load_pair",
@@ -14,6 +17,7 @@ __all__ = [
     "open_pair",
     "open_rows",
     "open_sides",
+    "read_manifest",
     "save_rows",
     "transform_files",
 ]

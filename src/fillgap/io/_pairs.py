@@ -20,6 +20,7 @@ from fillgap.io._columns import (
     read_column,
     read_index,
 )
+from fillgap.io._embedded import check_hashes, read_manifest, read_metadata
 from fillgap.io._names import natural_key, split_key
 from fillgap.io._open import in_memory
 from fillgap.io._sample import sampled_pair
@@ -65,7 +66,8 @@ def load_pair(
     EmbeddingPair
         Captions (`caption`), names (`id`, `key`, `image_path`, `url`) and the image of each text
         (`image_index`) come from the columns of Parquet or Arrow files, or from the metadata of
-        the folder, unless they are given.
+        the folder, unless they are given. In a folder of `fillgap embed` every file is compared
+        with the hash in its manifest.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def load_pair(
         known["captions"] = (
             read_captions(captions) if isinstance(captions, (str, Path)) else captions
         )
-    known |= _described(images, texts, (image_rows, text_rows), known)
+    known = _described(images, texts, (image_rows, text_rows), known) | known
     name = split_key(images)[0].stem
     if max_images is not None and image_rows.shape[0] > check_integer(
         max_images, "max_images", low=2
@@ -134,6 +136,10 @@ def _described(
 ) -> dict[str, Any]:
     """Return what columns say about the rows of both sides and is not known yet."""
     root = clip_root(images, texts)
+    manifest = None if root is None else read_manifest(root)
+    if root is not None and manifest is not None:
+        check_hashes(root, manifest)
+        return read_metadata(root, manifest)
     if root is not None:
         metadata = sorted((root / "metadata").glob("*.parquet"), key=natural_key)
         tables = metadata, metadata

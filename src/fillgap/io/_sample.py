@@ -43,7 +43,7 @@ def sampled_pair(
     sources : pair of RowSource
         Images and texts.
     known : mapping
-        What load_pair knows about all rows: ids, captions, image_index.
+        What load_pair knows about all rows: ids, captions, image_index, labels.
     max_images : int
         Images in the sample; of unpaired sets also its texts.
     paired, name
@@ -75,6 +75,8 @@ def sampled_pair(
             if known.get(what) is not None
         },
     }
+    if known.get("labels") is not None:
+        named["labels"] = np.asarray(known["labels"])[images]
     return EmbeddingPair(
         take_rows(sources[0], images),
         take_rows(sources[1], texts),

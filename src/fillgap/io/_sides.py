@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fillgap._checks import InputError
+from fillgap.io._embedded import check_complete, read_manifest
 from fillgap.io._names import guess_modality, split_key
 from fillgap.io._open import open_files, open_rows
 from fillgap.io._shards import CLIP_FOLDERS, is_clip_folder
@@ -68,6 +69,10 @@ def _check_sides(image_rows: RowSource, text_rows: RowSource) -> None:
 
 def _check_shards(root: Path) -> None:
     """Refuse a folder of clip-retrieval in which the shards of both sides do not match."""
+    manifest = read_manifest(root)
+    if manifest is not None:  # it counts the rows of each side, which may differ
+        check_complete(root, manifest)
+        return
     images, texts = (open_files(root / name, None) for name in CLIP_FOLDERS.values())
     if len(images) != len(texts):
         raise InputError(

@@ -1,0 +1,148 @@
+"""fillgap embed: images and captions to embeddings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from fillgap.cli.options import AsJson, Out, Quiet
+from fillgap.cli.output import print_json, progress_bar, say
+
+if TYPE_CHECKING:
+    from fillgap.io import Manifest
+
+__all__ = ["embed"]
+
+_SHOWN = 5
+
+
+def embed(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help="KIND:PATH, for example coco:FOLDER, or digit-scenes."
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="KIND:MODEL, a local folder or a name on the Hugging Face hub, for example "
+            "clip:openai/clip-vit-base-patch32; or digit-scenes.",
+        ),
+    ],
+    *,
+    out: Out,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="cpu, cuda, cuda:1, mps; a GPU where there is one."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Images or texts at a time.")
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option("--pooling", help="Of a multi-vector model: mean, max, first or last."),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")
+    ] = None,
+    language_model: Annotated[
+        str | None,
+        typer.Option("--language-model", metavar="MODEL", help="The text half of LLM2CLIP."),
+    ] = None,
+    dataset_options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="An option of the dataset, for example --set part=pairs; may be repeated.",
+        ),
+    ] = None,
+    dtype: Annotated[
+        Literal["float32", "float16"], typer.Option("--dtype", help="Of the embeddings.")
+    ] = "float32",
+    shard_rows: Annotated[
+        int | None,
+        typer.Option(
+            "--shard-rows", min=1, help="Images in a shard: what an interruption can cost."
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="Threads that read images ahead.")
+    ] = 4,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Embed the images and captions of DATASET with MODEL, into shards in a folder.
+
+    Stopped, the same command goes on from where it was. An image that cannot be read is left out
+    and listed. The folder is named like any embeddings in the other commands.
+    """
+    import warnings
+
+    from fillgap.encoders import open_encoder
+    from fillgap.experiments.embed import embed_dataset
+
+    options = {
+        "device": device,
+        "batch_size": batch_size,
+        "pooling": pooling,
+        "revision": revision,
+        "language_model": language_model,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    opened = _open_dataset(dataset, dataset_options)
+    encoder = open_encoder(model, **given)
+    with warnings.catch_warnings(record=True) as caught, progress_bar(quiet=quiet) as progress:
+        warnings.simplefilter("always", UserWarning)
+        manifest = embed_dataset(
+            opened, encoder, out,
+            shard_rows=shard_rows, dtype=dtype, n_threads=threads, progress=progress,
+        )  # fmt: skip
+    notes = list(dict.fromkeys(str(item.message) for item in caught))
+    if as_json:
+        print_json(_description(manifest, notes) | {"out": str(out)})
+    else:
+        _print_result(manifest, notes, out)
+
+
+def _open_dataset(spec: str, options: list[str] | None) -> Any:
+    from fillgap.cli.data import parse_parameters
+    from fillgap.datasets import open_dataset
+
+    return open_dataset(spec, **parse_parameters(options))
+
+
+def _description(manifest: Manifest, notes: list[str]) -> dict[str, Any]:
+    return {
+        "model": manifest.model,
+        "dataset": manifest.dataset,
+        "n_images": manifest.n_images,
+        "n_texts": manifest.n_texts,
+        "n_empty": manifest.n_empty,
+        "skipped": manifest.skipped,
+        "notes": notes,
+    }
+
+
+def _print_result(manifest: Manifest, notes: list[str], out: Any) -> None:
+    """Print what was written, what was left out, and what to do next."""
+    name, n_features = manifest.model["name"], manifest.model["n_features"]
+    say(
+        f"{manifest.dataset['name']} embedded by {name}: {manifest.n_images} images and "
+        f"{manifest.n_texts} texts in {n_features} dimensions: {out}"
+    )
+    skipped = manifest.skipped
+    if skipped:
+        say(f"{len(skipped)} images could not be read and were left out:")
+        for item in skipped[:_SHOWN]:
+            say(f"  {item['id']}: {item['reason']}")
+        if len(skipped) > _SHOWN:
+            say(f"  and {len(skipped) - _SHOWN} more, listed in {out}/manifest.json")
+    if manifest.n_empty:
+        say(f"{manifest.n_empty} empty captions were left out.")
+    for note in [*manifest.dataset["problems"], *notes]:
+        say(f"Note: {note}")
+    say(f"Next: fillgap measure {out}")

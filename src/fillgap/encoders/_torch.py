@@ -1,0 +1,229 @@
+"""What the encoders that run in PyTorch share: the device, batches, and memory that runs out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap._checks import InputError, InputTypeError, check_integer, require, unit_rows
+from fillgap.encoders._pictures import Picture, load_picture, prefetch
+from fillgap.encoders._weights import Weights, find_weights, loading
+
+__all__ = ["TorchEncoder"]
+
+
+class TorchEncoder:
+    """Base of the encoders that run in PyTorch.
+
+    A kind of model derives from it with four methods: `_load(weights)` sets up the model,
+    `_prepare(picture)` makes an input of one RGB picture, and `_encode_images(inputs)` and
+    `_encode_texts(texts)` return a tensor with one row for each item of one batch.
+
+    Parameters
+    ----------
+    model : str or path
+        A local folder, or a name on the Hugging Face hub.
+    device : str, optional
+        "cpu", "cuda", "cuda:1", "mps", ...; a GPU where there is one.
+    batch_size : int
+        Pictures or texts at a time. Halved, with a warning, when memory runs out.
+    revision : str, optional
+        Branch, tag or commit on the hub.
+
+    Attributes
+    ----------
+    name, revision, n_features
+        As for `Encoder`.
+    half : bool
+        Whether the model runs in half precision: on CUDA it does, elsewhere in float32.
+
+    Raises
+    ------
+    InputError
+        If the weights cannot be had, are incomplete, or are of another kind of model.
+    """
+
+    _kind: ClassVar[str] = "a model"
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        device: str | None = None,
+        batch_size: int = 64,
+        revision: str | None = None,
+    ) -> None:
+        self._torch: Any = require("torch", "encoders", self._kind)
+        require("transformers", "encoders", self._kind)
+        self.batch_size = check_integer(batch_size, "batch_size", low=1)
+        self.device = self._choose_device(device)
+        self.half = self.device.type == "cuda"
+        self._dtype = self._torch.float16 if self.half else self._torch.float32
+        weights = find_weights(model, revision)
+        self.name, self.revision = weights.name, weights.revision
+        self._said = False
+        with loading(weights):
+            self._load(weights)
+        self.n_features = int(self.encode_texts(["a"]).shape[1])
+
+    def _load(self, weights: Weights) -> None:
+        raise NotImplementedError
+
+    def _prepare(self, picture: Any) -> Any:
+        raise NotImplementedError
+
+    def _encode_images(self, inputs: Sequence[Any]) -> Any:
+        raise NotImplementedError
+
+    def _encode_texts(self, texts: Sequence[str]) -> Any:
+        raise NotImplementedError
+
+    def prepare_image(self, picture: Picture) -> _Prepared:
+        """Return what `encode_images` takes in place of a picture, with everything done to it.
+
+        Raises
+        ------
+        InputError
+            If the picture cannot be read.
+        """
+        return _Prepared(self._prepare(load_picture(picture)))
+
+    def encode_images(self, pixels: Iterable[Any]) -> NDArray[np.float32]:
+        """Return one unit row a picture.
+
+        Parameters
+        ----------
+        pixels : iterable
+            Paths, encoded pictures (bytes), uint8 pixels, PIL images, or what `prepare_image`
+            returned. They are read ahead by threads.
+
+        Raises
+        ------
+        InputError
+            If a picture cannot be read, or if there is none.
+        """
+        ready = prefetch(
+            lambda item: item if isinstance(item, _Prepared) else self.prepare_image(item),
+            pixels,
+            n_threads=4,
+            ahead=2 * self.batch_size,
+        )
+        blocks, batch = [], []
+        for item in ready:
+            batch.append(item.value)
+            if len(batch) >= self.batch_size:
+                blocks.append(self._within_memory(self._encode_images, batch))
+                batch = []
+        if batch:
+            blocks.append(self._within_memory(self._encode_images, batch))
+        if not blocks:
+            raise InputError("images must be at least one picture, got none. Pass a list of them.")
+        return unit_rows(np.concatenate(blocks), f"the images of {self.name}")
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one unit row a text; texts of similar length share a batch.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        InputTypeError
+            If `texts` is not a sequence of strings.
+        """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise InputTypeError(
+                f"texts must be a list of strings, got {type(texts).__name__}. "
+                "Put one caption into a list of its own."
+            )
+        if not len(texts):
+            raise InputError("texts must be at least one caption, got none. Pass a list of them.")
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        ordered, blocks, start = [texts[i] for i in order], [], 0
+        while start < len(ordered):
+            stop = start + self.batch_size
+            blocks.append(self._within_memory(self._encode_texts, ordered[start:stop]))
+            start = stop
+        rows = np.concatenate(blocks)
+        return unit_rows(rows[np.argsort(order)], f"the texts of {self.name}")
+
+    def _choose_device(self, device: str | None) -> Any:
+        """Return a device that works: the one asked for, or a GPU where there is one."""
+        torch = self._torch
+        if device is None:
+            mps = torch.backends.mps.is_available()
+            device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+        try:
+            chosen = torch.device(device)
+            torch.zeros(1, device=chosen)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+            raise InputError(
+                f"device must be one that PyTorch can use here, got {device!r} ({reason}). "
+                "Write cpu, or cuda where PyTorch was installed for it."
+            ) from error
+        return chosen
+
+    def _batch(self, inputs: Sequence[dict[str, NDArray[Any]]]) -> dict[str, Any]:
+        """Return inputs of the same shapes as one batch on the device, floats in its precision."""
+        stacked = {
+            key: self._torch.from_numpy(np.stack([item[key] for item in inputs]))
+            for key in inputs[0]
+        }
+        return {
+            key: tensor.to(self.device, self._dtype if tensor.is_floating_point() else tensor.dtype)
+            for key, tensor in stacked.items()
+        }
+
+    def _within_memory(self, encode: Callable[[Any], Any], batch: Sequence[Any]) -> NDArray[Any]:
+        """Encode a batch; when memory runs out, halve it, and all later ones."""
+        try:
+            with self._torch.inference_mode():
+                return np.asarray(encode(batch).float().cpu().numpy())
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise InputError(
+                    f"{self.name} must fit into the memory of {self.device} with one item, got "
+                    "more. Use another device or a smaller model."
+                ) from error
+        # Out of the handler: until then the error holds on to the memory of the failed attempt.
+        if self.device.type == "cuda":
+            self._torch.cuda.empty_cache()
+        self.batch_size = max(1, min(self.batch_size, len(batch)) // 2)
+        if not self._said:
+            self._said = True
+            warnings.warn(
+                f"a batch of {len(batch)} did not fit into the memory of {self.device}: smaller "
+                "ones are used",
+                UserWarning,
+                stacklevel=2,
+            )
+        half = len(batch) // 2
+        return np.concatenate(
+            [self._within_memory(encode, part) for part in (batch[:half], batch[half:])]
+        )
+
+
+class _Prepared:
+    """A picture that `prepare_image` has dealt with."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Tell memory that ran out, on a GPU or not, from other failures of PyTorch."""
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "out of memory" in text
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+    )

@@ -1,0 +1,191 @@
+"""A dataset through an encoder, into a folder of shards that a stopped run goes on with."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from fillgap._checks import InputError, check_choice, check_integer
+from fillgap._files import check_target
+from fillgap._progress import Progress, silent
+from fillgap.datasets._record import Dataset
+from fillgap.encoders import Encoder
+from fillgap.experiments.embed_shard import embed_shard
+from fillgap.io import EmbeddedShard, Manifest, read_manifest
+from fillgap.io._embedded import file_hash, write_manifest
+
+__all__ = ["embed_dataset", "shards_of"]
+
+#: Records in a shard: 8 MiB of 512 float32 columns a side, a minute or so of work on a GPU.
+SHARD_ROWS: Final = 4096
+
+
+def embed_dataset(
+    dataset: Dataset,
+    encoder: Encoder,
+    folder: str | Path,
+    *,
+    shard_rows: int | None = None,
+    dtype: str = "float32",
+    n_threads: int = 4,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write the embeddings of a dataset to a folder, or go on where an earlier run stopped.
+
+    Shards that are there and whole are kept; those that are damaged or missing are written.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Images with captions.
+    encoder : Encoder
+        What makes vectors of them.
+    folder : str or path
+        A new folder, an empty one, or one that the same call began.
+    shard_rows : int, optional
+        Records in a shard, 4096 unless the folder says otherwise: what an interruption can cost.
+    dtype : {"float32", "float16"}
+        Type of the embeddings in the files.
+    n_threads : int
+        Threads that read pictures ahead.
+    progress : callable, optional
+        Called as progress(done, total, what) with the records done.
+
+    Returns
+    -------
+    Manifest
+        What the folder holds, and which images could not be read.
+
+    Raises
+    ------
+    InputError
+        If the folder holds other files or embeddings of another model, revision, dataset or type,
+        or if no image can be read.
+    """
+    check_choice(dtype, "dtype", ("float32", "float16"))
+    check_integer(n_threads, "n_threads", low=1)
+    if shard_rows is not None:
+        check_integer(shard_rows, "shard_rows", low=1)
+    root = check_target(folder, overwrite=True)
+    asked = Manifest(_model(encoder), _description(dataset), dtype, shard_rows or SHARD_ROWS)
+    manifest = _begun(root, asked, shard_rows)
+    whole = {shard.number: shard for shard in manifest.shards if _is_whole(root, shard)}
+    manifest = replace(manifest, shards=tuple(whole.values()))
+    report = _with_rate(progress or silent, manifest.n_done, len(dataset))
+    with warnings.catch_warnings():  # here, since in threads it is not safe
+        warnings.filterwarnings("ignore", module="PIL")
+        for number, rows in enumerate(shards_of(len(dataset), manifest.shard_rows)):
+            if number in whole:
+                continue
+            whole[number] = embed_shard(
+                dataset, encoder, rows, root,
+                number=number, dtype=dtype, n_threads=n_threads, progress=report,
+            )  # fmt: skip
+            manifest = replace(manifest, shards=tuple(whole[i] for i in sorted(whole)))
+            write_manifest(root, manifest)
+    return _check_result(manifest)
+
+
+def shards_of(n_records: int, shard_rows: int) -> list[range]:
+    """Return the rows of each shard."""
+    starts = range(0, n_records, shard_rows)
+    return [range(start, min(start + shard_rows, n_records)) for start in starts]
+
+
+def _model(encoder: Encoder) -> dict[str, Any]:
+    return {
+        "name": encoder.name,
+        "revision": encoder.revision,
+        "n_features": int(encoder.n_features),
+    }
+
+
+def _description(dataset: Dataset) -> dict[str, Any]:
+    """Return what tells one dataset from another, without reading all of it."""
+    if not len(dataset):
+        raise InputError(f"{dataset.name} must have images, got none. Check the path.")
+    digest = hashlib.sha256()
+    for row in np.unique(np.linspace(0, len(dataset) - 1, 256).astype(int)):
+        record = dataset[int(row)]
+        digest.update(repr((record.id, record.captions, record.label)).encode())
+    return {
+        "name": dataset.name,
+        "n_records": len(dataset),
+        "fingerprint": digest.hexdigest(),
+        "class_names": None if dataset.class_names is None else list(dataset.class_names),
+        "problems": list(dataset.problems),
+    }
+
+
+def _begun(root: Path, asked: Manifest, shard_rows: int | None) -> Manifest:
+    """Return the manifest of the folder, a new one if nothing is there; refuse what is not ours."""
+    found = read_manifest(root)
+    if found is None:
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise InputError(
+                f"{root} must be a new folder, an empty one or one of fillgap embed, got other "
+                "files. Write to a new name."
+            )
+        root.mkdir(exist_ok=True)
+        write_manifest(root, asked)
+        return asked
+    if shard_rows is None:
+        asked = replace(asked, shard_rows=found.shard_rows)
+    for what, begun, wanted in _identities(found, asked):
+        if begun != wanted:
+            raise InputError(
+                f"{root} must hold embeddings of one {what}, got some of {begun} where {wanted} is "
+                "asked for. Write to another folder."
+            )
+    return replace(found, dataset=asked.dataset)
+
+
+def _identities(found: Manifest, asked: Manifest) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what must be equal for a run to go on, in the words of a message."""
+    for what, key in (("model", "name"), ("revision", "revision"), ("dimension", "n_features")):
+        yield what, found.model.get(key), asked.model[key]
+    keys = (("dataset", "name"), ("size of the dataset", "n_records"), ("content", "fingerprint"))
+    for what, key in keys:
+        yield what, found.dataset.get(key), asked.dataset[key]
+    yield "type", found.dtype, asked.dtype
+    yield "size of the shards", found.shard_rows, asked.shard_rows
+
+
+def _is_whole(root: Path, shard: EmbeddedShard) -> bool:
+    """Tell whether every file of a shard is there, as it was written."""
+    return all(
+        (root / name).is_file() and file_hash(root / name) == expected
+        for name, expected in shard.files.items()
+    )
+
+
+def _check_result(manifest: Manifest) -> Manifest:
+    """Refuse a result without images: nothing can be done with it."""
+    if not manifest.n_images:
+        first = manifest.skipped[0]
+        raise InputError(
+            f"{manifest.dataset['name']} must have images that can be read, got "
+            f"{len(manifest.skipped)} that cannot; the first, {first['id']}: {first['reason']}"
+        )
+    return manifest
+
+
+def _with_rate(report: Progress, before: int, total: int) -> Progress:
+    """Return a callback that counts the records of this run, and those done before it."""
+    start, new = time.monotonic(), count(1)
+    report(before, total, "embed")
+
+    def step(_done: int, _total: int | None, what: str) -> None:
+        done = next(new)
+        rate = done / max(time.monotonic() - start, 1e-9)
+        report(before + done, total, f"{what}: {rate:.1f} images/s")
+
+    return step

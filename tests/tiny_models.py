@@ -1,0 +1,111 @@
+"""Tiny models of real architectures with random weights, saved as published ones are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    LlamaConfig,
+    LlamaModel,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
+)  # fmt: skip
+
+WORDS = [
+    "a",
+    "an",
+    "three",
+    "large",
+    "small",
+    "seven",
+    "five",
+    "at",
+    "the",
+    "top",
+    "left",
+    "right",
+    "on",
+    "of",
+    "and",
+    "it",
+]
+TEXT = {
+    "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2,
+    "vocab_size": 40, "projection_dim": 12,
+}  # fmt: skip
+VISION = {
+    "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2,
+    "image_size": 16, "patch_size": 8, "projection_dim": 12,
+}  # fmt: skip
+
+
+def save_tokenizer(folder: Path, max_length: int, *, side: str = "right") -> None:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "<s>", "</s>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<s>",
+        eos_token="</s>", model_max_length=max_length, padding_side=side,
+    ).save_pretrained(folder)  # fmt: skip
+
+
+def save_clip(folder: Path) -> Path:
+    torch.manual_seed(0)
+    text = {**TEXT, "max_position_embeddings": 20, "eos_token_id": 3, "bos_token_id": 2}
+    config = CLIPConfig(text_config=text, vision_config=VISION, projection_dim=12)
+    CLIPModel(config).save_pretrained(folder)
+    CLIPImageProcessorPil(
+        size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
+    ).save_pretrained(folder)
+    save_tokenizer(folder, 20)
+    return folder
+
+
+def save_siglip(folder: Path) -> Path:
+    torch.manual_seed(1)
+    text = {**TEXT, "max_position_embeddings": 24, "projection_size": 16}
+    SiglipModel(SiglipConfig(text_config=text, vision_config=VISION)).save_pretrained(folder)
+    SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    save_tokenizer(folder, 24)
+    return folder
+
+
+def save_llm2clip(folder: Path, language_model: Path) -> tuple[Path, Path]:
+    """A CLIP with an adapter of two blocks beside its image tower, and a Llama."""
+    from safetensors.torch import load_file, save_file
+
+    save_clip(folder)
+    torch.manual_seed(2)
+    adapter = {}
+    for number in (0, 1):
+        for name, shape in (
+            ("fn.0.weight", (20, 10)), ("fn.0.bias", (20,)), ("fn.3.weight", (10, 20)),
+            ("fn.3.bias", (10,)), ("ln.weight", (10,)), ("ln.bias", (10,)),
+        ):  # fmt: skip
+            adapter[f"{number}.{name}"] = torch.randn(shape)
+    adapter |= {"2.weight": torch.randn(10), "2.bias": torch.randn(10)}
+    adapter |= {"3.weight": torch.randn(12, 10), "3.bias": torch.randn(12)}
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors |= {f"text_adapter.text_adaptor.{key}": value for key, value in adapter.items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    LlamaModel(
+        LlamaConfig(
+            hidden_size=10, intermediate_size=20, num_attention_heads=1, num_key_value_heads=1,
+            num_hidden_layers=2, vocab_size=40, pad_token_id=0, bos_token_id=2, eos_token_id=3,
+        )
+    ).save_pretrained(language_model)  # fmt: skip
+    save_tokenizer(language_model, 64, side="left")
+    return folder, language_model
