@@ -14,7 +14,7 @@ import fillgap
 
 PACKAGES = [
     "fillgap", "fillgap.aligners", "fillgap.metrics", "fillgap.io", "fillgap.evaluation",
-    "fillgap.datasets", "fillgap.encoders", "fillgap.theory",
+    "fillgap.datasets", "fillgap.encoders", "fillgap.theory", "fillgap.distributed",
 ]  # fmt: skip
 NAMES = [
     (package, name)
