@@ -188,7 +188,9 @@ class CountBlock:
         n, pairs = len(self.queries[asked].rows), len(self.found.pairs[asked])
         single = ("above", "level", "tied_same", "tied_other")
         zeros = {name: np.zeros(n, np.int64) for name in single}
-        return zeros | {name: np.zeros((pairs, 2), np.int64) for name in ("pair_above", "pair_level")}
+        return zeros | {
+            name: np.zeros((pairs, 2), np.int64) for name in ("pair_above", "pair_level")
+        }
 
     def _count(
         self, counts: dict[str, Array], asked: int, units: Array, same: bool, first: int

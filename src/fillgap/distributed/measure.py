@@ -230,4 +230,3 @@ def _measurements(
         skipped,
         notes,
     )
-

@@ -102,7 +102,9 @@ def scan_pool(
     sides = _same_type(_units(pair.images, "images"), _units(pair.texts, "texts"))
     chosen = choose_queries(pair, max_queries, random_state)
     scans = []
-    for side, (rows, relevant) in enumerate(zip(chosen, relevant_items(index, *chosen), strict=True)):
+    for side, (rows, relevant) in enumerate(
+        zip(chosen, relevant_items(index, *chosen), strict=True)
+    ):
         same, other = sides[side], sides[1 - side]
         query, item = relevant
         scan = _scan(
@@ -194,9 +196,7 @@ def _same_type(*arrays: Any) -> list[Any]:
     return [xp.astype(array, wide, copy=False) for array in arrays]
 
 
-def choose_queries(
-    pair: Sized, limit: int | None, random_state: int | None
-) -> tuple[Array, Array]:
+def choose_queries(pair: Sized, limit: int | None, random_state: int | None) -> tuple[Array, Array]:
     """Return the rows that are queries: all, or a sample; of pairs row by row the same ones."""
     if limit is None:
         return np.arange(pair.n_images), np.arange(pair.n_texts)
