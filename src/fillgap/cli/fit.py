@@ -100,7 +100,7 @@ def _refuse_index(image_index: str | None) -> None:
 
         raise InputError(
             "--image-index must be left out where workers read the shards, which pair row i with "
-            f"row i, got {image_index}. Repeat the images' rows in their shards, or use one process."
+            f"row i, got {image_index}. Repeat image rows in their shards, or use one process."
         )
 
 

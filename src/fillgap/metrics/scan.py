@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from fillgap._checks import InputTypeError, check_integer, unit_rows
 from fillgap._progress import Progress
 from fillgap._similarity import MEMORY_BYTES, N_OWN, Question, Scores, answer
-from fillgap.embeddings import EmbeddingPair
 from fillgap.metrics._ties import pair_ranks, share_of_other
 from fillgap.metrics.pool import PoolScan, QueryScan, as_pair
 from fillgap.rows import iter_blocks
