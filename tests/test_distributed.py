@@ -145,7 +145,8 @@ def test_finished_shards_are_kept_and_others_written_again(folder: Path, tmp_pat
     (out / ".fillgap-0123456789ab.tmp").touch()  # of a worker that was killed
     assert again() == (1, 4)
     assert not list(out.glob(".fillgap-*.tmp"))
-    np.save(tmp_path / "in" / "img_emb_2.npy", load_rows(tmp_path / "in" / "img_emb_2.npy")[::-1])
+    changed = load_rows(tmp_path / "in" / "img_emb_2.npy")[::-1].copy()
+    np.save(tmp_path / "in" / "img_emb_2.npy", changed)
     with pytest.raises(InputError, match="img_emb_2.npy must be a new name"):
         again()
     assert again(overwrite=True) == (1, 4)

@@ -14,7 +14,7 @@ from fillgap.io._ranges import reads_ranges
 from fillgap.io._sides import check_sides
 from fillgap.rows import BLOCK_ROWS, RowSource
 
-__all__ = ["PIECE_ROWS", "Piece", "Side", "open_sides", "pieces_of_pairs", "pieces_of_sides"]
+__all__ = ["PIECE_ROWS", "Piece", "Side", "open_sides", "pieces_of_pairs", "pieces_of_sides", "without_partners"]
 
 #: Rows of a piece where a file can be cut: a second of work, and little to do again.
 PIECE_ROWS = 16 * BLOCK_ROWS
@@ -193,7 +193,7 @@ def pieces_of_pairs(images: Side, texts: Side) -> list[Piece]:
         If the sides are not of one length, or a shard is missing whose partner is not known.
     """
     if images.bad or texts.bad:
-        images, texts = _without_partners(images, texts)
+        images, texts = without_partners(images, texts)
     n, m = images.shape[0], texts.shape[0]
     if n != m:
         raise InputError(
@@ -223,7 +223,7 @@ def _located(shards: Sequence[RowSource], spans: Sequence[tuple[int, int]]) -> I
         yield Part(shards[number], start - first, stop - first, start)
 
 
-def _without_partners(images: Side, texts: Side) -> tuple[Side, Side]:
+def without_partners(images: Side, texts: Side) -> tuple[Side, Side]:
     """Leave out the partner of each shard that cannot be read: the one at the same place."""
     kept = [
         (x, y)

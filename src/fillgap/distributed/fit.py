@@ -18,6 +18,7 @@ from fillgap.distributed._pieces import (
     open_sides,
     pieces_of_pairs,
     pieces_of_sides,
+    without_partners,
 )
 from fillgap.distributed._work import Attempt, JobReport, merge_outcomes
 
@@ -79,8 +80,8 @@ def fit_shards(
         If the method needs all rows at once, or a shard cannot be read; its name is in the message.
     """
     sums = _check_method(aligner)
-    sides, pieces = fit_pieces(sums, images, texts, skip_bad_shards=skip_bad_shards)
-    report = JobReport(skipped=sides[0].bad | sides[1].bad)
+    sides, pieces, bad = fit_pieces(sums, images, texts, skip_bad_shards=skip_bad_shards)
+    report = JobReport(skipped=bad)
     started = perf_counter()
 
     def reduce(function: BlockFunction) -> Any:
@@ -104,10 +105,18 @@ def fit_pieces(
     texts: str | Path | None = None,
     *,
     skip_bad_shards: bool = False,
-) -> tuple[tuple[Side, Side], list[Piece]]:
-    """Return both sides, and the pieces that workers will read; nothing but headers is read now."""
+) -> tuple[tuple[Side, Side], list[Piece], dict[str, str]]:
+    """Return both sides, the pieces that workers will read, and shards that cannot be opened.
+
+    Nothing but headers is read now.
+    """
     sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
-    return sides, pieces_of_pairs(*sides) if aligner.needs_pairs else pieces_of_sides(*sides)
+    bad = sides[0].bad | sides[1].bad
+    if not aligner.needs_pairs:
+        return sides, pieces_of_sides(*sides), bad
+    if bad:
+        sides = without_partners(*sides)
+    return sides, pieces_of_pairs(*sides), bad
 
 
 def _check_method(aligner: Aligner) -> SumAligner:
