@@ -14,7 +14,15 @@ from fillgap.io._ranges import reads_ranges
 from fillgap.io._sides import check_sides
 from fillgap.rows import BLOCK_ROWS, RowSource
 
-__all__ = ["PIECE_ROWS", "Piece", "Side", "open_sides", "pieces_of_pairs", "pieces_of_sides", "without_partners"]
+__all__ = [
+    "PIECE_ROWS",
+    "Piece",
+    "Side",
+    "open_sides",
+    "pieces_of_pairs",
+    "pieces_of_sides",
+    "without_partners",
+]
 
 #: Rows of a piece where a file can be cut: a second of work, and little to do again.
 PIECE_ROWS = 16 * BLOCK_ROWS
