@@ -16,6 +16,7 @@ PACKAGES = [
     "fillgap", "fillgap.aligners", "fillgap.metrics", "fillgap.io", "fillgap.evaluation",
     "fillgap.datasets", "fillgap.encoders", "fillgap.theory", "fillgap.scores", "fillgap.space",
     "fillgap.search", "fillgap.serve", "fillgap.export", "fillgap.integrations",
+    "fillgap.distributed",
 ]  # fmt: skip
 NAMES = [
     (package, name)

@@ -37,12 +37,15 @@ class Provenance:
         Date, as YYYY-MM-DD. Left out by default, so that equal fits give equal files.
     evidence : mapping
         Held-out results, as JSON can hold them.
+    skipped_shards : mapping of str to str
+        Shards that were left out of the fit because they could not be read, and why.
     """
 
     model: str | None = None
     data_hash: str | None = None
     created: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    skipped_shards: Mapping[str, str] = field(default_factory=dict)
 
 
 def save_aligner(

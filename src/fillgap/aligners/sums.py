@@ -49,6 +49,21 @@ class SumAligner(Aligner):
         """
         raise NotImplementedError
 
+    def fit_by(self, X: Any, Y: Any, reduce: Callable[[BlockFunction], Any]) -> Self:
+        """Fit to sides whose blocks are summed elsewhere.
+
+        Parameters
+        ----------
+        X, Y : array or `RowSource`
+            The sides, of which only the shapes are looked at here.
+        reduce : callable
+            Called with each function of a block; returns its merged sums over all blocks.
+        """
+        self._check_sides(X, Y)
+        self._reset()
+        drive(self.fit_steps(), reduce)
+        return self
+
     def _fit(self, X: Any, Y: Any, progress: Progress) -> None:
         drive(self.fit_steps(), lambda function: self._sum(function, X, Y, progress))
 

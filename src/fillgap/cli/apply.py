@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fillgap.cli.engine import (
+    Address,
+    Engine,
+    SkipBadShards,
+    Workers,
+    end,
+    engine_of,
+    say_report,
+)
 from fillgap.cli.options import AsJson, Out, Overwrite, Quiet
 from fillgap.cli.output import print_json, progress_bar, say
 
@@ -25,6 +34,10 @@ def apply(
         Literal["image", "text"], typer.Option("--modality", help="What the FILES are.")
     ],
     out: Out,
+    engine: Engine = None,
+    workers: Workers = None,
+    address: Address = None,
+    skip_bad_shards: SkipBadShards = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -32,11 +45,33 @@ def apply(
     """Align FILES block by block, and write them in the same format and type.
 
     One file gives the file OUT; several give a folder OUT with the same names. Other columns and
-    arrays of a file are kept. Sides that look exchanged are refused.
+    arrays of a file are kept. Sides that look exchanged are refused. With workers OUT is a folder,
+    and shards that an earlier run finished are kept.
     """
     from fillgap.aligners import load_aligner
     from fillgap.io import transform_files
 
+    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards)
+    if executor is not None:
+        from fillgap.distributed import apply_shards
+
+        with executor, progress_bar(quiet=quiet) as progress:
+            report = apply_shards(
+                aligner,
+                files,
+                out,
+                modality=modality,
+                executor=executor,
+                skip_bad_shards=skip_bad_shards,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            say_report(report)
+        end(report)
+        return
     fitted = load_aligner(aligner)
     for file in files:
         _check_side(fitted, file, modality)

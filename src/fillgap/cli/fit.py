@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fillgap.cli.engine import (
+    Address,
+    Engine,
+    SkipBadShards,
+    Workers,
+    end,
+    engine_of,
+    say_report,
+)
 from fillgap.cli.options import AsJson, ImageIndex, Images, Out, Overwrite, Parameters, Quiet, Texts
 from fillgap.cli.output import print_json, progress_bar, say
 
 if TYPE_CHECKING:
     from fillgap.aligners import Aligner
+    from fillgap.distributed import JobReport
 
 __all__ = ["fit"]
 
@@ -28,6 +38,10 @@ def fit(
         str | None,
         typer.Option("--model", metavar="NAME", help="The model behind the embeddings, kept."),
     ] = None,
+    engine: Engine = None,
+    workers: Workers = None,
+    address: Address = None,
+    skip_bad_shards: SkipBadShards = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -49,20 +63,51 @@ def fit(
     check_target(out, inputs=inputs, overwrite=overwrite)
     if out.is_dir():
         raise InputError(f"{out} must be a file, got a folder. Name the new file in it.")
-    sides = _sides(aligner, images, texts, image_index)
+    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards)
+    report: JobReport | None = None
     with warnings.catch_warnings(), progress_bar(quiet=quiet) as progress:
         warnings.simplefilter("ignore", UserWarning)  # kept as notes, and said below
-        aligner.fit(*sides, progress=progress)
-    _save(aligner, out, model, sides, overwrite=overwrite)
+        if executor is None:
+            sides = _sides(aligner, images, texts, image_index)
+            aligner.fit(*sides, progress=progress)
+        else:
+            from fillgap.distributed import fit_shards
+
+            _refuse_index(image_index)
+            sides = images, texts
+            with executor:
+                report = fit_shards(
+                    aligner,
+                    images,
+                    texts,
+                    executor=executor,
+                    skip_bad_shards=skip_bad_shards,
+                    progress=progress,
+                )
+    _save(aligner, out, model, sides, report, overwrite=overwrite)
     if as_json:
-        print_json(_description(aligner, out))
-        return
-    n, m = aligner.n_samples_
-    say(
-        f"{method} fitted to {n} images and {m} texts in {aligner.n_features_in_} dimensions: {out}"
-    )
-    for note in aligner.notes_:
-        say(f"Note: {note}")
+        job = {} if report is None else {"job": report.to_dict()}
+        print_json(_description(aligner, out) | job)
+    else:
+        n, m = aligner.n_samples_
+        size = f"{n} images and {m} texts in {aligner.n_features_in_} dimensions"
+        say(f"{method} fitted to {size}: {out}")
+        for note in aligner.notes_:
+            say(f"Note: {note}")
+        if report is not None:
+            say_report(report)
+    if report is not None:
+        end(report)
+
+
+def _refuse_index(image_index: str | None) -> None:
+    if image_index is not None:
+        from fillgap._checks import InputError
+
+        raise InputError(
+            "--image-index must be left out where workers read the shards, which pair row i with "
+            f"row i, got {image_index}. Repeat image rows in their shards, or use one process."
+        )
 
 
 def _sides(
@@ -81,7 +126,13 @@ def _sides(
 
 
 def _save(
-    aligner: Aligner, out: Any, model: str | None, sides: tuple[Any, Any], *, overwrite: bool
+    aligner: Aligner,
+    out: Any,
+    model: str | None,
+    sides: tuple[Any, Any],
+    report: JobReport | None,
+    *,
+    overwrite: bool,
 ) -> None:
     from datetime import UTC, datetime
 
@@ -90,8 +141,9 @@ def _save(
 
     provenance = Provenance(
         model=model,
-        data_hash=fingerprint(*sides),
+        data_hash=fingerprint(*sides) if report is None else None,
         created=datetime.now(UTC).date().isoformat(),
+        skipped_shards={} if report is None else report.skipped,
     )
     save_aligner(aligner, out, provenance=provenance, overwrite=overwrite)
 

@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from fillgap.cli.engine import (
+    Address,
+    Engine,
+    SkipBadShards,
+    Workers,
+    end,
+    engine_of,
+    say_report,
+)
 from fillgap.cli.options import (
     AsJson,
     Captions,
@@ -35,10 +44,38 @@ def measure(
     unpaired: Unpaired = False,
     max_images: MaxImages = 100_000,
     seed: Seed = 0,
+    engine: Engine = None,
+    workers: Workers = None,
+    address: Address = None,
+    skip_bad_shards: SkipBadShards = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure the modality gap, and say in words what it means for a mixed search."""
+    """Measure the modality gap, and say in words what it means for a mixed search.
+
+    Workers read all rows: sums are exact, and a sample of queries is asked against all of them.
+    """
+    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards)
+    if executor is not None:
+        from fillgap.distributed import measure_shards
+
+        with executor, progress_bar(quiet=quiet) as progress:
+            found, report = measure_shards(
+                images,
+                texts,
+                executor=executor,
+                paired=False if unpaired else None,
+                random_state=seed,
+                skip_bad_shards=skip_bad_shards,
+                progress=progress,
+            )
+        if as_json:
+            print_json(found.to_dict() | {"job": report.to_dict()})
+        else:
+            print_measurements(found)
+            say_report(report)
+        end(report)
+        return
     from fillgap._checks import InputError
     from fillgap.cli.data import read_pair
     from fillgap.metrics.summary import measure as measure_pair

@@ -11,7 +11,7 @@ from fillgap.io._open import open_files, open_rows
 from fillgap.io._shards import CLIP_FOLDERS, is_clip_folder
 from fillgap.rows import RowSource
 
-__all__ = ["clip_root", "open_sides"]
+__all__ = ["check_sides", "clip_root", "open_sides"]
 
 
 def open_sides(images: str | Path, texts: str | Path | None = None) -> tuple[RowSource, RowSource]:
@@ -38,7 +38,7 @@ def open_sides(images: str | Path, texts: str | Path | None = None) -> tuple[Row
         open_rows(images, modality="image"),
         open_rows(images if texts is None else texts, modality="text"),
     )
-    _check_sides(*sides)
+    check_sides(sides[0].name, sides[1].name)
     root = clip_root(images, texts)
     if root is not None:
         _check_shards(root)
@@ -52,17 +52,16 @@ def clip_root(images: str | Path, texts: str | Path | None) -> Path | None:
     return root if both and is_clip_folder(root) else None
 
 
-def _check_sides(image_rows: RowSource, text_rows: RowSource) -> None:
+def check_sides(images: str, texts: str) -> None:
     """Refuse one array for both sides, and sides whose names say that they are swapped."""
-    if image_rows.name == text_rows.name:
+    if images == texts:
         raise InputError(
-            f"images and texts must be two sets of embeddings, got {image_rows.name} for both. "
+            f"images and texts must be two sets of embeddings, got {images} for both. "
             "Name a second file, or an array of each side in this one."
         )
-    sides = guess_modality(image_rows.name), guess_modality(text_rows.name)
-    if sides == ("text", "image"):
+    if (guess_modality(images), guess_modality(texts)) == ("text", "image"):
         raise InputError(
-            f"images must be given before texts, got {image_rows.name} and {text_rows.name}, "
+            f"images must be given before texts, got {images} and {texts}, "
             "whose names say the opposite. Swap them, or rename them if the names are wrong."
         )
 

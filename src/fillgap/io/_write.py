@@ -19,7 +19,7 @@ from fillgap.io._open import adapter_of, open_files
 from fillgap.io._reading import Apply, Block, check_stored
 from fillgap.rows import RowSource, iter_blocks
 
-__all__ = ["save_rows", "transform_files"]
+__all__ = ["save_rows", "transform_file", "transform_files"]
 
 
 def save_rows(path: str | Path, rows: Any, *, overwrite: bool = False) -> Path:
@@ -115,6 +115,29 @@ def transform_files(
         for part, apply in zip(parts, applies, strict=True):
             adapter_of(part.path).rewrite(part, temporary / part.path.name, apply)
     return [path / part.path.name for part in parts]
+
+
+def transform_file(
+    source: RowSource, target: Path, function: Apply, *, progress: Progress | None = None
+) -> Path:
+    """Write a copy of the one file of `source` with every row changed; see `transform_files`.
+
+    Parameters
+    ----------
+    source : RowSource
+        One file, as `open_rows` or `open_shards` opens it.
+    target : Path
+        The new file, which is replaced where it exists: whole or not at all.
+    function : callable
+        Called as function(block, first_row).
+    progress : callable, optional
+        Called as progress(rows done, rows in all, path).
+    """
+    path: Any = source.path  # type: ignore[attr-defined]
+    apply = _applies([source], function, progress or silent)[0]
+    with atomic_file(target) as temporary:
+        adapter_of(path).rewrite(source, temporary, apply)
+    return target
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -11,15 +11,42 @@ from numpy.typing import ArrayLike, NDArray
 
 from fillgap._checks import InputTypeError, check_integer, unit_rows
 from fillgap._progress import Progress
-from fillgap._similarity import MEMORY_BYTES, N_OWN, Question, answer
-from fillgap.embeddings import EmbeddingPair
+from fillgap._similarity import MEMORY_BYTES, N_OWN, Question, Scores, answer
 from fillgap.metrics._ties import pair_ranks, share_of_other
 from fillgap.metrics.pool import PoolScan, QueryScan, as_pair
 from fillgap.rows import iter_blocks
 
-__all__ = ["MAX_QUERIES", "scan_pool", "scan_queries"]
+__all__ = [
+    "MAX_QUERIES",
+    "choose_queries",
+    "query_scan",
+    "relevant_items",
+    "scan_pool",
+    "scan_queries",
+    "with_images_first",
+]
 
 Array = NDArray[Any]
+
+
+class Sized(Protocol):
+    """What a sample of queries is drawn from: an `EmbeddingPair`, or its sizes alone."""
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+        ...
+
+    @property
+    def n_texts(self) -> int:
+        """Number of texts."""
+        ...
+
+    @property
+    def one_to_one(self) -> bool:
+        """Whether row i of the images belongs to row i of the texts, and to no other."""
+        ...
+
 
 #: Query rows of each modality that are scanned at most; more are sampled.
 MAX_QUERIES = 20_000
@@ -72,9 +99,11 @@ def scan_pool(
     pair = as_pair(X, Y, image_index)
     index = None if pair.image_index is None else np.asarray(pair.image_index)
     sides = _same_type(_units(pair.images, "images"), _units(pair.texts, "texts"))
-    chosen = _choose_queries(pair, max_queries, random_state)
+    chosen = choose_queries(pair, max_queries, random_state)
     scans = []
-    for side, (rows, relevant) in enumerate(zip(chosen, _relevant(index, *chosen), strict=True)):
+    for side, (rows, relevant) in enumerate(
+        zip(chosen, relevant_items(index, *chosen), strict=True)
+    ):
         same, other = sides[side], sides[1 - side]
         query, item = relevant
         scan = _scan(
@@ -87,7 +116,7 @@ def scan_pool(
             progress=progress,
         )
         scans.append(replace(scan, rows=rows, groups=rows))
-    texts = _with_images_first(scans[1], pair.n_images, pair.n_images + pair.n_texts)
+    texts = with_images_first(scans[1], pair.n_images, pair.n_images + pair.n_texts)
     if index is not None:
         texts = replace(texts, groups=index[texts.rows])
     return PoolScan(scans[0], texts, pair.n_images, pair.n_texts, index)
@@ -166,9 +195,7 @@ def _same_type(*arrays: Any) -> list[Any]:
     return [xp.astype(array, wide, copy=False) for array in arrays]
 
 
-def _choose_queries(
-    pair: EmbeddingPair, limit: int | None, random_state: int | None
-) -> tuple[Array, Array]:
+def choose_queries(pair: Sized, limit: int | None, random_state: int | None) -> tuple[Array, Array]:
     """Return the rows that are queries: all, or a sample; of pairs row by row the same ones."""
     if limit is None:
         return np.arange(pair.n_images), np.arange(pair.n_texts)
@@ -182,7 +209,7 @@ def _sample(rng: np.random.Generator, n: int, limit: int) -> Array:
     return np.arange(n) if n <= limit else np.sort(rng.choice(n, limit, replace=False))
 
 
-def _relevant(
+def relevant_items(
     index: Array | None, image_rows: Array, text_rows: Array
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Return (position of a query, row that belongs to it), of image and of text queries."""
@@ -225,12 +252,19 @@ def _scan(
         memory_bytes=memory_bytes,
         progress=progress,
     )
-    query = np.repeat(np.arange(n), np.diff(question.start))
+    return query_scan(scores, question, n_same=n_same, n_other=n_other, rows=np.arange(n))
+
+
+def query_scan(
+    scores: Scores, question: Question, *, n_same: int, n_other: int, rows: Array
+) -> QueryScan:
+    """Return what a kernel found for queries in these rows, with the rule for ties applied."""
+    query = np.repeat(np.arange(len(rows)), np.diff(question.start))
     mixed_rank, cross_rank = pair_ranks(scores, query, question.item >= n_same)
     return QueryScan(
-        rows=np.arange(n),
-        groups=np.arange(n),
-        share=n_other / (n_same + n_other - left_out),
+        rows=rows,
+        groups=rows,
+        share=n_other / (n_same + n_other - (question.own is not None)),
         nearest_same=scores.nearest_same,
         nearest_other=scores.nearest_other,
         best_other_rank=1 + scores.above + 0.5 * scores.level,
@@ -246,7 +280,7 @@ def _scan(
     )
 
 
-def _with_images_first(scan: QueryScan, n_images: int, n_items: int) -> QueryScan:
+def with_images_first(scan: QueryScan, n_images: int, n_items: int) -> QueryScan:
     """Renumber what the text queries found: images first, then texts."""
     return replace(
         scan,

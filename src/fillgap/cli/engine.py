@@ -1,0 +1,82 @@
+"""Options of commands that many workers can run, and the engine that they name."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import typer
+
+from fillgap.cli.output import say
+
+if TYPE_CHECKING:
+    from fillgap.distributed import JobReport
+
+__all__ = ["Address", "Engine", "SkipBadShards", "Workers", "end", "engine_of", "say_report"]
+
+Engine: TypeAlias = Annotated[
+    Literal["processes", "dask", "ray"] | None,
+    typer.Option(
+        "--engine",
+        help="Who reads the shards: processes of this machine, or workers of Dask or Ray. "
+        "Left out, this process alone, unless --workers asks for processes.",
+        show_default=False,
+    ),
+]
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="How many workers to start; left out, one for each core.",
+        show_default=False,
+    ),
+]
+Address: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="Of a cluster that runs, for example tcp://10.0.0.1:8786 (Dask) or auto (Ray).",
+        show_default=False,
+    ),
+]
+SkipBadShards: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad-shards",
+        help="With workers: leave out shards that cannot be read, list them, and exit with 3.",
+    ),
+]
+
+
+def engine_of(
+    engine: str | None, workers: int | None, address: str | None, *, skip_bad_shards: bool = False
+) -> AbstractContextManager[Any] | None:
+    """Return the executor that the options ask for, or None for this process alone."""
+    if engine is None and workers is None and address is None and not skip_bad_shards:
+        return None
+    from fillgap.distributed import make_executor
+
+    return make_executor(engine or "processes", n_workers=workers, address=address)
+
+
+def say_report(report: JobReport) -> None:
+    """Print what a job read and how fast, and the shards that it left out."""
+    megabytes = report.n_bytes / 1e6 / (report.seconds or 1.0)
+    speed = f"{report.rows_per_second:,.0f} rows/s, {megabytes:,.0f} MB/s"
+    say(
+        f"{report.n_rows:,} rows read by {len(report.workers)} workers in {report.seconds:.1f} s: "
+        f"{speed}, workers busy {report.busy:.0%} of the time."
+    )
+    if report.kept:
+        say(f"{len(report.kept)} shards were finished before, and kept.")
+    for reason in report.skipped.values():
+        say(f"Skipped: {reason}")
+
+
+def end(report: JobReport) -> None:
+    """Exit with 3 where shards were skipped."""
+    if report.skipped:
+        raise typer.Exit(3)

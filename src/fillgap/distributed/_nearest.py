@@ -1,0 +1,253 @@
+"""What a sample of queries finds in a pool that is read in pieces: two passes that merge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap._checks import unit_rows
+from fillgap._similarity import Question, Scores
+
+__all__ = ["CountBlock", "Counts", "FindBlock", "Found", "Queries", "as_scores"]
+
+Array = NDArray[Any]
+
+#: Query rows that are compared with a block of items at a time.
+CHUNK = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Queries of one modality.
+
+    Attributes
+    ----------
+    units : array of shape (n_queries, n_features)
+        Unit rows, float32.
+    rows : array of int of shape (n_queries,)
+        Their rows in their modality.
+    question : Question
+        The item that each leaves out, and the relevant ones: own modality first.
+    n_same : int
+        Items of the own modality in the pool.
+    """
+
+    units: Array
+    rows: Array
+    question: Question
+    n_same: int
+
+    def pairs_in(self, same: bool, first: int, last: int) -> tuple[Array, Array, Array]:
+        """Return (pair, query, column) of the relevant items among these rows of one side."""
+        offset = 0 if same else self.n_same
+        item = self.question.item - offset
+        inside = (self.question.item >= self.n_same) != same
+        pair = np.flatnonzero(inside & (item >= first) & (item < last))
+        query = np.searchsorted(self.question.start, pair, side="right") - 1
+        return pair, query, item[pair] - first
+
+    def scores(self, units: Array, same: bool, first: int, chunk: slice) -> Array:
+        """Return the cosines of some queries with a block; a query's own item has −∞."""
+        scores = self.units[chunk] @ units.T
+        if same:
+            own = np.flatnonzero(
+                (self.rows[chunk] >= first) & (self.rows[chunk] < first + len(units))
+            )
+            scores[own, self.rows[chunk][own] - first] = -np.inf
+        return scores
+
+
+@dataclass
+class Found:
+    """The nearest items of each query in what was read so far, for both kinds of queries.
+
+    Attributes
+    ----------
+    best : list of array of shape (2, n_queries)
+        Largest cosine with an item of the own modality, and of the other one.
+    top, own : list of tuple of two arrays of shape (n_queries, k)
+        Cosines and numbers of the nearest items in the pool, and in the own modality.
+    pairs : list of array of shape (n_pairs,)
+        Cosine with each relevant item; −∞ where it was not read.
+    """
+
+    best: list[Array] = field(default_factory=list)
+    top: list[tuple[Array, Array]] = field(default_factory=list)
+    own: list[tuple[Array, Array]] = field(default_factory=list)
+    pairs: list[Array] = field(default_factory=list)
+
+    def absorb(self, other: Found) -> None:
+        """Add what other blocks hold."""
+        for side in range(len(self.best)):
+            self.best[side] = np.maximum(self.best[side], other.best[side])
+            self.pairs[side] = np.maximum(self.pairs[side], other.pairs[side])
+            self.top[side] = _better(self.top[side], other.top[side])
+            self.own[side] = _better(self.own[side], other.own[side])
+
+
+@dataclass(frozen=True)
+class FindBlock:
+    """A function of a block: what all queries find in it.
+
+    Parameters
+    ----------
+    queries : tuple of Queries
+        Of the images, and of the texts.
+    k, k_own : tuple of int
+        Neighbours to keep, for each kind of queries.
+    """
+
+    queries: tuple[Queries, Queries]
+    k: tuple[int, int]
+    k_own: tuple[int, int]
+
+    def __call__(self, first_row: int, X: Any | None, Y: Any | None) -> Found:
+        """Return what they find in these rows of images, of texts, or of both."""
+        total: Found | None = None
+        for side, block in enumerate((X, Y)):
+            if block is None:
+                continue
+            what = ("images", "texts")[side]
+            units = unit_rows(np.asarray(block), what, first_row=first_row)
+            found = Found()
+            for asked in (0, 1):
+                self._find(found, asked, units.astype(np.float32), asked == side, first_row)
+            if total is None:
+                total = found
+            else:
+                total.absorb(found)
+        return total if total is not None else Found()
+
+    def _find(self, found: Found, asked: int, units: Array, same: bool, first: int) -> None:
+        queries, k, k_own = self.queries[asked], self.k[asked], self.k_own[asked]
+        n = len(queries.rows)
+        best = np.full((2, n), -np.inf, np.float32)
+        top, own = _nothing(n, k), _nothing(n, k_own)
+        pairs = np.full(len(queries.question.item), -np.inf, np.float32)
+        pair, query, column = queries.pairs_in(same, first, first + len(units))
+        for at in range(0, n, CHUNK):
+            chunk = slice(at, min(at + CHUNK, n))
+            scores = queries.scores(units, same, first, chunk)
+            here = (query >= chunk.start) & (query < chunk.stop)
+            pairs[pair[here]] = scores[query[here] - at, column[here]]
+            best[0 if same else 1, chunk] = scores.max(axis=1)
+            offset = first + (0 if same else queries.n_same)
+            for kept, width in ((top, k), (own, k_own if same else 0)):
+                if width:
+                    values, items = _largest(scores, width)
+                    kept[0][chunk, : values.shape[1]] = values
+                    kept[1][chunk, : values.shape[1]] = items + offset
+        found.best.append(best)
+        found.top.append(top)
+        found.own.append(own)
+        found.pairs.append(pairs)
+
+
+@dataclass
+class Counts:
+    """How many items are above certain cosines, or level with them, for both kinds of queries.
+
+    Attributes
+    ----------
+    of : list of dict
+        Arrays of `Scores` by name.
+    """
+
+    of: list[dict[str, Array]] = field(default_factory=list)
+
+    def absorb(self, other: Counts) -> None:
+        """Add what other blocks hold."""
+        for mine, theirs in zip(self.of, other.of, strict=True):
+            for name, counts in theirs.items():
+                mine[name] = mine[name] + counts
+
+
+@dataclass(frozen=True)
+class CountBlock:
+    """A function of a block: what in it is above the cosines that a first pass found."""
+
+    queries: tuple[Queries, Queries]
+    found: Found
+
+    def __call__(self, first_row: int, X: Any | None, Y: Any | None) -> Counts:
+        """Count in these rows of images, of texts, or of both."""
+        counts = Counts([self._zeros(asked) for asked in (0, 1)])
+        for side, block in enumerate((X, Y)):
+            if block is not None:
+                units = unit_rows(np.asarray(block), ("images", "texts")[side], first_row=first_row)
+                for asked in (0, 1):
+                    self._count(
+                        counts.of[asked], asked, units.astype(np.float32), asked == side, first_row
+                    )
+        return counts
+
+    def _zeros(self, asked: int) -> dict[str, Array]:
+        n, pairs = len(self.queries[asked].rows), len(self.found.pairs[asked])
+        single = ("above", "level", "tied_same", "tied_other")
+        zeros = {name: np.zeros(n, np.int64) for name in single}
+        return zeros | {
+            name: np.zeros((pairs, 2), np.int64) for name in ("pair_above", "pair_level")
+        }
+
+    def _count(
+        self, counts: dict[str, Array], asked: int, units: Array, same: bool, first: int
+    ) -> None:
+        queries, n = self.queries[asked], len(self.queries[asked].rows)
+        start, level = queries.question.start, self.found.pairs[asked]
+        best, last = self.found.best[asked][1], self.found.top[asked][0][:, -1]
+        for at in range(0, n, CHUNK):
+            chunk = slice(at, min(at + CHUNK, n))
+            scores = queries.scores(units, same, first, chunk)
+            if same:
+                counts["above"][chunk] += (scores > best[chunk, None]).sum(axis=1)
+                counts["level"][chunk] += (scores == best[chunk, None]).sum(axis=1)
+            name = "tied_same" if same else "tied_other"
+            counts[name][chunk] += (scores == last[chunk, None]).sum(axis=1)
+            pairs = slice(int(start[chunk.start]), int(start[chunk.stop]))
+            query = np.repeat(np.arange(chunk.stop - at), np.diff(start[at : chunk.stop + 1]))
+            column = 0 if same else 1
+            for lo in range(pairs.start, pairs.stop, CHUNK):
+                some = slice(lo, min(lo + CHUNK, pairs.stop))
+                mine = scores[query[some.start - pairs.start : some.stop - pairs.start]]
+                counts["pair_above"][some, column] += (mine > level[some, None]).sum(axis=1)
+                counts["pair_level"][some, column] += (mine == level[some, None]).sum(axis=1)
+
+
+def as_scores(found: Found, counts: Counts, asked: int) -> Scores:
+    """Return what both passes found as the similarity kernel returns it."""
+    best, top = found.best[asked], found.top[asked]
+    return Scores(
+        nearest_same=best[0],
+        nearest_other=best[1],
+        values=top[0],
+        items=top[1],
+        own_items=found.own[asked][1],
+        pair_score=found.pairs[asked],
+        **counts.of[asked],
+    )
+
+
+def _nothing(n: int, k: int) -> tuple[Array, Array]:
+    return np.full((n, k), -np.inf, np.float32), np.full((n, k), -1, np.int64)
+
+
+def _largest(scores: Array, k: int) -> tuple[Array, Array]:
+    """Return the k largest of each row (all, where there are fewer) and their columns, ordered."""
+    if scores.shape[1] > k:
+        chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    else:
+        chosen = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    values = np.take_along_axis(scores, chosen, axis=1)
+    order = np.lexsort((chosen, -values), axis=1)
+    return np.take_along_axis(values, order, axis=1), np.take_along_axis(chosen, order, axis=1)
+
+
+def _better(mine: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Return the best of two lists; of equal cosines the item with the lower number first."""
+    k = mine[0].shape[1]
+    values, items = (np.concatenate(both, axis=1) for both in zip(mine, other, strict=True))
+    order = np.lexsort((items, -values), axis=1)[:, :k]
+    return np.take_along_axis(values, order, axis=1), np.take_along_axis(items, order, axis=1)

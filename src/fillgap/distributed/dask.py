@@ -1,0 +1,138 @@
+"""Dask: workers of a cluster, or of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from functools import reduce
+from typing import Any, Self, TypeVar
+
+from fillgap._checks import require
+from fillgap._progress import Progress, silent
+from fillgap.distributed._executor import EngineError
+
+__all__ = ["DaskCluster"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: Results that one task merges: what moves between workers, not to the scheduler.
+MERGED_AT_ONCE = 8
+
+
+class DaskCluster:
+    """Workers of Dask; results are merged where they are, in a tree.
+
+    Parameters
+    ----------
+    address : str, optional
+        Of a scheduler that runs, for example "tcp://10.0.0.1:8786". Its workers must have fillgap
+        installed and see the shards under the same names. Left out, workers are started here.
+    n_workers : int, optional
+        How many to start here; left out, one for each core.
+    patience : float
+        Seconds after which a scheduler that does not answer has gone away.
+    """
+
+    def __init__(
+        self, address: str | None = None, n_workers: int | None = None, *, patience: float = 30.0
+    ) -> None:
+        distributed = require("distributed", "dask", "The engine Dask")
+        self._address, self._cluster = address, None
+        try:
+            if address is None:
+                self._cluster = distributed.LocalCluster(
+                    n_workers=n_workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    silence_logs=50,
+                )
+            self._client = distributed.Client(self._cluster or address, timeout=patience)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise self._gone(error) from error
+        self.n_workers = max(1, len(self._client.scheduler_info()["workers"]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the cluster; workers that were started here are stopped."""
+        self._client.close(timeout=5)
+        if self._cluster is not None:
+            self._cluster.close(timeout=5)
+
+    def map(
+        self, function: Callable[[T], R], items: Iterable[T], *, progress: Progress | None = None
+    ) -> Iterator[R]:
+        """Yield function(item) for each item, in the order of the items."""
+        todo, report = list(items), progress or silent
+        futures = self._start(function, todo)
+        for number, item in enumerate(todo):
+            yield self._result(futures[number], item)
+            futures[number] = None  # the cluster may forget this result
+            report(number + 1, len(todo), f"{self.n_workers} workers of Dask")
+
+    def map_reduce(
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        merge: Callable[[R, R], R],
+        *,
+        progress: Progress | None = None,
+    ) -> R:
+        """Return function(item) merged over all items, by a tree of tasks."""
+        todo, report = list(items), progress or silent
+        leaves = level = self._start(function, todo)
+        while len(level) > 1:
+            groups = [
+                level[at : at + MERGED_AT_ONCE] for at in range(0, len(level), MERGED_AT_ONCE)
+            ]
+            level = [
+                self._client.submit(_merged, merge, *group, pure=False) if group[1:] else group[0]
+                for group in groups
+            ]
+        for leaf in leaves:
+            leaf.add_done_callback(
+                lambda _: report(
+                    sum(other.done() for other in leaves), len(todo), f"{self.n_workers} workers"
+                )
+            )
+        return self._result(level[0], todo[0])
+
+    def _start(self, function: Callable[[T], R], items: list[T]) -> list[Any]:
+        return self._client.map(_call, items, function=function, pure=False)
+
+    def _result(self, future: Any, item: Any) -> Any:
+        from concurrent.futures import CancelledError
+
+        from distributed import CommClosedError, KilledWorker
+
+        try:
+            return future.result()
+        except KilledWorker as error:
+            name = getattr(item, "name", None) or "an item"
+            raise EngineError(
+                f"workers must live through the items of this job, got one that killed several "
+                f"({name} or one beside it). Look for too little memory on the workers."
+            ) from error
+        except (CancelledError, CommClosedError, OSError, TimeoutError) as error:
+            raise self._gone(error) from error
+
+    def _gone(self, error: BaseException) -> EngineError:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        return EngineError(
+            f"the scheduler of Dask at {self._address or 'this machine'} must be reachable, got "
+            f"{reason[:120]}. Start it again and run the same command: finished shards are kept."
+        )
+
+
+def _call(item: T, *, function: Callable[[T], R]) -> R:
+    return function(item)
+
+
+def _merged(merge: Callable[[R, R], R], first: R, *others: R) -> R:
+    """Merge into a copy: Dask may need the first one again, where a worker is lost."""
+    return reduce(merge, others, deepcopy(first))

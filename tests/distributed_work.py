@@ -1,0 +1,26 @@
+"""Functions that workers of other processes import in the tests of executors."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Fatal:
+    """Kill the worker that gets the item `victim`, once; each call leaves a mark."""
+
+    folder: str
+    victim: int
+    always: bool = False
+
+    def __call__(self, item: int) -> int:
+        mark = Path(self.folder) / f"{item}-{os.getpid()}-{os.urandom(4).hex()}"
+        fallen = Path(self.folder) / "fallen"
+        if item == self.victim and (self.always or not fallen.exists()):
+            fallen.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        mark.touch()
+        return item * item

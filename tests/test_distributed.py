@@ -1,0 +1,267 @@
+"""Workers give the results of one process, and a lost worker costs time and nothing else."""
+
+from __future__ import annotations
+
+import json
+import operator
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_gapped
+from distributed_work import Fatal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fillgap._checks import InputError
+from fillgap.aligners import load_aligner, make_aligner, save_aligner
+from fillgap.cli.app import run
+from fillgap.distributed import (
+    EngineError,
+    Executor,
+    ProcessPool,
+    apply_shards,
+    fit_shards,
+    make_executor,
+    measure_shards,
+)
+from fillgap.io import load_rows, open_sides, transform_files
+from fillgap.metrics import scan_pool
+from fillgap.metrics.summary import measure
+
+N, D = 260, 16
+
+
+class Here:
+    """An executor in this process, which merges in an order of its own."""
+
+    n_workers = 1
+
+    def __init__(self, order: list[int] | None = None) -> None:
+        self.order = order
+
+    def map(self, function, items, *, progress=None):
+        yield from map(function, items)
+
+    def map_reduce(self, function, items, merge, *, progress=None):
+        found = [function(item) for item in items]
+        order = [i for i in self.order or range(len(found)) if i < len(found)]
+        while len(order) > 1:  # a tree, as clusters merge
+            i, j = order.pop(0), order.pop(0)
+            found[i] = merge(found[i], found[j])
+            order.append(i)
+        return found[order[0]]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Executor]:
+    with ProcessPool(2) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip-retrieval folder of pairs in five shards a side, float16."""
+    root = tmp_path_factory.mktemp("shards")
+    X, Y = (side.astype(np.float16) for side in make_gapped(N, D, seed=3))
+    write_shards(root, X, Y, [0, 40, 41, 140, 200, N])
+    return root
+
+
+def write_shards(root: Path, X: np.ndarray, Y: np.ndarray, cuts: list[int]) -> None:
+    for side, rows in (("img_emb", X), ("text_emb", Y)):
+        (root / side).mkdir()
+        for i, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+            np.save(root / side / f"{side}_{i}.npy", rows[start:stop])
+
+
+@pytest.mark.filterwarnings("ignore::fillgap.aligners.FitWarning")
+@pytest.mark.parametrize("method", ["balanced", "spectral", "orthogonal-procrustes"])
+def test_workers_fit_what_one_process_fits(method: str, folder: Path, pool: Executor) -> None:
+    alone = make_aligner(method).fit(*open_sides(folder))
+    shared = make_aligner(method)
+    report = fit_shards(shared, folder, executor=pool)
+    rows = load_rows(folder, modality="image")
+    np.testing.assert_allclose(shared.transform(rows), alone.transform(rows), atol=2e-6)
+    assert shared.n_samples_ == (N, N)
+    shifted = bool(getattr(alone, "shift_", 0))  # which takes the spectral fit one more pass
+    assert report.n_rows == 2 * N * (alone.passes + shifted)
+    assert not report.skipped
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    cuts=st.lists(st.integers(1, N - 1), max_size=6, unique=True),
+    others=st.lists(st.integers(1, N - 1), max_size=6, unique=True),
+    seed=st.integers(0, 99),
+)
+def test_neither_cuts_nor_the_order_of_merging_matter(
+    cuts: list[int], others: list[int], seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("cut")
+    X, Y = make_gapped(N, D, seed=3)
+    for side, rows, at in (("images", X, cuts), ("texts", Y, others)):
+        (root / side).mkdir()
+        for i, part in enumerate(np.split(rows, sorted(at))):
+            np.save(root / side / f"{side}_{i}.npy", part)
+    order = np.random.default_rng(seed).permutation(20).tolist()
+    for method in ("balanced", "cca"):
+        aligner = make_aligner(method)
+        fit_shards(aligner, root / "images", root / "texts", executor=Here(order))
+        alone = make_aligner(method).fit(X, Y)
+        np.testing.assert_allclose(aligner.transform(X), alone.transform(X), atol=1e-8)
+    shutil.rmtree(root)
+
+
+def test_workers_align_what_one_process_aligns(
+    folder: Path, pool: Executor, tmp_path: Path
+) -> None:
+    path = save_aligner(make_aligner("balanced").fit(*open_sides(folder)), tmp_path / "a.fit")
+    fitted = load_aligner(path)
+    apply = lambda block, first: fitted.apply_block(block, "images", first)  # noqa: E731
+    transform_files(folder / "img_emb", tmp_path / "one", apply, modality="image")
+    report = apply_shards(
+        path, folder / "img_emb", tmp_path / "many", modality="image", executor=pool
+    )
+    assert len(report.written) == 5
+    for one in (tmp_path / "one").iterdir():
+        assert one.read_bytes() == (tmp_path / "many" / one.name).read_bytes()
+
+
+def test_finished_shards_are_kept_and_others_written_again(folder: Path, tmp_path: Path) -> None:
+    path = save_aligner(make_aligner("balanced").fit(*open_sides(folder)), tmp_path / "a.fit")
+    shutil.copytree(folder / "img_emb", tmp_path / "in")
+    out = tmp_path / "out"
+
+    def again(aligner: Path = path, *, overwrite: bool = False) -> tuple[int, int]:
+        report = apply_shards(
+            aligner, tmp_path / "in", out, modality="image", executor=Here(), overwrite=overwrite
+        )
+        return len(report.written), len(report.kept)
+
+    assert again() == (5, 0)
+    assert again() == (0, 5)
+    (out / "img_emb_1.npy").unlink()
+    (out / ".fillgap-0123456789ab.tmp").touch()  # of a worker that was killed
+    assert again() == (1, 4)
+    assert not list(out.glob(".fillgap-*.tmp"))
+    changed = load_rows(tmp_path / "in" / "img_emb_2.npy")[::-1].copy()
+    np.save(tmp_path / "in" / "img_emb_2.npy", changed)
+    with pytest.raises(InputError, match="img_emb_2.npy must be a new name"):
+        again()
+    assert again(overwrite=True) == (1, 4)
+    other = save_aligner(make_aligner("whitening").fit(*open_sides(folder)), tmp_path / "b.fit")
+    with pytest.raises(InputError, match="must be a new name"):
+        again(other)
+
+
+def test_workers_measure_what_one_process_measures(folder: Path, pool: Executor) -> None:
+    found, report = measure_shards(folder, executor=pool, n_neighbors=30)
+    X, Y = (load_rows(folder, modality=side) for side in ("image", "text"))
+    alone = measure(X, Y, n_neighbors=30)
+    assert set(found.values) == set(alone.values)
+    assert report.n_rows == 3 * 2 * N
+    for name, parts in alone.values.items():
+        for part, value in parts.items():
+            assert found.values[name][part].value == pytest.approx(value.value, rel=1e-4, abs=1e-4)
+    assert found.verdict.text == alone.verdict.text
+
+
+def test_a_sample_of_queries_is_the_one_of_a_scan_in_memory(folder: Path) -> None:
+    found, _ = measure_shards(folder, executor=Here(), n_neighbors=9, max_queries=50)
+    X, Y = (load_rows(folder, modality=side) for side in ("image", "text"))
+    scan = scan_pool(X, Y, n_neighbors=9, max_queries=50)
+    assert found.values["tmr"]["value"].value == pytest.approx(
+        scan.image_queries.best_other_rank.mean()
+    )
+    assert "50 of 260 images" in found.notes["queries"]
+
+
+def test_sides_of_different_size_are_unpaired(folder: Path) -> None:
+    found, _ = measure_shards(
+        folder / "img_emb", folder / "text_emb" / "text_emb_2.npy", executor=Here()
+    )
+    assert (found.n_images, found.n_texts) == (N, 99)
+    assert "recall_at_1" not in found.values
+    assert "itr" in found.values
+
+
+def test_a_killed_worker_costs_no_result(tmp_path: Path) -> None:
+    items = list(range(12))
+    with ProcessPool(2) as pool:
+        total = pool.map_reduce(Fatal(str(tmp_path), 5), items, operator.add)
+    assert total == sum(i * i for i in items)
+    assert (tmp_path / "fallen").exists()
+    runs = [path.name.split("-")[0] for path in tmp_path.glob("*-*")]
+    assert set(map(int, runs)) == set(items)
+    assert len(runs) <= len(items) + 6  # no more than what was handed out is done again
+
+
+def test_workers_that_keep_dying_end_the_job(tmp_path: Path) -> None:
+    with ProcessPool(1) as pool, pytest.raises(EngineError, match="killed in a row"):
+        pool.map_reduce(Fatal(str(tmp_path), 0, always=True), [0], operator.add)
+
+
+@pytest.fixture
+def damaged(folder: Path, tmp_path: Path) -> Path:
+    shutil.copytree(folder, tmp_path / "damaged")
+    path = tmp_path / "damaged" / "img_emb" / "img_emb_2.npy"
+    path.write_bytes(path.read_bytes()[:-7])
+    return tmp_path / "damaged"
+
+
+def test_an_unreadable_shard_is_named_or_skipped_with_its_partner(damaged: Path) -> None:
+    for method in ("balanced", "orthogonal-procrustes"):
+        with pytest.raises(InputError, match=r"img_emb_2\.npy must be"):
+            fit_shards(make_aligner(method), damaged, executor=Here())
+        aligner = make_aligner(method)
+        report = fit_shards(aligner, damaged, executor=Here(), skip_bad_shards=True)
+        assert aligner.n_samples_ == (N - 99, N - 99 if aligner.needs_pairs else N)
+        assert [Path(name).name for name in report.skipped] == ["img_emb_2.npy"]
+
+
+@pytest.mark.filterwarnings("ignore::fillgap.aligners.FitWarning")
+def test_a_row_that_is_not_finite_is_the_fault_of_its_shard(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "bad")
+    path = tmp_path / "bad" / "text_emb" / "text_emb_3.npy"
+    rows = load_rows(path).copy()
+    rows[4] = np.nan
+    np.save(path, rows)
+    aligner = make_aligner("spectral")
+    with pytest.raises(InputError, match=r"text_emb_3\.npy.*finite"):
+        fit_shards(aligner, tmp_path / "bad", executor=Here())
+    report = fit_shards(aligner, tmp_path / "bad", executor=Here(), skip_bad_shards=True)
+    assert aligner.n_samples_ == (N, N - 60)
+    assert len(report.skipped) == 1
+
+
+def test_refusals(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="function of sums"):
+        fit_shards(make_aligner("refined"), folder, executor=Here())
+    with pytest.raises(InputError, match="Name the engine too"):
+        make_executor("processes", address="tcp://nowhere:1")
+    with pytest.raises(InputError, match="must be one of"):
+        make_executor("spark")
+    shards = folder / "text_emb" / "text_emb_*.npy"
+    with pytest.raises(InputError, match="pairs"):
+        fit_shards(
+            make_aligner("cca"), folder / "img_emb" / "img_emb_2.npy", shards, executor=Here()
+        )
+
+
+def test_the_command_line_says_what_was_skipped(
+    damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.fit"
+    fit = ["fit", "balanced", str(damaged), "-o", str(out), "--workers", "1"]
+    assert run(fit) == 2
+    error = capsys.readouterr().err
+    assert "img_emb_2.npy must be" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+    assert run([*fit, "--skip-bad-shards", "--json"]) == 3
+    printed = json.loads(capsys.readouterr().out)
+    assert list(printed["job"]["skipped"]) == [str(damaged / "img_emb" / "img_emb_2.npy")]
+    assert load_aligner(out).metadata_["skipped_shards"] == printed["job"]["skipped"]
