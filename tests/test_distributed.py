@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_gapped
-from distributed_work import Fatal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import make_gapped
+from distributed_work import Fatal
 from fillgap._checks import InputError
 from fillgap.aligners import load_aligner, make_aligner, save_aligner
 from fillgap.cli.app import run

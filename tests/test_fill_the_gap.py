@@ -167,9 +167,7 @@ class TestFolders:
             find_embeddings(tmp_path / "gone")
 
 
-def test_the_command(
-    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["reproduce", "fill-the-gap", "--data", str(real_data / "mindthegap")]
     words += ["--cache", str(tmp_path / "cache"), "--workers", "1", "--seed", "3"]
     assert run([*words, "--csv", str(tmp_path / "t.csv"), "--html", str(tmp_path / "t.html"),

@@ -128,9 +128,7 @@ def test_payloads_and_ids_come_back_as_they_were(
             assert again.get(name).id == name
 
 
-def test_a_reader_sees_what_a_writer_adds(
-    index: MixedIndex, sides: Any, tmp_path: Path
-) -> None:
+def test_a_reader_sees_what_a_writer_adds(index: MixedIndex, sides: Any, tmp_path: Path) -> None:
     with open_index(tmp_path / "index") as reader:
         before = len(reader)
         for i in range(9):  # small segments are merged meanwhile
@@ -165,14 +163,12 @@ def test_a_crash_leaves_the_index_as_it_was(
     with open_index(tmp_path / "index") as again:
         assert [hit.id for hit in again.search(image=sides[0][0], k=1000)] == before
         again.add_images(["later"], sides[0][:1])
-        names = {entry["name"] for entry in again._backend._list["segments"]}  # noqa: SLF001
+        names = {entry["name"] for entry in again._backend._list["segments"]}
     files = {path.name.partition(".")[0] for path in (tmp_path / "index/vectors").glob("*.npy")}
     assert files == names
 
 
-def test_a_build_that_fails_leaves_nothing(
-    space: MixedSpace, sides: Any, tmp_path: Path
-) -> None:
+def test_a_build_that_fails_leaves_nothing(space: MixedSpace, sides: Any, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), new_index(tmp_path / "index", space) as made:
         made.add_images(["a"], sides[0][:1])
         raise ZeroDivisionError
@@ -227,9 +223,7 @@ BAD_DOCUMENTS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "message"), BAD_DOCUMENTS)
-def test_bad_documents(
-    index: MixedIndex, sides: Any, change: dict[str, Any], message: str
-) -> None:
+def test_bad_documents(index: MixedIndex, sides: Any, change: dict[str, Any], message: str) -> None:
     good = {"ids": ["a", "b"], "images": sides[0][:2]}
     with pytest.raises((InputError, InputTypeError), match=message):
         index.add_images(**{**good, **change})

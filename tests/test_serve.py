@@ -58,9 +58,7 @@ def test_a_text_finds_images_once_calibrated(address: str) -> None:
 def test_a_picture_finds_itself(address: str) -> None:
     pixels = load_digit_scenes().thumbnails
     assert pixels is not None
-    found = httpx.post(
-        f"{address}/api/search/image", content=picture(pixels[5]), timeout=60
-    ).json()
+    found = httpx.post(f"{address}/api/search/image", content=picture(pixels[5]), timeout=60).json()
     assert found["chosen"][0]["id"] == "image:5"
 
 

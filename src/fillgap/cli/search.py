@@ -89,9 +89,7 @@ def _query(
             raise InputError("a query must be a vector or words and a picture, got both.")
         return {side: _read_vector(vector)}, []
     if text is None and image is None:
-        raise InputError(
-            "a query must be given, got none. Pass --text, --image or --vector."
-        )
+        raise InputError("a query must be given, got none. Pass --text, --image or --vector.")
     encoder = open_query_encoder(index.manifest.encoder)
     if encoder is None:
         raise InputError(

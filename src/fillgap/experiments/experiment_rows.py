@@ -45,9 +45,7 @@ class DrawnRows:
 
 
 @lru_cache(maxsize=1)  # the representations of one data set follow one another
-def draw_rows(
-    data: EmbeddingData, n_judged: int, n_separate: int, random_state: int
-) -> DrawnRows:
+def draw_rows(data: EmbeddingData, n_judged: int, n_separate: int, random_state: int) -> DrawnRows:
     """Load embeddings and draw the rows.
 
     Parameters

@@ -163,9 +163,7 @@ def _bytes(known: _Known, way: Representation) -> int:
     return _PROCESS_BYTES + rows + dense
 
 
-def _computed(
-    tasks: list[_Task], n_workers: int | None
-) -> Iterator[tuple[_Task, dict[str, Cell]]]:
+def _computed(tasks: list[_Task], n_workers: int | None) -> Iterator[tuple[_Task, dict[str, Cell]]]:
     """Yield what each task gives, in the order in which they end."""
     wanted = n_workers or os.cpu_count() or 1
     largest = max((task.n_bytes for task in tasks), default=1)

@@ -36,9 +36,7 @@ def create_app(index: MixedIndex, **options: Any) -> Any:
     return make_app(index, **options)
 
 
-def serve(
-    index: MixedIndex, *, host: str = "127.0.0.1", port: int = 8421, **options: Any
-) -> None:
+def serve(index: MixedIndex, *, host: str = "127.0.0.1", port: int = 8421, **options: Any) -> None:
     """Serve the page until it is interrupted.
 
     Parameters

@@ -122,9 +122,7 @@ class _Service:
         deep = self.index.search(stage="raw", k=max(_DEPTH, k + 1), **common)
         best = self.index.search(stage=chosen, k=k + 1, explain=True, **common)
         raw = self.index.search(stage="raw", k=k + 1, explain=True, **common)
-        raw, best = (
-            [hit for hit in hits if hit.id != leave_out][:k] for hits in (raw, best)
-        )
+        raw, best = ([hit for hit in hits if hit.id != leave_out][:k] for hits in (raw, best))
         seconds = time.perf_counter() - start
         places = {hit.id: hit.rank for hit in deep}
         counts = self.index.count()

@@ -52,7 +52,9 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
         guarded = _with_headers(send)
         if not self._known("//" + headers.get("host", "")):
             await _refuse(guarded, 421, "the Host header must name this machine.")

@@ -54,9 +54,7 @@ class Atlas:
             one = np.asarray(vector)[None]
             rows["raw"].append(unit_rows(one, "the query"))
             rows["aligned"].append(space.align_queries(one, side))  # type: ignore[arg-type]
-        return {
-            name: plane(np.mean(rows[name], axis=0))[0] for name, plane in self._maps.items()
-        }
+        return {name: plane(np.mean(rows[name], axis=0))[0] for name, plane in self._maps.items()}
 
     def place_documents(self, ids: list[str]) -> dict[str, dict[str, list[float]]]:
         """Return where documents lie on each map, by their ids."""
