@@ -120,7 +120,7 @@ def judge_all(
         )
     )
     for number, (train_rows, test_rows) in enumerate(splits):
-        split = _Split(pair, train_rows, test_rows, rng, fit_on, queries)
+        split = _Split(pair, train_rows, test_rows, rng, fit_on=fit_on, queries=queries)
         tally.n_fit, tally.n_test = len(train_rows), len(test_rows)
         for place, (name, aligner) in enumerate(aligners.items()):
             progress(number * len(aligners) + place, len(splits) * len(aligners), name)
@@ -165,6 +165,7 @@ class _Split:
         train_rows: NDArray[np.intp],
         test_rows: NDArray[np.intp],
         rng: np.random.Generator,
+        *,
         fit_on: EmbeddingPair | None,
         queries: Sides | None,
     ) -> None:

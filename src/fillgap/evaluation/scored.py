@@ -58,13 +58,13 @@ def one_sided_values(
         ("image", "text", "image_to_text", index, texts),
         ("text", "image", "text_to_image", texts, index),
     )
-    for query, other, direction, of_query, item in sides:
+    for query, other, direction, asking, asked in sides:
         cosines: dict[Modality, Array] = {d: rows[query] @ rows[d].T for d in rows}
         scores = scorer(query, cosines, rows)
         own = np.array(scores[query])
         np.fill_diagonal(own, -np.inf)
-        order = np.argsort(of_query, kind="stable")
-        of_query, item = of_query[order], item[order]
+        order = np.argsort(asking, kind="stable")
+        of_query, item = asking[order], asked[order]
         n = len(rows[query])
         mixed = _ranks((own, scores[other]), of_query, scores[other][of_query, item])
         cross = _ranks((scores[other],), of_query, scores[other][of_query, item])

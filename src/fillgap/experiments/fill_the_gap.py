@@ -147,7 +147,7 @@ def find_embeddings(folder: str | Path) -> tuple[EmbeddingData, ...]:
 
 def _sets(root: Path, place: Path, depth: int) -> Iterator[EmbeddingData]:
     inside = place.relative_to(root)
-    name = " ".join(inside.parts[:-1] + (inside.stem,)) if inside.parts else root.stem
+    name = " ".join((*inside.parts[:-1], inside.stem)) if inside.parts else root.stem
     if (place / "img_emb").is_dir() or (place.is_file() and place.suffix.lower() in _SUFFIXES):
         yield EmbeddingData(name, str(place))
     elif (place / "pairs").is_dir() and (place / "transport").is_dir():

@@ -34,7 +34,11 @@ class BankCalibration(Calibration):
     needs_documents: ClassVar[bool] = True
 
     def _learn(
-        self, queries: Sides, documents: Sides, relevant: Relevant, progress: Progress
+        self,
+        queries: Sides,
+        documents: Sides,
+        relevant: Relevant,  # noqa: ARG002  (a bank needs no judgements)
+        progress: Progress,
     ) -> None:
         self._check_parameters()
         for query in MODALITIES:

@@ -119,7 +119,7 @@ def _check_side(space: MixedSpace, unit: Any, side: Modality) -> None:
         other = "text" if side == "image" else "image"
         raise InputError(
             f"{_SIDE[side]} must be {side} embeddings, got some that lie where {other} embeddings "
-            f"of this model lie. Pass them as {_SIDE[other]}, or check_side=False if they are right."
+            f"of this model lie. Pass them as {_SIDE[other]}, or check_side=False if that is right."
         )
 
 

@@ -67,6 +67,6 @@ def number_hits(
                 ranks[one.modality],
                 json.loads(one.payload),
                 explain(one) if explain else None,
-            )  # fmt: skip
+            )
         )
     return hits

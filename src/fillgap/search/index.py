@@ -96,7 +96,15 @@ class MixedIndex:
         InputError
             If an id is known already, a row is zero or not finite, or anything does not fit.
         """
-        self._add({"image": images}, "image", ids, payloads, replace, model, check_side)
+        self._add(
+            {"image": images},
+            "image",
+            ids,
+            payloads,
+            replace=replace,
+            model=model,
+            check_side=check_side,
+        )
 
     def add_texts(
         self,
@@ -109,7 +117,15 @@ class MixedIndex:
         check_side: bool = True,
     ) -> None:
         """Add texts, all of them or none. Parameters as for `add_images`."""
-        self._add({"text": texts}, "text", ids, payloads, replace, model, check_side)
+        self._add(
+            {"text": texts},
+            "text",
+            ids,
+            payloads,
+            replace=replace,
+            model=model,
+            check_side=check_side,
+        )
 
     def add_documents(
         self,
@@ -128,7 +144,9 @@ class MixedIndex:
         `add_images`.
         """
         rows = {"image": images, "text": texts}
-        self._add(rows, "image+text", ids, payloads, replace, model, check_side)
+        self._add(
+            rows, "image+text", ids, payloads, replace=replace, model=model, check_side=check_side
+        )
 
     def search(
         self,
@@ -273,6 +291,7 @@ class MixedIndex:
         modality: Kind,
         ids: Sequence[str],
         payloads: Sequence[Mapping[str, Any]] | None,
+        *,
         replace: bool,
         model: str | None,
         check_side: bool,

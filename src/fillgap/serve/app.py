@@ -93,7 +93,12 @@ class _Service:
         else:
             sides = self._like(str(request.document))
         return self.answer(
-            sides, request.k, request.stage, request.modality, unknown, leave_out=request.document
+            sides,
+            request.k,
+            request.stage,
+            request.modality,
+            unknown=unknown,
+            leave_out=request.document,
         )
 
     def by_picture(
@@ -104,7 +109,7 @@ class _Service:
         unknown: list[str] = []
         if text:
             unknown, sides["text"] = encoder.unknown_words(text), encoder.text(text)
-        return self.answer(sides, k, stage, modality, unknown)
+        return self.answer(sides, k, stage, modality, unknown=unknown)
 
     def answer(
         self,
@@ -112,6 +117,7 @@ class _Service:
         k: int,
         stage: Stage | None,
         modality: Kind | None,
+        *,
         unknown: list[str],
         leave_out: str | None = None,
     ) -> dict[str, Any]:
