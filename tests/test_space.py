@@ -28,9 +28,10 @@ def aligner(gapped: Pair) -> Aligner:
 
 @pytest.fixture(scope="module")
 def parts(aligner: Aligner, gapped: Pair) -> tuple[Sides, Sides]:
-    """Aligned queries and aligned documents."""
+    """Aligned queries, and aligned documents of which some are much like a query."""
     A, B = aligner.transform_pair(*gapped)
-    return Sides(A[:60], B[:60]), Sides(A[40:], B[40:])
+    noise = 0.1 * np.random.default_rng(0).normal(size=A[40:].shape)
+    return Sides(A[:60], B[:60]), Sides(A[40:] + noise, B[40:] + noise)
 
 
 def make(row: Row, aligner: Aligner, parts: tuple[Sides, Sides]) -> MixedSpace:
