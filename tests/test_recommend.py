@@ -65,7 +65,10 @@ class TestScoredMeasures:
             def calibrate(self, scores, *, query, document, documents=None):  # type: ignore[no-untyped-def]
                 return scores + (5.0 if document == "image" else 0.0)
 
-        rows = {"image": pair.images, "text": pair.texts}
+        rows = {
+            "image": pair.images / np.linalg.norm(pair.images, axis=1, keepdims=True),
+            "text": pair.texts / np.linalg.norm(pair.texts, axis=1, keepdims=True),
+        }
         found = one_sided_values(rows, np.asarray(pair.image_index), calibrated(Shift()))
         assert found["exposure_at_10", "image_to_text"].max() == 0
         assert found["exposure_at_10", "text_to_image"].min() > 2
