@@ -20,9 +20,7 @@ def allowed(scores: np.ndarray, *, same: bool) -> list[list[float]]:
 def z_score(scores: np.ndarray, sample: np.ndarray, on: str, *, same: bool) -> np.ndarray:
     rows = allowed(sample, same=same)
     values = (
-        [max(row) for row in rows]
-        if on == "pseudo-positives"
-        else [value for row in rows for value in row]
+        [max(row) for row in rows] if on == "pseudo-positives" else [s for row in rows for s in row]
     )
     return (scores - np.mean(values)) / np.std(values)
 

@@ -35,7 +35,11 @@ def two_texts(n: int = 160, d: int = 24, *, gap: float = 1.0, seed: int = 0) -> 
     return EmbeddingPair(X, texts, image_index=index, name=f"gap {gap:g}")
 
 
-QUICK = {"n_splits": 2, "n_resamples": 100}
+QUICK = {
+    "n_splits": 2,
+    "n_resamples": 100,
+    "calibrations": {"z-score on all": ZScore(on="all")},
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,10 @@ class TestScoredMeasures:
             def calibrate(self, scores, *, query, document, documents=None):  # type: ignore[no-untyped-def]
                 return scores + (5.0 if document == "image" else 0.0)
 
-        rows = {"image": pair.images, "text": pair.texts}
+        rows = {
+            "image": pair.images / np.linalg.norm(pair.images, axis=1, keepdims=True),
+            "text": pair.texts / np.linalg.norm(pair.texts, axis=1, keepdims=True),
+        }
         found = one_sided_values(rows, np.asarray(pair.image_index), calibrated(Shift()))
         assert found["exposure_at_10", "image_to_text"].max() == 0
         assert found["exposure_at_10", "text_to_image"].min() > 2
@@ -73,7 +80,7 @@ class TestScoredMeasures:
 
 class TestRecommend:
     def test_it_closes_a_gap_and_says_what_each_step_adds(self, pair: EmbeddingPair) -> None:
-        found = recommend(pair, model="m", **QUICK)
+        found = recommend(pair, model="m", n_splits=2, n_resamples=100)
         assert found.objective == "two_sided_ndcg_at_10"
         assert found.chosen is not None
         assert found.sentence.startswith(f"Use {found.chosen}: two-sided NDCG@10 goes ")

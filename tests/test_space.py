@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors import safe_open
 
 from calibration_table import ROWS, Row
 from fillgap import BalancedAligner, InputError, InputTypeError, MeanCentering, Provenance
-from fillgap.aligners import Aligner, LaplaceTransport, SpectralAligner, load_aligner, save_aligner
+from fillgap.aligners import Aligner, LaplaceTransport, Whitening, load_aligner, save_aligner
 from fillgap.scores import NNN, QuantileMap, Sides, ZScore
 from fillgap.space import MixedSpace, load_space, save_space
 
@@ -28,9 +29,10 @@ def aligner(gapped: Pair) -> Aligner:
 
 @pytest.fixture(scope="module")
 def parts(aligner: Aligner, gapped: Pair) -> tuple[Sides, Sides]:
-    """Aligned queries and aligned documents."""
+    """Aligned queries, and aligned documents of which some are much like a query."""
     A, B = aligner.transform_pair(*gapped)
-    return Sides(A[:60], B[:60]), Sides(A[40:], B[40:])
+    noise = 0.1 * np.random.default_rng(0).normal(size=A[40:].shape)
+    return Sides(A[:60], B[:60]), Sides(A[40:] + noise, B[40:] + noise)
 
 
 def make(row: Row, aligner: Aligner, parts: tuple[Sides, Sides]) -> MixedSpace:
@@ -181,7 +183,7 @@ class TestRoleOfQueries:
             back.align_queries(queries, "text"), space.align_queries(queries, "text")
         )
 
-    @pytest.mark.parametrize("make", [BalancedAligner, lambda: SpectralAligner(n_components=5)])
+    @pytest.mark.parametrize("make", [BalancedAligner, Whitening])
     def test_the_documents_own_mean_changes_nothing(self, gapped: Pair, make: type) -> None:
         aligner = make().fit(*gapped)
         space = MixedSpace(aligner, query_means=Sides(aligner.mean_x_, aligner.mean_y_))
@@ -193,7 +195,9 @@ class TestRoleOfQueries:
         mean = Sides(texts=np.zeros(24))
         with pytest.raises(InputError, match="query_means must come with a linear aligner, got no"):
             MixedSpace(n_features=24, query_means=mean)
-        bent = LaplaceTransport(max_iter=1).fit(*gapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            bent = LaplaceTransport(max_iter=1).fit(*gapped)
         if not bent.linear:
             with pytest.raises(InputError, match="a linear aligner, got LaplaceTransport"):
                 MixedSpace(bent, query_means=mean)
@@ -266,9 +270,7 @@ class TestRefusals:
             load_space(tmp_path / "t").calibrate(np.zeros((1, 1)), query="text", document="image")
         header["calibration"] = {"name": "z-score"}
         write_artifact(tmp_path / "u", "aligner", arrays, header)
-        with pytest.raises(
-            InputError, match="must be a whole space, got one that lacks or garbles"
-        ):
+        with pytest.raises(InputError, match="must be a whole space, got one that lacks"):
             load_space(tmp_path / "u")
         with safe_open(path, framework="numpy") as file:
             assert json.loads(file.metadata()["fillgap"])["kind"] == "aligner"

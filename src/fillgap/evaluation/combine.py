@@ -222,9 +222,7 @@ class _Split:
             where = self.image_rows if of_images else self.text_rows
             n = self.pair.n_images if of_images else self.pair.n_texts
             tally.add(what, (measure, direction), where, values, n)
-        for share, queries, values in (
-            two_sided_values(rows, self.pools, scorer) if self.pools else ()
-        ):
+        for share, queries, values in two_sided_values(rows, self.pools, scorer):
             key = ("two_sided_ndcg_at_10", share)
             tally.add(what, key, self.text_rows[queries], values, self.pair.n_texts)
 

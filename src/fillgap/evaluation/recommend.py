@@ -16,7 +16,7 @@ from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.combine import Combination, Tally, aligned_sides, fit_quietly, judge_all
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.leaderboard import Leaderboard, Line, image_means, interval
-from fillgap.evaluation.recommendation import FAIR_EXPOSURE
+from fillgap.evaluation.space_choice import choose, sentence_of, steps_of
 from fillgap.scores import NNN, Calibration, QuantileMap, Sides, ZScore
 from fillgap.space import MixedSpace
 
@@ -24,11 +24,6 @@ __all__ = ["ALIGNERS", "SpaceRecommendation", "calibrations_to_try", "recommend"
 
 #: What is tried where nobody asks for more: quick, unpaired, and one of each kind.
 ALIGNERS: Final = ("balanced", "mean-centering", "spectral")
-
-_LABELS: Final = {
-    "two_sided_ndcg_at_10": "two-sided NDCG@10",
-    "mixed_ndcg_at_10": "mixed NDCG@10",
-}
 
 
 def calibrations_to_try() -> dict[str, Calibration | None]:
@@ -173,8 +168,8 @@ def recommend(
         )
         for part in (half, ~half)
     ]
-    chosen, passed_over = _choose(boards[0], max_loss)
-    steps = _steps(boards[1], chosen)
+    chosen, passed_over = choose(boards[0], max_loss)
+    steps = steps_of(boards[1], chosen)
     kind = None
     if fit_on is not None and chosen is not None:
         own = judge_all(
@@ -204,15 +199,7 @@ def recommend(
             model=model,
         ),
         objective=boards[0].objective,
-        sentence=_sentence(
-            chosen,
-            steps,
-            passed_over,
-            max_loss=max_loss,
-            kind=kind,
-            fit_on=fit_on,
-            board=boards[0],
-        ),
+        sentence=sentence_of(chosen, steps, passed_over, max_loss, kind, fit_on, boards[0]),
         steps=steps,
         leaderboard=boards[0],
         passed_over=passed_over,
@@ -245,50 +232,6 @@ def _check_extra(pair: EmbeddingPair, queries: Sides | None, fit_on: EmbeddingPa
                 f"{what} must be of dimension {pair.n_features}, as the collection, got "
                 f"{rows.shape[1]}. Use embeddings of one model."
             )
-
-
-def _choose(
-    board: Leaderboard, max_loss: float
-) -> tuple[Combination | None, dict[Combination, str]]:
-    """Return the best that is fair, costs little and surely gains, and what was passed over."""
-    passed_over: dict[Combination, str] = {}
-    for line in board.lines:
-        if line.what == Combination():
-            continue
-        reason = _objection(line, board.objective, max_loss)
-        if reason is None:
-            return line.what, passed_over
-        passed_over[line.what] = reason
-    return None, passed_over
-
-
-def _objection(line: Line, objective: str, max_loss: float) -> str | None:
-    gain = line.changes[objective]
-    if gain.low <= 0 or line.p_values[objective] >= 0.05:
-        return f"its gain in {_LABELS[objective]} may be chance ({_signed(gain)})"
-    low, high = FAIR_EXPOSURE
-    for direction, who in (("image_to_text", "image"), ("text_to_image", "text")):
-        exposure = line.exposure[direction].value
-        if not low <= exposure <= high:
-            return (
-                f"{who} queries see {exposure:.2f} times the other modality's fair share, "
-                f"outside {low:g} to {high:g}"
-            )
-    loss = line.changes["recall_at_1"]
-    if -loss.value > max_loss:
-        return (
-            f"it loses {-loss.value:.3f} of recall@1 within the other modality, more than "
-            f"max_loss = {max_loss:g}"
-        )
-    return None
-
-
-def _steps(board: Leaderboard, chosen: Combination | None) -> tuple[Line, ...]:
-    """Return raw, the aligner alone, and the whole, each once."""
-    names = [Combination()]
-    if chosen is not None:
-        names += [Combination(chosen.aligner), chosen]
-    return tuple(board.line(name) for name in dict.fromkeys(names))
 
 
 def _change(
@@ -327,37 +270,3 @@ def _space(
         asked = documents if queries is None else aligned_sides(aligner, *queries)
         calibration = clone(calibration).fit(asked, documents)
     return MixedSpace(aligner, calibration, n_features=data.n_features, model=model)
-
-
-def _sentence(
-    chosen: Combination | None,
-    steps: tuple[Line, ...],
-    passed_over: Mapping[Combination, str],
-    *,
-    max_loss: float,
-    kind: Estimate | None,
-    fit_on: EmbeddingPair | None,
-    board: Leaderboard,
-) -> str:
-    if chosen is None:
-        name, reason = next(iter(passed_over.items()), (None, "nothing could run on these data"))
-        best = f"{name} scores highest, but {reason}" if name is not None else reason
-        return f"Leave the embeddings as they are: {best} (max_loss is {max_loss:g})."
-    measure = board.objective
-    path = " → ".join(f"{line.estimates[measure].value:.2f} ({line.what})" for line in steps)
-    last = steps[-1]
-    recall, cost = last.estimates["recall_at_1"], last.changes["recall_at_1"]
-    text = (
-        f"Use {chosen}: {_LABELS[measure]} goes {path}, {_signed(last.changes[measure])}; "
-        f"recall@1 within the other modality is {recall.value:.2f} ({_signed(cost)})."
-    )
-    if fit_on is not None and kind is not None:
-        text += (
-            f" It was fitted on other data ({fit_on.name}): fitted on this collection it would "
-            f"gain {_signed(kind)}."
-        )
-    return text
-
-
-def _signed(change: Estimate) -> str:
-    return f"{change.value:+.3f}, 95 % interval {change.low:+.3f} to {change.high:+.3f}"

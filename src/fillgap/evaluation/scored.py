@@ -58,13 +58,13 @@ def one_sided_values(
         ("image", "text", "image_to_text", index, texts),
         ("text", "image", "text_to_image", texts, index),
     )
-    for query, other, direction, asking, asked in sides:
+    for query, other, direction, asking, answers in sides:
         cosines: dict[Modality, Array] = {d: rows[query] @ rows[d].T for d in rows}
         scores = scorer(query, cosines, rows)
         own = np.array(scores[query])
         np.fill_diagonal(own, -np.inf)
         order = np.argsort(asking, kind="stable")
-        of_query, item = asking[order], asked[order]
+        of_query, item = asking[order], answers[order]
         n = len(rows[query])
         mixed = _ranks((own, scores[other]), of_query, scores[other][of_query, item])
         cross = _ranks((scores[other],), of_query, scores[other][of_query, item])
@@ -79,7 +79,7 @@ def two_sided_values(
 ) -> list[tuple[str, NDArray[np.intp], NDArray[np.float64]]]:
     """Return (name of the share, rows of the query texts, their NDCG@10) of each pool."""
     found = []
-    for share, pool in zip(IMAGE_SHARES, pools, strict=True):
+    for share, pool in zip(IMAGE_SHARES, pools, strict=False):
         documents: dict[Modality, Array] = {
             "text": rows["text"][pool.documents],
             "image": rows["image"][pool.images],

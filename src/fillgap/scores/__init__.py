@@ -1,6 +1,6 @@
 """Scores that can be compared: one ranking of images and texts for a query of either kind."""
 
-from fillgap.scores.base import Calibration, Modality, Relevant, Sides, check_modality
+from fillgap.scores.base import Calibration
 from fillgap.scores.fusion import (
     distribution_based_fusion,
     min_max_fusion,
@@ -10,6 +10,7 @@ from fillgap.scores.hubness import CSLS, NNN, QBNorm
 from fillgap.scores.methods import CALIBRATIONS, calibration_name, make_calibration
 from fillgap.scores.probability import RelevanceProbability
 from fillgap.scores.quantiles import QuantileMap
+from fillgap.scores.samples import Modality, Relevant, Sides, check_modality
 from fillgap.scores.saving import calibration_state, restore_calibration
 from fillgap.scores.zscore import ZScore
 

@@ -1,56 +1,21 @@
-"""What all calibrations share: two modalities that ask, two that are found, blocks of scores."""
+"""What all calibrations share: fitting, merging, folding, and their refusals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias, cast
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from fillgap._checks import InputError, InputTypeError, check_choice, check_matrix, unit_rows
+from fillgap._checks import InputError, InputTypeError
 from fillgap._progress import Progress, silent
-from fillgap.rows import BLOCK_ROWS, iter_blocks
+from fillgap.scores.samples import Modality, Relevant, Sides, check_modality, check_samples
 
-__all__ = [
-    "MODALITIES",
-    "Calibration",
-    "Modality",
-    "Relevant",
-    "Sides",
-    "check_modality",
-    "score_blocks",
-]
+__all__ = ["Calibration"]
 
 Array: TypeAlias = NDArray[Any]
-Modality = Literal["image", "text"]
-MODALITIES: Final[tuple[Modality, Modality]] = ("image", "text")
-#: From (query modality, document modality) to rows (number of the query, number of the document).
-Relevant: TypeAlias = Mapping[tuple[Modality, Modality], Any]
-
-#: A document of the query's own modality at least this similar is the query itself, or a copy.
-_ITSELF: Final = 1 - 1e-5
-#: Bytes that a block of scores may take.
-_BLOCK_BYTES: Final = 32 * 2**20
-
-
-class Sides(NamedTuple):
-    """Rows of the two modalities in one space; a side that is None is not there.
-
-    Attributes
-    ----------
-    images, texts : array of shape (n, n_components), `RowSource` or None
-        Aligned embeddings. Rows need not be normalised.
-    """
-
-    images: Any | None = None
-    texts: Any | None = None
-
-    def of(self, modality: Modality) -> Any | None:
-        """Return the rows of one modality."""
-        return self.images if modality == "image" else self.texts
 
 
 class Calibration(BaseEstimator):
@@ -125,7 +90,9 @@ class Calibration(BaseEstimator):
         Where the documents are the same each time, the result is that of one fit to all queries.
         Parameters as for `fit`.
         """
-        queries, documents = _checked(self, queries, documents)
+        queries, documents, self.n_features_in_ = check_samples(
+            queries, documents, getattr(self, "n_features_in_", None)
+        )
         if self.needs_relevant and not relevant:
             raise InputError(
                 f"relevant must be given for {type(self).__name__}, got none. "
@@ -236,73 +203,3 @@ class Calibration(BaseEstimator):
                 "Fit it with both kinds of queries and of documents."
             )
         return self.fitted_[name]
-
-
-def check_modality(value: object) -> Modality:
-    """Return `value` if it is a modality."""
-    return cast("Modality", check_choice(value, "the modality", MODALITIES))
-
-
-def score_blocks(
-    Q: Array, documents: Any, *, same: bool
-) -> Iterator[tuple[int, Array, Array, Array]]:
-    """Yield (first row, block, scores, allowed) over the documents in blocks.
-
-    Parameters
-    ----------
-    Q : array of shape (n_queries, n_components)
-        Unit rows.
-    documents : array or RowSource
-    same : bool
-        Whether both are of one modality: a document equal to a query is then not allowed.
-
-    Yields
-    ------
-    tuple
-        Number of the first document, the unit rows, the scores (n_queries, n_block), and which of
-        them are no copy of the query.
-    """
-    rows = min(BLOCK_ROWS, max(16, _BLOCK_BYTES // (8 * len(Q))))
-    for start, raw in iter_blocks(documents, "documents", rows):
-        block = np.asarray(unit_rows(raw, "documents", first_row=start))
-        scores = Q @ block.T
-        allowed = scores < _ITSELF if same else np.ones(scores.shape, dtype=bool)
-        yield start, block, scores, allowed
-
-
-def _checked(calibration: Calibration, queries: Sides, documents: Sides) -> tuple[Sides, Sides]:
-    """Return both as sides of one dimension, the queries as unit rows in memory."""
-    found: list[Sides] = []
-    for what, sides in (("queries", queries), ("documents", documents)):
-        if not isinstance(sides, tuple) or len(sides) != 2:
-            raise InputTypeError(
-                f"{what} must be Sides(images, texts), got {type(sides).__name__}. "
-                "Pass None for a modality that is not there."
-            )
-        if sides[0] is None and sides[1] is None:
-            raise InputError(
-                f"{what} must be of at least one modality, got none. Pass images, texts or both."
-            )
-        found.append(Sides(*(_matrix(side, what) for side in sides)))
-    dimensions = {side.shape[1] for sides in found for side in sides if side is not None}
-    if hasattr(calibration, "n_features_in_"):
-        dimensions.add(calibration.n_features_in_)
-    if len(dimensions) > 1:
-        listed = " and ".join(map(str, sorted(dimensions)))
-        raise InputError(
-            f"queries and documents must be of one dimension, got {listed}. "
-            "Align both with one aligner."
-        )
-    calibration.n_features_in_ = int(dimensions.pop())
-    units = (None if side is None else np.asarray(unit_rows(side, "queries")) for side in found[0])
-    return Sides(*units), found[1]
-
-
-def _matrix(side: Any, what: str) -> Any:
-    if side is None or hasattr(side, "iter_blocks"):
-        return (
-            side
-            if what == "documents" or side is None
-            else np.concatenate([block for _, block in iter_blocks(side, what)])
-        )
-    return check_matrix(side, what, min_rows=2)

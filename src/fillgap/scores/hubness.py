@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from fillgap._checks import InputError, check_integer, check_real
 from fillgap._progress import Progress
-from fillgap.scores.base import (
+from fillgap.scores.base import Calibration
+from fillgap.scores.samples import (
     MODALITIES,
-    Calibration,
     Modality,
     Relevant,
     Sides,

@@ -12,9 +12,9 @@ from sklearn.base import clone
 
 from fillgap._checks import InputError, InputTypeError
 from fillgap._progress import Progress
-from fillgap.scores.base import (
+from fillgap.scores.base import Calibration
+from fillgap.scores.samples import (
     MODALITIES,
-    Calibration,
     Modality,
     Relevant,
     Sides,

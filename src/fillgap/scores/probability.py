@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import InputError, InputTypeError, check_choice
-from fillgap.scores.base import Calibration, Modality
+from fillgap.scores.base import Calibration
 from fillgap.scores.pairwise import PairwiseCalibration, Sample
+from fillgap.scores.samples import Modality
 from fillgap.scores.sketch import ScoreHistogram
 
 __all__ = ["RelevanceProbability"]

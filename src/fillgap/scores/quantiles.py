@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import InputError, check_choice
-from fillgap.scores.base import Calibration, Modality
+from fillgap.scores.base import Calibration
 from fillgap.scores.pairwise import PairwiseCalibration, Sample
+from fillgap.scores.samples import Modality
 from fillgap.scores.sketch import ScoreHistogram
 from fillgap.scores.zscore import ON
 

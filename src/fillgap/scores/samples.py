@@ -1,0 +1,121 @@
+"""Two modalities that ask and two that are found: rows of both, and their scores in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap._checks import InputError, InputTypeError, check_choice, check_matrix, unit_rows
+from fillgap.rows import BLOCK_ROWS, iter_blocks
+
+__all__ = [
+    "MODALITIES",
+    "Modality",
+    "Relevant",
+    "Sides",
+    "check_modality",
+    "check_samples",
+    "score_blocks",
+]
+
+Array: TypeAlias = NDArray[Any]
+Modality = Literal["image", "text"]
+MODALITIES: Final[tuple[Modality, Modality]] = ("image", "text")
+#: From (query modality, document modality) to rows (number of the query, number of the document).
+Relevant: TypeAlias = Mapping[tuple[Modality, Modality], Any]
+
+#: A document of the query's own modality at least this similar is the query itself, or a copy.
+_ITSELF: Final = 1 - 1e-5
+#: Bytes that a block of scores may take.
+_BLOCK_BYTES: Final = 32 * 2**20
+
+
+class Sides(NamedTuple):
+    """Rows of the two modalities in one space; a side that is None is not there.
+
+    Attributes
+    ----------
+    images, texts : array of shape (n, n_components), `RowSource` or None
+        Aligned embeddings. Rows need not be normalised.
+    """
+
+    images: Any | None = None
+    texts: Any | None = None
+
+    def of(self, modality: Modality) -> Any | None:
+        """Return the rows of one modality."""
+        return self.images if modality == "image" else self.texts
+
+
+def check_modality(value: object) -> Modality:
+    """Return `value` if it is a modality."""
+    return cast("Modality", check_choice(value, "the modality", MODALITIES))
+
+
+def score_blocks(
+    Q: Array, documents: Any, *, same: bool
+) -> Iterator[tuple[int, Array, Array, Array]]:
+    """Yield (first row, block, scores, allowed) over the documents in blocks.
+
+    Parameters
+    ----------
+    Q : array of shape (n_queries, n_components)
+        Unit rows.
+    documents : array or RowSource
+    same : bool
+        Whether both are of one modality: a document equal to a query is then not allowed.
+
+    Yields
+    ------
+    tuple
+        Number of the first document, the unit rows, the scores (n_queries, n_block), and which of
+        them are no copy of the query.
+    """
+    rows = min(BLOCK_ROWS, max(16, _BLOCK_BYTES // (8 * len(Q))))
+    for start, raw in iter_blocks(documents, "documents", rows):
+        block = np.asarray(unit_rows(raw, "documents", first_row=start))
+        scores = Q @ block.T
+        allowed = scores < _ITSELF if same else np.ones(scores.shape, dtype=bool)
+        yield start, block, scores, allowed
+
+
+def check_samples(
+    queries: Sides, documents: Sides, n_features: int | None
+) -> tuple[Sides, Sides, int]:
+    """Return both as sides of one dimension, the queries as unit rows in memory, and it."""
+    found: list[Sides] = []
+    for what, sides in (("queries", queries), ("documents", documents)):
+        if not isinstance(sides, tuple) or len(sides) != 2:
+            raise InputTypeError(
+                f"{what} must be Sides(images, texts), got {type(sides).__name__}. "
+                "Pass None for a modality that is not there."
+            )
+        if sides[0] is None and sides[1] is None:
+            raise InputError(
+                f"{what} must be of at least one modality, got none. Pass images, texts or both."
+            )
+        found.append(Sides(*(_matrix(side, what) for side in sides)))
+    dimensions = {side.shape[1] for sides in found for side in sides if side is not None}
+    if n_features is not None:
+        dimensions.add(n_features)
+    if len(dimensions) > 1:
+        listed = " and ".join(map(str, sorted(dimensions)))
+        raise InputError(
+            f"queries and documents must be of one dimension, got {listed}. "
+            "Align both with one aligner."
+        )
+    units = (None if side is None else np.asarray(unit_rows(side, "queries")) for side in found[0])
+    return Sides(*units), found[1], int(dimensions.pop())
+
+
+def _matrix(side: Any, what: str) -> Any:
+    if side is None or hasattr(side, "iter_blocks"):
+        return (
+            side
+            if what == "documents" or side is None
+            else np.concatenate([block for _, block in iter_blocks(side, what)])
+        )
+    return check_matrix(side, what, min_rows=2)
