@@ -67,11 +67,13 @@ def sentence_of(
     chosen: Combination | None,
     steps: tuple[Line, ...],
     passed_over: Mapping[Combination, str],
+    *,
     max_loss: float,
     kind: Estimate | None,
     fit_on: EmbeddingPair | None,
     board: Leaderboard,
 ) -> str:
+    """Return the recommendation in words, with what each step adds and what it costs."""
     if chosen is None:
         name, reason = next(iter(passed_over.items()), (None, "nothing could run on these data"))
         best = f"{name} scores highest, but {reason}" if name is not None else reason
