@@ -15,7 +15,7 @@ from fillgap.export.onnx_graph import onnx_model
 from fillgap.export.recipes import ENGINES, render_recipe
 from fillgap.export.sentence_transformer import sentence_transformer_module
 from fillgap.scores import Modality
-from fillgap.scores.base import MODALITIES
+from fillgap.scores.samples import MODALITIES
 from fillgap.space import MixedSpace
 
 __all__ = ["FORMATS", "export_space"]

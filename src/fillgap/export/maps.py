@@ -13,7 +13,7 @@ from fillgap._checks import InputError, InputTypeError, check_choice
 from fillgap.affine import AffineMap
 from fillgap.aligners import Aligner, method_name
 from fillgap.scores import Modality, check_modality
-from fillgap.scores.base import MODALITIES
+from fillgap.scores.samples import MODALITIES
 from fillgap.space import MixedSpace
 
 __all__ = ["ROLES", "Role", "RowMap", "as_space", "calibrated_pairs", "query_shift", "row_map"]

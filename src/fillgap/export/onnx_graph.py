@@ -11,7 +11,7 @@ from fillgap._checks import check_choice, require
 from fillgap.aligners import Aligner
 from fillgap.export.maps import Role, RowMap, as_space, calibrated_pairs, query_shift, row_map
 from fillgap.scores import Modality
-from fillgap.scores.base import MODALITIES
+from fillgap.scores.samples import MODALITIES
 from fillgap.space import MixedSpace
 
 __all__ = ["DTYPES", "onnx_model"]

@@ -13,7 +13,7 @@ from fillgap._checks import InputError
 from fillgap.aligners import Aligner
 from fillgap.export.maps import as_space, calibrated_pairs, row_map
 from fillgap.scores import Modality
-from fillgap.scores.base import MODALITIES
+from fillgap.scores.samples import MODALITIES
 from fillgap.space import MixedSpace
 
 __all__ = ["ENGINES", "PLACEHOLDER", "Layout", "layout_of", "render_recipe"]

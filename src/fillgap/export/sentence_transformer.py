@@ -11,7 +11,7 @@ from fillgap.aligners import Aligner
 from fillgap.export.maps import RowMap, as_space, query_shift, row_map
 from fillgap.export.pytorch import row_module
 from fillgap.scores import Modality
-from fillgap.scores.base import MODALITIES
+from fillgap.scores.samples import MODALITIES
 from fillgap.space import MixedSpace
 
 __all__ = ["sentence_transformer_module"]  # and SpaceModule, made when it is asked for
