@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
@@ -53,7 +52,7 @@ SkipBadShards: TypeAlias = Annotated[
 
 def engine_of(
     engine: str | None, workers: int | None, address: str | None, *, skip_bad_shards: bool = False
-) -> AbstractContextManager[Any] | None:
+) -> Any:
     """Return the executor that the options ask for, or None for this process alone."""
     if engine is None and workers is None and address is None and not skip_bad_shards:
         return None

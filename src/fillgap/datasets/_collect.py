@@ -57,7 +57,7 @@ class ListedDataset:
     ) -> None:
         self.name = name
         self.class_names = class_names
-        self.problems = tuple(problems)
+        self.problems: Sequence[str] = tuple(problems)
         self._ids, self._sources, self._captions = ids, sources, captions
         self._labels, self._read = labels, read
 

@@ -24,8 +24,8 @@ def open_scenes(*, split: str = "evaluation", variant: str = "gap") -> Dataset:
     return ListedDataset(
         pair.name,
         [f"{split}-{i:04}" for i in range(pair.n_images)],
-        pair.thumbnails if pair.thumbnails is not None else (),
+        [] if pair.thumbnails is None else list(pair.thumbnails),
         [tuple(row) for row in captions],
-        labels=pair.labels,
+        labels=None if pair.labels is None else [int(label) for label in pair.labels],
         class_names=load_class_prompts().class_names,
     )

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from fillgap._checks import InputError
 from fillgap._files import missing_path
@@ -113,7 +113,7 @@ def read_separated(
     """Yield the rows of a CSV file; the first line names the columns unless `header` does."""
     check_encoding(path)
     # In tab-separated files a quotation mark is a character like any other.
-    quoting = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(file, delimiter=separator, quoting=quoting, strict=True)
         try:

@@ -92,9 +92,9 @@ def _members(
                 elif f".{suffix}" in IMAGE_SUFFIXES:
                     yield key, suffix, Member(shard, info.offset_data, info.size), ""
                 elif suffix in ("txt", "json"):
-                    opened = archive.extractfile(info)
-                    text = opened.read() if opened is not None else b""
-                    yield key, suffix, None, text.decode("utf-8-sig", "surrogateescape")
+                    member = archive.extractfile(info)
+                    content = member.read() if member is not None else b""
+                    yield key, suffix, None, content.decode("utf-8-sig", "surrogateescape")
     except (tarfile.TarError, OSError, EOFError) as error:
         with shard.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
@@ -115,5 +115,5 @@ def _from_json(text: str) -> list[Any]:
         return []
     if not isinstance(document, dict):
         return []
-    value = next((document[key] for key in _CAPTIONS if document.get(key)), [])
+    value: Any = next((document[key] for key in _CAPTIONS if document.get(key)), [])
     return value if isinstance(value, list) else [value]

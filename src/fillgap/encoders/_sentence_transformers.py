@@ -35,7 +35,7 @@ class SentenceTransformersEncoder(TorchEncoder):
             trust_remote_code=False,
         ).to(self._dtype)  # fmt: skip
         first = self._model[0]
-        config = getattr(getattr(first, "model", None), "config", None)
+        config: Any = getattr(getattr(first, "model", None), "config", None)
         if getattr(config, "model_type", "") in {"siglip", "siglip2"}:
             length = config.text_config.max_position_embeddings
             first.processing_kwargs = {

@@ -144,7 +144,8 @@ def _check_components(
 def _check_kept(aligner: Aligner, representation: Representation) -> None:
     """Refuse a fit that has fewer components than it was asked for: it is another method."""
     if representation.method in _BY_COMPONENTS:
-        k, kept = aligner.get_params()["n_components"], aligner.map_x_.matrix.shape[1]
+        k, matrix = aligner.get_params()["n_components"], aligner.map_x_.matrix
+        kept = k if matrix is None else matrix.shape[1]
         if kept < k:
             raise InputError(
                 f"k = {k} must be at most the {kept} components that these data have. "

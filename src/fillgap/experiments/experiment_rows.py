@@ -63,6 +63,7 @@ def draw_rows(data: EmbeddingData, n_judged: int, n_separate: int, random_state:
         If the embeddings cannot be read, are unpaired, or are too few.
     """
     rng = np.random.default_rng(random_state)
+    other: EmbeddingPair | None
     if data.path == BUNDLED:
         whole, other = load_digit_scenes(), load_digit_scenes("fitting")
     else:

@@ -174,6 +174,8 @@ def _restored(described: dict[str, Any], tensors: dict[str, Any]) -> dict[str, R
     maps = {}
     for name, numbers in described.items():
         found = {part: tensors.get(f"maps.{name}.{part}") for part in _PARTS}
-        arrays = {part: None if t is None else t.double().numpy() for part, t in found.items()}
+        arrays: dict[str, Any] = {
+            part: None if t is None else t.double().numpy() for part, t in found.items()
+        }
         maps[name] = RowMap(**numbers, **arrays)
     return maps

@@ -75,7 +75,7 @@ class MTEBEncoder:
     def _batch(
         self, batch: Any, query: bool, prompt_type: Any, context: dict[str, Any]
     ) -> NDArray[np.float32]:
-        sides: list[Modality] = [side for side in ("image", "text") if side in batch]  # type: ignore[misc]
+        sides: list[Modality] = [side for side in ("image", "text") if side in batch]
         if not sides:
             raise InputError(
                 f"a batch must have images or texts, got {', '.join(sorted(batch)) or 'nothing'}. "

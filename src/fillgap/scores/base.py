@@ -41,7 +41,7 @@ class Calibration(BaseEstimator):
         Dimension of the aligned rows.
     """
 
-    folds: ClassVar[bool] | property = True
+    folds: bool | property = True
     needs_documents: ClassVar[bool] = False
     needs_relevant: ClassVar[bool] = False
 
@@ -104,7 +104,8 @@ class Calibration(BaseEstimator):
                 "loaded. Fit again."
             )
         if not hasattr(self, "fitted_"):
-            self.fitted_, self.sums_ = {}, {}
+            self.fitted_ = {}
+            self.sums_: dict[Any, Any] = {}
         self._learn(queries, documents, relevant or {}, progress or silent)
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -103,7 +103,7 @@ class Asked:
         for i in range(len(self.aligned)):
             found: list[Found] = []
             for single in (one[i] for one in lists):
-                scores = self._rescore(single, i) if single else []
+                scores: Sequence[float] = self._rescore(single, i) if single else []
                 found += [
                     Found(one.id, one.modality, one.payload, float(score), one.vectors)
                     for one, score in zip(single, scores, strict=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, cast, get_args
+from typing import Any, Self, get_args
 
 from fillgap._checks import InputError, check_choice, check_integer, check_same_count
 from fillgap.scores import Modality
@@ -143,7 +144,7 @@ class MixedIndex:
         Such a document scores the mean of what its image and its text score. Parameters as for
         `add_images`.
         """
-        rows = {"image": images, "text": texts}
+        rows: dict[Modality, Any] = {"image": images, "text": texts}
         self._add(
             rows, "image+text", ids, payloads, replace=replace, model=model, check_side=check_side
         )
@@ -222,7 +223,7 @@ class MixedIndex:
         asked = self._scoring.ask(rows)
         lists = asked.best(chosen, k, wanted, with_vectors=explain)
         return [
-            number_hits(found, (lambda one, i=i: asked.explain(one, i)) if explain else None)
+            number_hits(found, partial(asked.explain, i=i) if explain else None)
             for i, found in enumerate(lists)
         ]
 
@@ -237,7 +238,7 @@ class MixedIndex:
                 f"stage must be one of {', '.join(self.stages)} in this index, whose space has no "
                 f"{missing.partition(' ')[2]}, got {stage!r}. Build it with {missing}."
             )
-        return cast("Stage", stage)
+        return stage
 
     def get(self, identity: str) -> Hit:
         """Return one document by its id; its score is NaN.

@@ -219,7 +219,7 @@ def make_app(
         text = str(error).replace(str(index.path.resolve()), "the index")
         return JSONResponse({"detail": text.replace(str(index.path), "the index")}, 422)
 
-    app.add_middleware(Guard, hosts=hosts, max_bytes=max_bytes)  # type: ignore[arg-type]
+    app.add_middleware(Guard, hosts=hosts, max_bytes=max_bytes)
     return app
 
 

@@ -38,7 +38,7 @@ def build_demo_index(target: str | Path, **parameters: Any) -> Path:
     space = fit_space(fitting.images, fitting.texts, model="digit-scenes")
     notes = ["Aligner and calibration were fitted to 1000 other scenes."]
     named = {"encoder": "digit-scenes", "name": "Scenes of handwritten digits", "notes": notes}
-    pictures = scenes.thumbnails if scenes.thumbnails is not None else []
+    pictures: Any = scenes.thumbnails if scenes.thumbnails is not None else []
     owner = np.asarray(scenes.image_index).tolist()
     with new_index(target, space, **{**named, **parameters}) as index:
         index.add_images(
