@@ -96,8 +96,8 @@ def _members(
                     content = member.read() if member is not None else b""
                     yield key, suffix, None, content.decode("utf-8-sig", "surrogateescape")
     except (tarfile.TarError, OSError, EOFError) as error:
-        with shard.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
+        with shard.open("rb") as packed_file:
+            packed = packed_file.read(2) == b"\x1f\x8b"
         if packed:
             raise InputError(
                 f"{shard} must be a plain .tar, got one compressed with gzip. Unpack it with "

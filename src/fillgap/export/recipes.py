@@ -70,7 +70,7 @@ def layout_of(space: MixedSpace, name: str) -> Layout:
             "Apply MixedSpace.calibrate to a longer list of hits, or export without calibration."
         )
     if space.calibration.needs_documents:  # a and b are in the vectors, and nowhere else
-        asking = MODALITIES
+        asking: tuple[Modality, ...] = MODALITIES
         slopes = {}
     else:
         pairs = calibrated_pairs(space)

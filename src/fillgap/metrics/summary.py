@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -118,6 +118,26 @@ def first_texts(pair: EmbeddingPair) -> EmbeddingPair:
     return replace(pair.take(images, first), paired=True)
 
 
+class ReadSources(Protocol):
+    """What measures read, under the names that the table of measures knows."""
+
+    @property
+    def pair(self) -> EmbeddingPair:
+        """The embeddings."""
+
+    @property
+    def scan(self) -> PoolScan:
+        """The one pass over the mixed pool."""
+
+    @property
+    def moments(self) -> PairMoments:
+        """The sums of both sides."""
+
+    @property
+    def paired_moments(self) -> PairMoments:
+        """The sums of the pairs."""
+
+
 class Sources:
     """What measures read, each computed when the first of them asks for it."""
 
@@ -141,7 +161,7 @@ class Sources:
 
 
 def run(
-    measures: Mapping[str, Measure], sources: Sources, progress: Progress
+    measures: Mapping[str, Measure], sources: ReadSources, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the results of all measures by key, and the reasons of those that cannot run."""
     results: dict[str, Any] = {}
@@ -157,7 +177,7 @@ def run(
 
 
 def with_intervals(
-    results: Mapping[str, Any], sources: Sources, seed: int | None
+    results: Mapping[str, Any], sources: ReadSources, seed: int | None
 ) -> dict[str, dict[str, Value]]:
     """Return the numbers of each result, with a bootstrap interval where it is a mean over rows.
 
@@ -181,7 +201,9 @@ def with_intervals(
     return values
 
 
-def _rows_behind(results: Mapping[str, Any], sources: Sources) -> Iterator[tuple[str, str, Rows]]:
+def _rows_behind(
+    results: Mapping[str, Any], sources: ReadSources
+) -> Iterator[tuple[str, str, Rows]]:
     for entry in MEASURES.values():
         for key, parameters in entry.variants():
             if entry.rows is not None and key in results:

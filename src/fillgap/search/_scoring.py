@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -61,7 +61,9 @@ class Asked:
             return self._rescored(k, modalities)
         if stage == "calibrated":
             terms = [
-                Term(stored_field(side), self._with_one(side) / np.float32(len(self.sides)))
+                Term(
+                    stored_field(side), (self._with_one(side) / len(self.sides)).astype(np.float32)
+                )
                 for side in self.sides
             ]
         elif stage == "aligned":
@@ -103,7 +105,7 @@ class Asked:
         for i in range(len(self.aligned)):
             found: list[Found] = []
             for single in (one[i] for one in lists):
-                scores: Sequence[float] = self._rescore(single, i) if single else []
+                scores: Any = self._rescore(single, i) if single else []
                 found += [
                     Found(one.id, one.modality, one.payload, float(score), one.vectors)
                     for one, score in zip(single, scores, strict=True)

@@ -37,7 +37,7 @@ class Segment:
         If a file is damaged. FileNotFoundError passes: a writer may have replaced the segment.
     """
 
-    def __init__(self, folder: Path, entry: Mapping[str, Any], fields: Mapping[str, int]) -> None:
+    def __init__(self, folder: Path, entry: dict[str, Any], fields: Mapping[str, int]) -> None:
         self.entry = entry
         self.name: str = entry["name"]
         self.modality: Kind = entry["modality"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import unit_rows
-from fillgap.search import MixedIndex
+from fillgap.search import Kind, MixedIndex
 
 __all__ = ["Atlas"]
 
@@ -36,7 +36,8 @@ class Atlas:
 
     def __init__(self, index: MixedIndex) -> None:
         self.index = index
-        found = [one for modality in index.count() for one in index.sample(modality, _SAMPLE)]
+        kinds = [kind for kind in get_args(Kind) if kind in index.count()]
+        found = [one for kind in kinds for one in index.sample(kind, _SAMPLE)]
         self.modalities = [one.modality for one in found]
         self.names = ["raw", *(["aligned"] if "aligned" in index.stages else [])]
         self._maps: dict[str, _Plane] = {}
