@@ -30,10 +30,10 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-# PyTorch has its own wheel for machines without a GPU; it is only used to test that tensors work.
+# PyTorch comes first: what needs it would else bring its own build, several GB with CUDA.
 $(TESTED): $(READY)
-	$(BIN)/python -m pip install --quiet --group test --group docs
 	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --group test --group docs
 	touch $@
 
 clean:
