@@ -48,7 +48,7 @@ def test_the_command_that_it_prints_fits_the_best(folder: Path, capsys) -> None:
     fitted = load_aligner(folder / "best.safetensors")
     assert isinstance(fitted, GaussianTransport)
     assert not fitted.normalize
-    assert f" {fitted.ridge:g} " in out.splitlines()[3]
+    assert f" {fitted.ridge:g} " in out.splitlines()[4]
 
 
 def test_it_goes_on_from_the_record(folder: Path, capsys, monkeypatch) -> None:
@@ -70,11 +70,11 @@ def test_it_goes_on_from_the_record(folder: Path, capsys, monkeypatch) -> None:
 
 
 def test_what_cannot_be_fitted_is_said(folder: Path, capsys) -> None:
-    words = ["grid-search", "laplace-transport", *SEARCH[2:], "--set", "max_iter=2"]
+    words = ["grid-search", "laplace-transport", *SEARCH[2:], "--set", "max_iter=1"]
     assert run([*words, "--grid", "n_neighbors=500,3"]) == 0
     out = capsys.readouterr().out
     assert "n_neighbors=500: cannot be fitted: n_neighbors must be less than" in out
-    assert "n_neighbors=3: LaplaceTransport stopped after 2 iterations" in out
+    assert "n_neighbors=3: LaplaceTransport stopped after 1 iterations" in out
     assert "n/a" in out
 
 

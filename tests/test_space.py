@@ -236,7 +236,11 @@ class TestRefusals:
             )
         assert not list(tmp_path.iterdir())
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+    @settings(
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        max_examples=50,
+        deadline=None,
+    )
     @given(data=st.data())
     def test_damage_is_refused_or_harmless(
         self, data: st.DataObject, aligner: Aligner, parts: tuple[Sides, Sides], tmp_path: Path

@@ -95,6 +95,9 @@ def _members(
                     member = archive.extractfile(info)
                     content = member.read() if member is not None else b""
                     yield key, suffix, None, content.decode("utf-8-sig", "surrogateescape")
+            # A header that was cut off ends a tar without an error of its own.
+            if 0 < size - archive.offset < tarfile.BLOCKSIZE:
+                raise tarfile.ReadError("unexpected end of data")
     except (tarfile.TarError, OSError, EOFError) as error:
         with shard.open("rb") as packed_file:
             packed = packed_file.read(2) == b"\x1f\x8b"
