@@ -297,7 +297,9 @@ def test_a_threshold_means_the_same_for_images_and_texts() -> None:
             p = fit.probability(scores, query="text", document=document)
             assert ((p >= 0) & (p <= 1)).all()
             if kind == "isotonic":  # the logistic curve is too steep for the best of many
-                assert mark[p > 0.5].mean() > 0.6, document
+                likely = p > 0.1
+                spread = np.sqrt((p * (1 - p))[likely].sum())
+                assert abs(mark[likely].sum() - p[likely].sum()) < 5 * spread, document
             assert abs(p.mean() - mark.mean()) < 0.001, (kind, document)
 
 
