@@ -19,7 +19,7 @@ __all__ = ["LLM2CLIPEncoder"]
 _MAX_TOKENS: Final = 512
 #: What the language model was tuned on: its chat frame. The frame before the text is not pooled.
 _BEFORE, _BEHIND = "<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"
-_PART = re.compile(r"text_adapt[eo]r\.(?:.*\.)?(\d+)\.((?:(?:fn\.[03]|ln)\.)?(?:weight|bias))")
+_PART = re.compile(r"text_adapt[eo]r\.(?:.*?\.)?(\d+)\.((?:(?:fn\.[03]|ln)\.)?(?:weight|bias))")
 
 
 class LLM2CLIPEncoder(TorchEncoder):
