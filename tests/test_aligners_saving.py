@@ -151,7 +151,11 @@ class TestBadFiles:
         with pytest.raises(InputError, match=f"must be a whole aligner, .*{change}"):
             load_aligner(tmp_path / "b")
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+    @settings(
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        max_examples=200,
+        deadline=None,
+    )
     @given(data=st.data())
     def test_damage_is_refused_or_harmless(
         self, data: st.DataObject, tmp_path: Path, gapped: Pair
