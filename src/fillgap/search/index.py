@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self, cast, get_args
 
 from fillgap._checks import InputError, check_choice, check_integer, check_same_count
 from fillgap.scores import Modality
 from fillgap.search._backend import MODALITIES, Backend, Batch, Found, Kind
-from fillgap.search._documents import (
-    check_ids,
-    check_rows,
-    encode_payloads,
-    vectors,
-)
+from fillgap.search._documents import check_ids, check_rows, encode_payloads, vectors
 from fillgap.search._folder import Manifest
 from fillgap.search._lists import check_modalities, given_sides, number_hits, one_row
 from fillgap.search._scoring import Scoring, Stage
@@ -97,15 +92,8 @@ class MixedIndex:
         InputError
             If an id is known already, a row is zero or not finite, or anything does not fit.
         """
-        self._add(
-            {"image": images},
-            "image",
-            ids,
-            payloads,
-            replace=replace,
-            model=model,
-            check_side=check_side,
-        )
+        rows: dict[Modality, Any] = {"image": images}
+        self._add(rows, ids, payloads, replace=replace, model=model, check_side=check_side)
 
     def add_texts(
         self,
@@ -118,15 +106,8 @@ class MixedIndex:
         check_side: bool = True,
     ) -> None:
         """Add texts, all of them or none. Parameters as for `add_images`."""
-        self._add(
-            {"text": texts},
-            "text",
-            ids,
-            payloads,
-            replace=replace,
-            model=model,
-            check_side=check_side,
-        )
+        rows: dict[Modality, Any] = {"text": texts}
+        self._add(rows, ids, payloads, replace=replace, model=model, check_side=check_side)
 
     def add_documents(
         self,
@@ -145,9 +126,7 @@ class MixedIndex:
         `add_images`.
         """
         rows: dict[Modality, Any] = {"image": images, "text": texts}
-        self._add(
-            rows, "image+text", ids, payloads, replace=replace, model=model, check_side=check_side
-        )
+        self._add(rows, ids, payloads, replace=replace, model=model, check_side=check_side)
 
     def search(
         self,
@@ -289,7 +268,6 @@ class MixedIndex:
     def _add(
         self,
         rows: Mapping[Modality, Any],
-        modality: Kind,
         ids: Sequence[str],
         payloads: Sequence[Mapping[str, Any]] | None,
         *,
@@ -317,4 +295,5 @@ class MixedIndex:
                 f"ids must be new, got {known[0]!r}, which is in the index already. "
                 "Choose another, or allow it to be replaced (replace=True)."
             )
-        self._backend.add(Batch(modality, names, texts, vectors(self.space, checked)))
+        kind = cast("Kind", "+".join(rows))
+        self._backend.add(Batch(kind, names, texts, vectors(self.space, checked)))
