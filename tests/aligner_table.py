@@ -60,5 +60,5 @@ ROWS = [
     Row("hyperplane-rotation", lambda: HyperplaneRotation(energy=0.9)),
     Row("rotation-of-texts", lambda: HyperplaneRotation(direction="text_to_image", energy=0.9)),
     Row("translation", lambda: Translation(amount=0.5), symmetric=False),
-    Row("refined", lambda: RefinedAligner(penalty=10.0, max_iter=5), rotation_invariant=False),
+    Row("refined", lambda: RefinedAligner(penalty=10.0, max_iter=5)),
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from fillgap._checks import InputError, check_integer, check_real, unit_rows
+from fillgap._checks import InputError, check_integer, check_random_state, check_real, unit_rows
 from fillgap._progress import Progress
 from fillgap.affine import AffineMap
 from fillgap.aligners._mixed_loss import Maps, MixedPoolLoss
@@ -22,6 +22,7 @@ from fillgap.rows import iter_blocks
 __all__ = ["RefinedAligner"]
 
 Matrix = NDArray[np.float64]
+Pairs = tuple[Matrix, Matrix, NDArray[np.intp]]  # rows of both sides, and their groups
 
 
 class RefinedAligner(Aligner):
@@ -92,7 +93,7 @@ class RefinedAligner(Aligner):
     def _fit(self, X: Any, Y: Any, progress: Progress) -> None:
         penalties = self._check_parameters()
         rows = tuple(_units(side, what) for side, what in ((X, "images"), (Y, "texts")))
-        rng = np.random.default_rng(self.random_state)
+        rng = check_random_state(self.random_state)
         start, (self.mean_x_, self.mean_y_) = self._start(*rows)
         n = len(rows[0])
         kept = np.arange(n)
@@ -107,9 +108,7 @@ class RefinedAligner(Aligner):
         maps = start
         if np.isfinite(self.penalty_):
             centred = X - self.mean_x_, Y - self.mean_y_
-            maps = self._refine(
-                MixedPoolLoss(*centred, groups, self.temperature), start, self.penalty_
-            )
+            maps = self._refine((*centred, groups), start, self.penalty_)
         progress(1, 1, "refine")
         self.n_samples_, self.n_features_in_ = (n, n), X.shape[1]
         self.map_x_ = AffineMap(center=self.mean_x_, matrix=maps[0])
@@ -133,7 +132,7 @@ class RefinedAligner(Aligner):
 
     def _choose(
         self,
-        pairs: tuple[Matrix, Matrix, NDArray[np.intp]],
+        pairs: Pairs,
         penalties: list[float],
         rng: np.random.Generator,
         progress: Progress,
@@ -146,34 +145,48 @@ class RefinedAligner(Aligner):
         test = np.isin(groups, names[: len(names) // 5])
         start, means = self._start(X[~test], Y[~test])
         centred = X - means[0], Y - means[1]
-        inner, held = (
-            MixedPoolLoss(centred[0][part], centred[1][part], groups[part], self.temperature)
-            for part in (~test, test)
+        fitted, spared = (
+            (centred[0][part], centred[1][part], groups[part]) for part in (~test, test)
         )
+        held = MixedPoolLoss(*spared, self.temperature)
         self.losses_[np.inf] = held.value(start)
         for done, rho in enumerate(penalties):
             progress(done, len(penalties) + 1, "refine")
-            self.losses_[rho] = held.value(self._refine(inner, start, rho))
+            self.losses_[rho] = held.value(self._refine(fitted, start, rho))
         return min(self.losses_, key=self.losses_.__getitem__)
 
-    def _refine(self, loss: MixedPoolLoss, start: Maps, rho: float) -> Maps:
-        """Minimise the loss plus the pull, from `start`."""
-        shape, size = start[0].shape, start[0].size
+    def _refine(self, pairs: Pairs, start: Maps, rho: float) -> Maps:
+        """Minimise the loss plus the pull, from `start`.
+
+        What changes lies in the span of the rows, so that its coordinates there are enough: with
+        fewer rows than dimensions, they are fewer than the entries of the maps.
+        """
+        bases = [np.linalg.qr(side.T)[0] for side in pairs[:2]]
+        rows = [side @ basis for side, basis in zip(pairs[:2], bases, strict=True)]
+        loss = MixedPoolLoss(rows[0], rows[1], pairs[2], self.temperature)
+        origins = [basis.T @ map_ for basis, map_ in zip(bases, start, strict=True)]
+        weights = [rho / np.sum(map_**2) for map_ in start]
+        size = origins[0].size
+
+        def split(theta: Matrix) -> list[Matrix]:
+            parts = theta[:size], theta[size:]
+            return [part.reshape(old.shape) for part, old in zip(parts, origins, strict=True)]
 
         def objective(theta: Matrix) -> tuple[float, Matrix]:
-            maps = theta[:size].reshape(shape), theta[size:].reshape(shape)
-            value, gradients = loss.value_and_gradient(maps)
+            maps = split(theta)
+            value, gradients = loss.value_and_gradient((maps[0], maps[1]))
             total = []
-            for map_, origin, gradient in zip(maps, start, gradients, strict=True):
-                weight = rho / np.sum(origin**2)
-                value += weight * np.sum((map_ - origin) ** 2)
-                total.append((gradient + 2 * weight * (map_ - origin)).ravel())
+            for map_, old, gradient, weight in zip(maps, origins, gradients, weights, strict=True):
+                value += weight * np.sum((map_ - old) ** 2)
+                total.append((gradient + 2 * weight * (map_ - old)).ravel())
             return value, np.concatenate(total)
 
-        theta = np.concatenate([side.ravel() for side in start])
+        theta = np.concatenate([old.ravel() for old in origins])
         options = {"maxiter": self.max_iter}
         result = minimize(objective, theta, jac=True, method="L-BFGS-B", options=options)
-        return result.x[:size].reshape(shape), result.x[size:].reshape(shape)
+        new = split(result.x)
+        x, y = (start[i] + bases[i] @ (new[i] - origins[i]) for i in (0, 1))
+        return x, y
 
 
 def _units(side: Any, what: str) -> Matrix:
