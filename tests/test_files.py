@@ -127,6 +127,19 @@ def test_in_an_old_folder_files_are_replaced_and_others_stay(tmp_path: Path) -> 
     assert (out / "notes.md").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_folders_inside_come_along(old: bool, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    if old:
+        (out / "inner").mkdir(parents=True)
+        (out / "inner" / "mine").write_bytes(b"kept")
+    with atomic_folder(out) as temporary:
+        (temporary / "inner" / "deep").mkdir(parents=True)
+        (temporary / "inner" / "deep" / "a").write_bytes(b"new")
+    assert (out / "inner" / "deep" / "a").read_bytes() == b"new"
+    assert (out / "inner" / "mine").exists() == old
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_failure_leaves_no_folder(tmp_path: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), atomic_folder(tmp_path / "out") as temporary:

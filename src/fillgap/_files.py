@@ -60,14 +60,16 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     try:
         temporary.mkdir()
         yield temporary
-        written = sorted(temporary.iterdir())
+        written = sorted(path for path in temporary.rglob("*") if path.is_file())
         for path in written:
             _synchronise(path)
         if not final.exists():
             temporary.replace(final)
             return
         for path in written:
-            path.replace(final / path.name)
+            place = final / path.relative_to(temporary)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
     except OSError as error:
         raise _refused(target, error) from error
     finally:
