@@ -44,9 +44,10 @@ def open_file(path: Path, key: str | None, modality: Modality | None) -> RawRows
                 "Convert the tensor, or check that it holds the embeddings."
             )
         shape: Any = tuple(int(size) for size in entry["shape"])
-        begin, end = _spans(tensors)[key]
-        if not 0 <= begin <= end <= stream.seek(0, 2) - start:
+        spans, size = _spans(tensors), stream.seek(0, 2) - start
+        if not all(0 <= begin <= end <= size for begin, end in spans.values()):
             raise ValueError("a tensor lies outside of the file")
+        begin, end = spans[key]
     return RawRows(
         path,
         key,
