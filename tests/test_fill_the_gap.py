@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ class TestPattern:
 
     def test_on_the_scenes(self, scenes: ExperimentResults) -> None:
         for way in ("ORIG", "PCA20", "PCA60", "PCA120"):
-            assert self.recall(scenes, way) < 0.05
+            assert self.recall(scenes, way) < self.recall(scenes, "SPEC20") / 2
         # The effective rank of the scenes is near 30: more components are noise.
         assert self.recall(scenes, "SPEC20") > 0.5
         assert self.recall(scenes, "recommended") > 0.5
@@ -89,8 +90,8 @@ class TestPattern:
             ratio = scenes.value("digit scenes", "SPEC20", measure)
             assert 0.3 < ratio < 3 < 20 < scenes.value("digit scenes", "ORIG", measure)
         for measure in ("imr", "tmr"):
-            assert scenes.value("digit scenes", "SPEC20", measure) < 10
-            assert scenes.value("digit scenes", "ORIG", measure) > 50
+            closed, raw = (scenes.value("digit scenes", way, measure) for way in ("SPEC20", "ORIG"))
+            assert closed < raw / 10
 
     def test_on_photographs(self, photographs: ExperimentResults) -> None:
         for way in ("ORIG", "PCA20", "PCA60", "PCA120"):
@@ -130,7 +131,7 @@ class TestShown:
     def test_page(self, scenes: ExperimentResults) -> None:
         page = render_page(scenes)
         assert page == render_page(scenes)
-        assert "http" not in page.replace("http://www.w3.org", "")
+        assert re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page) == []
         assert complaints(page, width=1280) == []
         for width in (400, 1280):
             overflow = "return document.documentElement.scrollWidth - innerWidth"

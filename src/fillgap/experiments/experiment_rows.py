@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fillgap._checks import InputError
+from fillgap._checks import InputError, check_random_state
 from fillgap.datasets import load_digit_scenes
 from fillgap.embeddings import EmbeddingPair
 from fillgap.experiments.specification import BUNDLED, EmbeddingData
@@ -18,6 +18,8 @@ from fillgap.metrics import first_texts
 from fillgap.rows import iter_blocks
 
 __all__ = ["DrawnRows", "draw_rows"]
+
+FEWEST = 4  # pairs that anything can be judged or fitted on
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,7 @@ def draw_rows(data: EmbeddingData, n_judged: int, n_separate: int, random_state:
     InputError
         If the embeddings cannot be read, are unpaired, or are too few.
     """
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     other: EmbeddingPair | None
     if data.path == BUNDLED:
         whole, other = load_digit_scenes(), load_digit_scenes("fitting")
@@ -72,21 +74,20 @@ def draw_rows(data: EmbeddingData, n_judged: int, n_separate: int, random_state:
     whole = _one_text_each(whole)
     rows = rng.permutation(whole.n_images)
     if other is not None:
-        judged = _take(whole, rows[:n_judged])
         other = _one_text_each(other)
-        separate = _take(other, rng.permutation(other.n_images)[:n_separate])
+        judged_rows, spare = rows[:n_judged], rng.permutation(other.n_images)[:n_separate]
     else:
         fewest = min(1.0, whole.n_images / (n_judged + n_separate))
         here = n_judged if fewest == 1 else round(fewest * n_judged)
-        judged = _take(whole, rows[:here])
-        separate = _take(whole, rows[here : here + n_separate])
-    if judged.n_images < 4:
+        judged_rows, spare = rows[:here], rows[here : here + n_separate]
+    if len(judged_rows) < FEWEST:
         raise InputError(
             f"{data.path} must hold enough pairs to judge on, got {whole.n_images} images. "
             "Use at least a dozen."
         )
-    kept = separate if separate.n_images >= 4 else None
-    return DrawnRows(judged, kept, _fingerprint(judged, kept))
+    judged = _take(whole, judged_rows)
+    separate = _take(whole if other is None else other, spare) if len(spare) >= FEWEST else None
+    return DrawnRows(judged, separate, _fingerprint(judged, separate))
 
 
 def _one_text_each(pair: EmbeddingPair) -> EmbeddingPair:
