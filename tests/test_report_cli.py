@@ -91,7 +91,7 @@ def test_unpaired_sets_and_samples(folder, capsys) -> None:
         (["-o", "r.html", "--aligner", "images.npy"], "must be a whole safetensors file"),
         (["-o", "r.html", "--aligner", "a", "--method", "cca"], "--aligner or by --method"),
         (["-o", "r.html", "--thumbnails", "none.npy"], "none.npy must be a file"),
-        (["-o", "r.html", "--thumbnails", "captions.txt"], "must be a .npy file of pictures"),
+        (["-o", "r.html", "--thumbnails", "captions.txt"], "must be an .npy file of pictures"),
         (["-o", "r.html", "--thumbnails", "index.npy"], "thumbnails must be of length 60"),
         (["-o", "r.html", "--thumbnails", "images.npy"], "thumbnails must be uint8"),
         (["-o", "r.html", "--image-index", "none.npy"], "none.npy"),

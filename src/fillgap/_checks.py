@@ -20,6 +20,7 @@ __all__ = [
     "check_flag",
     "check_integer",
     "check_matrix",
+    "check_random_state",
     "check_real",
     "check_same_count",
     "check_same_features",
@@ -89,6 +90,13 @@ def check_real(
         rule = " and ".join(part for part in (left, right) if part) or "finite"
         raise InputError(f"{what} must be {rule}, got {number:g}. Choose a value in that range.")
     return number
+
+
+def check_random_state(value: Any, what: str = "random_state") -> np.random.Generator:
+    """Return the generator that `value` seeds: an integer from 0 on, a generator, or None."""
+    if value is None or isinstance(value, np.random.Generator):
+        return np.random.default_rng(value)
+    return np.random.default_rng(check_integer(value, what, low=0))
 
 
 def check_matrix(X: Any, what: str, *, min_rows: int = 1) -> Any:

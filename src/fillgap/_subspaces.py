@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fillgap._checks import check_random_state
+
 __all__ = [
     "TOLERANCE",
     "energy_basis",
@@ -85,7 +87,7 @@ def random_cosines(
     array of shape (n_draws, min(size_a, size_b))
         Largest first.
     """
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     found = np.empty((n_draws, min(size_a, size_b)))
     for row in found:
         basis, _ = np.linalg.qr(rng.normal(size=(n_features, size_b)))

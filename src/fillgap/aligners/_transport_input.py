@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, unit_rows
+from fillgap._checks import InputError, check_random_state, unit_rows
 from fillgap.moments import to_numpy
 from fillgap.rows import iter_blocks
 
@@ -22,7 +22,7 @@ def sample_rows(n: int, m: int, max_samples: int | None, random_state: int) -> t
 
     Equally many of both give the same numbers, so that pairs stay pairs.
     """
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     images, texts = (
         np.sort(rng.choice(count, min(count, max_samples or count), replace=False))
         for count in (n, m)

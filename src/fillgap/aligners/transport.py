@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, check_choice, check_integer, check_real, require
+from fillgap._checks import InputError, check_choice, check_flag, check_integer, check_real, require
 from fillgap._progress import Progress, silent
 from fillgap.affine import AffineMap
 from fillgap.aligners._extension import affine_extension, shift_of_nearest
@@ -221,6 +221,7 @@ class LaplaceTransport(Aligner):
         return self
 
     def _check_parameters(self, n: int, m: int) -> None:
+        check_flag(self.normalize, "normalize")
         for name in ("eta", "tol", "ridge"):
             check_real(getattr(self, name), name, low=0)
         check_real(self.alpha, "alpha", low=0, high=1)

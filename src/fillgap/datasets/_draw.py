@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from fillgap._checks import InputError, check_integer
+from fillgap._checks import InputError, check_integer, check_random_state
 from fillgap.datasets._record import Dataset, Record
 
 __all__ = ["draw_pairs"]
@@ -71,7 +69,7 @@ def draw_pairs(
             f"{n_pairs} pairs and {n_transport} others, got {len(dataset)}. "
             "Choose a larger split, or smaller parts."
         )
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     rows = rng.permutation(len(dataset))
     captions = rng.integers(1 << 30, size=len(dataset))
     last = n_pairs + n_transport

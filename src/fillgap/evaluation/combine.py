@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fillgap._checks import InputError, unit_rows
+from fillgap._checks import InputError, check_random_state, unit_rows
 from fillgap._progress import Progress
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
@@ -109,7 +109,7 @@ def judge_all(
     n_splits, test_size, max_test, random_state
         As for `held_out_splits`.
     """
-    tally, rng = Tally(), np.random.default_rng(random_state)
+    tally, rng = Tally(), check_random_state(random_state)
     splits = list(
         held_out_splits(
             pair,

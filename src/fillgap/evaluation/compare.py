@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fillgap._checks import InputError, check_integer, check_real, row_scales
+from fillgap._checks import InputError, check_integer, check_random_state, check_real, row_scales
 from fillgap._progress import Progress, silent
 from fillgap.aligners import METHODS, Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
@@ -102,7 +102,7 @@ def compare(
     methods = _named(aligners)
     collected = {name: Collected() for name in (RAW, *methods)}
     failures: dict[str, str] = {}
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     splits = list(
         held_out_splits(
             pair,

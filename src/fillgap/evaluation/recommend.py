@@ -6,10 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 from sklearn.base import clone
 
-from fillgap._checks import InputError, InputTypeError, check_integer, check_real
+from fillgap._checks import (
+    InputError,
+    InputTypeError,
+    check_integer,
+    check_random_state,
+    check_real,
+)
 from fillgap._progress import Progress, silent
 from fillgap.aligners import Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
@@ -161,7 +166,7 @@ def recommend(
         progress=report,
         **options,
     )
-    half = np.random.default_rng(random_state).permutation(pair.n_images) % 2 == 0
+    half = check_random_state(random_state).permutation(pair.n_images) % 2 == 0
     boards = [
         Leaderboard.from_tally(
             pair, tally, images=part, n_resamples=n_resamples, random_state=random_state

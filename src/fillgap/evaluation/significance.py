@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fillgap._checks import check_random_state
+
 __all__ = ["holm", "paired_permutation_test"]
 
 
@@ -27,7 +29,7 @@ def paired_permutation_test(
     Fisher (1935), "The Design of Experiments"; the added one: Phipson and Smyth (2010).
     """
     values = np.asarray(differences, dtype=np.float64)
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     observed = abs(values.sum()) * (1 - 1e-12)  # rounding must not turn a tie into a loss
     as_far = done = 0
     while done < n_permutations:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, check_integer, check_real
+from fillgap._checks import InputError, check_integer, check_random_state, check_real
 from fillgap.embeddings import EmbeddingPair
 
 __all__ = ["held_out_splits"]
@@ -63,7 +63,7 @@ def held_out_splits(
             f"images with a text must be at least 4 different ones to be split, got {n_groups}. "
             "Use more data."
         )
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     n_test = min(max(round(test_size * n_groups), 2), max_test, n_groups - 2)
     for _ in range(n_splits):
         chosen = np.zeros(n_groups, dtype=bool)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fillgap._checks import check_random_state
 from fillgap.embeddings import EmbeddingPair
 from fillgap.rows import BLOCK_ROWS, RowSource
 
@@ -52,7 +53,7 @@ def sampled_pair(
     random_state : int
         Seed.
     """
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     n, m = sources[0].shape[0], sources[1].shape[0]
     images = np.sort(rng.choice(n, max_images, replace=False))
     index = known.get("image_index")

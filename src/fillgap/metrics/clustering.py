@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputError, check_integer, unit_rows
+from fillgap._checks import InputError, check_integer, check_random_state, unit_rows
 from fillgap.metrics.pool import as_pair
 from fillgap.metrics.structure import MAX_ROWS, choose_rows
 from fillgap.moments import to_numpy
@@ -71,7 +71,7 @@ def cluster_mixing(
     pair = as_pair(X, Y, image_index)
     classes = _classes(pair, pair.labels if labels is None else labels)
     k = n_clusters if n_clusters is not None else 10 if classes is None else len(set(classes[0]))
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     chosen = [choose_rows(n, max_rows, rng) for n in (pair.n_images, pair.n_texts)]
     k = check_integer(k, "n_clusters", low=1, high=sum(len(rows) for rows in chosen))
     pool = np.concatenate(

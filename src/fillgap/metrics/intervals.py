@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputError, check_integer, check_real
+from fillgap._checks import InputError, check_integer, check_random_state, check_real
 
 __all__ = ["Interval", "bootstrap_interval"]
 
@@ -73,7 +73,7 @@ def bootstrap_interval(
     check_real(confidence, "confidence", low=0.0, high=1.0, open_low=True, open_high=True)
     check_integer(n_resamples, "n_resamples", low=2)
     sums, counts = _by_group(table, groups, weights)
-    means = _resampled_means(sums, counts, n_resamples, np.random.default_rng(random_state))
+    means = _resampled_means(sums, counts, n_resamples, check_random_state(random_state))
     tail = (1.0 - confidence) / 2.0
     low, high = np.nanquantile(means, [tail, 1.0 - tail], axis=0)
     return Interval(low, high, np.nanstd(means, axis=0))

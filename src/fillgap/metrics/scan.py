@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputTypeError, check_integer, unit_rows
+from fillgap._checks import InputTypeError, check_integer, check_random_state, unit_rows
 from fillgap._progress import Progress
 from fillgap._similarity import MEMORY_BYTES, N_OWN, Question, Scores, answer
 from fillgap.metrics._ties import pair_ranks, share_of_other
@@ -200,7 +200,7 @@ def choose_queries(pair: Sized, limit: int | None, random_state: int | None) -> 
     if limit is None:
         return np.arange(pair.n_images), np.arange(pair.n_texts)
     check_integer(limit, "max_queries", low=2)
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     images = _sample(rng, pair.n_images, limit)
     return images, images if pair.one_to_one else _sample(rng, pair.n_texts, limit)
 

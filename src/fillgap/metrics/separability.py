@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fillgap._checks import InputError, check_integer, check_real, unit_rows
+from fillgap._checks import InputError, check_integer, check_random_state, check_real, unit_rows
 from fillgap.metrics.pool import as_pair
 from fillgap.metrics.structure import choose_rows
 from fillgap.moments import to_numpy
@@ -54,7 +54,7 @@ def linear_separability(
             f"each modality must be at least {n_folds} rows for {n_folds} folds, got {fewest}. "
             "Use more rows or fewer folds."
         )
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     rows = [
         unit_rows(to_numpy(side[choose_rows(len(side), max_rows, rng)]), what)
         for side, what in ((pair.images, "images"), (pair.texts, "texts"))

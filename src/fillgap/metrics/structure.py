@@ -8,7 +8,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import check_integer, check_real, unit_rows
+from fillgap._checks import check_integer, check_random_state, check_real, unit_rows
 from fillgap._similarity import MEMORY_BYTES, block_rows
 from fillgap.metrics.distances import mean_squared_distance
 from fillgap.metrics.pool import as_pair
@@ -64,7 +64,7 @@ def uniformity(
     """
     check_real(t, "t", low=0.0, open_low=True)
     pair = as_pair(X, Y)
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     return Sides(
         *(
             _uniformity(unit_rows(side[choose_rows(len(side), max_rows, rng)], what), t)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from fillgap._checks import InputError
+from fillgap._checks import InputError, check_random_state
 from fillgap.aligners import METHODS, Aligner, make_aligner
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation import Comparison, held_out_splits
@@ -137,7 +137,7 @@ def _halves(pair: EmbeddingPair, random_state: int) -> tuple[EmbeddingPair, Embe
         split = next(held_out_splits(pair, n_splits=1, random_state=random_state))
         train, test = (pair.take_images(np.sort(rows)) for rows in split)
         return train, test
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     orders = [rng.permutation(n) for n in (pair.n_images, pair.n_texts)]
     first = [np.sort(order[: len(order) // 2]) for order in orders]
     second = [np.sort(order[len(order) // 2 :]) for order in orders]

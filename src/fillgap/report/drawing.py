@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import unit_rows
+from fillgap._checks import check_random_state, unit_rows
 from fillgap.embeddings import EmbeddingPair
 from fillgap.moments import to_numpy
 
@@ -26,7 +26,7 @@ def draw_rows(n: int, most: int, rng: np.random.Generator) -> NDArray[np.intp]:
 
 def draw_pair(pair: EmbeddingPair, *, random_state: int) -> tuple[EmbeddingPair, str | None]:
     """Return the rows that a report reads, with a name for each, and a sentence about the draw."""
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     images = draw_rows(pair.n_images, MAX_IMAGES, rng)
     if pair.image_index is None:
         texts = draw_rows(pair.n_texts, MAX_IMAGES, rng)

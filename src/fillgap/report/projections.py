@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fillgap._checks import check_random_state
 from fillgap._progress import Progress
 from fillgap.embeddings import EmbeddingPair
 from fillgap.report.data import ProjectedPair, Projection
@@ -85,7 +86,7 @@ def _sides(
 ) -> Sequence[tuple[str, Array, Array]]:
     """Return the unit rows to draw: the same ones of every representation."""
     some = next(iter(views.values()))
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     i, t = (draw_rows(n, MAX_POINTS, rng) for n in (some.n_images, some.n_texts))
     return [(label, unit(pair.images[i]), unit(pair.texts[t])) for label, pair in views.items()]
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fillgap._checks import check_random_state
 from fillgap.embeddings import EmbeddingPair
 from fillgap.report.data import Hit, Item, Modality, Query
 from fillgap.report.drawing import unit
@@ -31,7 +32,7 @@ def ask(views: Mapping[str, EmbeddingPair], *, random_state: int) -> tuple[Query
         Seed of the draw.
     """
     some = next(iter(views.values()))
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     pools = {
         label: np.vstack([unit(pair.images), unit(pair.texts)]) for label, pair in views.items()
     }

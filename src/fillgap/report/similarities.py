@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fillgap._checks import check_random_state
 from fillgap.embeddings import EmbeddingPair
 from fillgap.report.data import Similarities
 from fillgap.report.drawing import draw_rows, unit
@@ -35,7 +36,7 @@ def compare_similarities(
         Seed of the texts that are drawn; each is compared with the images of all of them.
     """
     some = next(iter(views.values()))
-    texts = draw_rows(some.n_texts, MAX_PAIRS, np.random.default_rng(random_state))
+    texts = draw_rows(some.n_texts, MAX_PAIRS, check_random_state(random_state))
     images, own = np.unique(np.asarray(some.image_index)[texts], return_inverse=True)
     found = {}
     for label, pair in views.items():

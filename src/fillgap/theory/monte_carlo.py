@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputError, check_choice, check_integer, check_real
+from fillgap._checks import InputError, check_choice, check_integer, check_random_state, check_real
 from fillgap.theory.inputs import check_unit_vector
 from fillgap.theory.lemmas import log_sphere_integral
 from fillgap.theory.vmf import sample_vmf
@@ -110,7 +110,7 @@ def anchor_loss(
         rise = log_sphere_integral(tilted, inside.size) - log_sphere_integral(kappa, inside.size)
         return AnchorLoss(own + rise, 0.0, method, 0)
     stages = 1 if method == "plain" else _stages(pull, tau)
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     value, variance, drawn = 0.0, 0.0, -(-n_samples // stages)
     for b in np.arange(stages) / stages:
         parameter = kappa * inside + b * pull / tau

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputError, check_integer, check_matrix, check_real, unit_rows
+from fillgap._checks import (
+    InputError,
+    check_integer,
+    check_matrix,
+    check_random_state,
+    check_real,
+    unit_rows,
+)
 from fillgap.theory.bessel import bessel_ratio, log_bessel_over_power
 from fillgap.theory.inputs import check_unit_vector
 
@@ -98,7 +105,7 @@ def sample_vmf(
     direction = check_unit_vector(centre, "centre")
     kappa = check_real(kappa, "kappa", low=0)
     n_samples = check_integer(n_samples, "n_samples", low=1)
-    rng = np.random.default_rng(random_state)
+    rng = check_random_state(random_state)
     around = rng.normal(size=(n_samples, direction.size))
     around -= np.outer(around @ direction, direction)
     around /= np.linalg.norm(around, axis=1, keepdims=True)
