@@ -121,7 +121,16 @@ def test_principal_angles_are_those_of_scipy(units):
     moments = both_moments(*units)
     bases = [_subspaces.energy_basis(side.second_moment(), 0.9) for side in (moments.x, moments.y)]
     expected = np.sort(np.degrees(linalg.subspace_angles(*bases)))
-    np.testing.assert_allclose(subspaces.principal_angles(moments, energy=0.9), expected, atol=1e-6)
+    np.testing.assert_allclose(subspaces.principal_angles(moments, energy=0.9), expected, atol=1e-9)
+
+
+def test_principal_angles_near_zero_keep_their_digits():
+    rng = np.random.default_rng(0)
+    tilted = np.eye(9)[:, 1:4].copy()
+    tilted[:, 0] = np.cos(1e-7) * np.eye(9)[1] + np.sin(1e-7) * np.eye(9)[5]
+    rows = (subspace_rows(rng, basis, 40) for basis in (np.eye(9)[:, :4], tilted))
+    angles = subspaces.principal_angles(*rows, energy=1 - 1e-9)
+    np.testing.assert_allclose(angles[-1], np.degrees(1e-7), rtol=1e-3)
 
 
 def test_shared_dimensions_are_counted_beside_chance():

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import subspace_angles
 
 from fillgap._checks import InputError, check_integer, check_real
 from fillgap._subspaces import (
@@ -142,7 +143,7 @@ def principal_angles(X: Any, Y: Any = None, *, energy: float = 0.99) -> NDArray[
         In degrees.
     """
     moments = both_moments(X, Y)
-    return np.degrees(np.arccos(_cosines(moments.x, moments.y, energy)[0]))
+    return np.degrees(np.sort(subspace_angles(*_bases(moments.x, moments.y, energy))))
 
 
 def subspace_overlap(
@@ -201,9 +202,15 @@ def _median_angle(cosines: NDArray[np.float64]) -> float:
     return float(np.mean(np.median(np.degrees(np.arccos(cosines)), axis=-1)))
 
 
-def _cosines(x: Moments, y: Moments, energy: float) -> tuple[NDArray[np.float64], tuple[int, int]]:
+def _bases(
+    x: Moments, y: Moments, energy: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     check_real(energy, "energy", low=0.0, high=1.0, open_low=True)
-    A, B = (energy_basis(side.second_moment(), energy) for side in (x, y))
+    return energy_basis(x.second_moment(), energy), energy_basis(y.second_moment(), energy)
+
+
+def _cosines(x: Moments, y: Moments, energy: float) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    A, B = _bases(x, y, energy)
     return principal_vectors(A, B)[0], (A.shape[1], B.shape[1])
 
 
