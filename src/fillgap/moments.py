@@ -19,8 +19,8 @@ __all__ = ["PRECISE_ROWS", "Moments", "PairMoments", "gram", "precise", "to_nump
 
 Matrix = NDArray[np.float64]
 
-#: The first rows of a fit are multiplied in float64: small data sets are then exact to about
-#: 1e-15, and a large one pays for it once. Later rows are multiplied in their own precision.
+#: Data sets smaller than this are multiplied in float64, and exact to about 1e-15; larger ones in
+#: their own precision.
 PRECISE_ROWS = 8192
 
 
@@ -33,8 +33,8 @@ def to_numpy(array: Any) -> Matrix:
 
 
 def precise(array: Any, first_row: int) -> Any:
-    """Return `array` in float64 while few rows have been read, and as it is afterwards."""
-    if first_row >= PRECISE_ROWS:
+    """Return a block in float64 where no more than a small data set has been read."""
+    if first_row + array.shape[0] >= PRECISE_ROWS:
         return array
     xp = array_namespace(array)
     return xp.astype(array, xp.float64)
@@ -76,8 +76,8 @@ class Moments:
     @classmethod
     def from_rows(cls, rows: Any) -> Moments:
         """Return the moments of a block of shape (n_samples, n_features), taken as it is."""
-        mean, centred = _centred(rows, array_namespace(rows).ones_like(rows[:, 0]))
-        return cls(int(rows.shape[0]), mean, gram(centred))
+        mean = array_namespace(rows).mean(rows, axis=0)
+        return cls(int(rows.shape[0]), to_numpy(mean), gram(rows - mean[None, :]))
 
     def absorb(self, other: Moments) -> None:
         """Add the rows behind `other`, in place."""
