@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fillgap._checks import check_integer
 from fillgap._progress import Progress, silent
+from fillgap._threads import map_blocks, n_threads
 
 __all__ = ["MEMORY_BYTES", "N_OWN", "ROUNDER", "Question", "Scores", "answer", "block_rows"]
 
@@ -152,7 +153,7 @@ def answer(
     k, k_own : int
         Neighbours to keep in the whole pool, and within `same`; not more than there are.
     memory_bytes : int
-        What the similarities of one block may take; a block has at least 16 rows.
+        What the similarities of the blocks in work may take; a block has at least 16 rows.
     progress : callable, optional
         Called as progress(done, total, what) after each block.
     """
@@ -162,18 +163,24 @@ def answer(
     rows = block_rows(len(same) + len(other), dtype.itemsize, memory_bytes)
     out = Scores.empty(n, len(question.item), k, k_own, dtype)
     pool: Any
+    threads = n_threads() if in_numpy else 1
     if in_numpy:
         from fillgap._similarity_numpy import NumpyPool
 
-        pool = NumpyPool(same, other, min(rows, n), k, k_own)
+        rows = max(16, min(rows, n) // threads)
+        pool = NumpyPool(same, other, rows, k, k_own)
     else:
         from fillgap._similarity_torch import TorchPool
 
         rows = max(16, rows // 2)  # its comparisons and the sorted copy take as much again
         pool = TorchPool(same, other, k, k_own)
-    for at in range(0, n, rows):
+
+    def scan(at: int) -> int:
         part = slice(at, min(at + rows, n))
         pairs = slice(int(question.start[at]), int(question.start[part.stop]))
         pool.scan(queries[part], question.part(part), out.part(part, pairs))
-        report(part.stop, n, "comparing")
+        return part.stop
+
+    for done in map_blocks(scan, range(0, n, rows), threads=threads if n > rows else 1):
+        report(done, n, "comparing")
     return out

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +16,9 @@ Array = NDArray[Any]
 
 #: A group of items has at most this many members: a longer fold saves no time.
 LONGEST_FOLD = 32
-#: Bytes of similarities that a core works on at a time: half of a usual second-level cache.
-CACHE_BYTES = 512 * 2**10
+#: Bytes of similarities that a core works on at a time: near the size of its cache, and enough
+#: rows for what each step costs in Python.
+CACHE_BYTES = 2 * 2**20
 
 
 class _Found(NamedTuple):
@@ -30,7 +30,7 @@ class _Found(NamedTuple):
 
 
 class _Side:
-    """The items of one modality, and the block of similarities with them.
+    """The items of one modality, and a block of similarities with them.
 
     The buffer is padded with -inf to `fold` times `groups` columns; item j is in group
     j modulo `groups`.
@@ -40,7 +40,8 @@ class _Side:
         self.rows, self.size = rows, rows.shape[0]
         self.fold = max(1, min(LONGEST_FOLD, self.size // (8 * k)))
         self.groups = -(-self.size // self.fold)
-        self.scores = np.full((n_block, self.fold * self.groups), -np.inf, rows.dtype)
+        self.scores = np.empty((n_block, self.fold * self.groups), rows.dtype)
+        self.scores[:, self.size :] = -np.inf
 
     def fill(self, queries: Array) -> None:
         """Compute the similarities of a block of queries."""
@@ -64,7 +65,7 @@ class _Side:
 
 
 class NumpyPool:
-    """A pool of two modalities in memory, and the buffers to scan it with.
+    """A pool of two modalities in memory; several threads may scan it at the same time.
 
     Parameters
     ----------
@@ -77,13 +78,27 @@ class NumpyPool:
     """
 
     def __init__(self, same: Array, other: Array, n_block: int, k: int, k_own: int) -> None:
-        self.same, self.other = (_Side(rows, n_block, max(k, k_own)) for rows in (same, other))
-        self.k, self.k_own = k, k_own
-        width = self.same.scores.shape[1] + self.other.scores.shape[1]
-        self.step = max(1, CACHE_BYTES // (width * same.dtype.itemsize))
+        self.rows, self.sizes = (same, other), (n_block, k, k_own)
+        self._held = threading.local()  # each thread has buffers of its own
 
     def scan(self, queries: Array, question: Question, out: Scores) -> None:
         """Fill `out` with what a block of queries finds."""
+        scanner = getattr(self._held, "scanner", None)
+        if scanner is None:
+            scanner = self._held.scanner = _Scanner(self.rows, *self.sizes)
+        scanner.scan(queries, question, out)
+
+
+class _Scanner:
+    """The buffers of one thread, and what is found in them."""
+
+    def __init__(self, rows: tuple[Array, Array], n_block: int, k: int, k_own: int) -> None:
+        self.same, self.other = (_Side(side, n_block, max(k, k_own)) for side in rows)
+        self.k, self.k_own = k, k_own
+        width = self.same.scores.shape[1] + self.other.scores.shape[1]
+        self.step = max(1, CACHE_BYTES // (width * rows[0].dtype.itemsize))
+
+    def scan(self, queries: Array, question: Question, out: Scores) -> None:
         self.same.fill(queries)
         self.other.fill(queries)
         n, first = len(queries), self.same.size
@@ -93,17 +108,11 @@ class NumpyPool:
         out.pair_score[~mine] = self.other.scores[of[~mine], question.item[~mine] - first]
         if question.own is not None:
             self.same.scores[np.arange(n), question.own] = -np.inf
-        starts = range(0, n, self.step)
-
-        def reduce(at: int) -> None:
+        for at in range(0, n, self.step):
             part = slice(at, min(at + self.step, n))
             self._find_neighbours(part, out)
             self._rank_best_other(part, out)
             self._rank_pairs(part, question.start, out)
-
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, len(starts), 4)) as threads:
-            for _ in threads.map(reduce, starts):
-                pass
 
     def _find_neighbours(self, part: slice, out: Scores) -> None:
         same, other = self.same.maxima(part), self.other.maxima(part)

@@ -10,9 +10,10 @@ import numpy as np
 
 from fillgap._checks import InputError
 from fillgap._progress import Progress, silent
+from fillgap._threads import map_blocks
 from fillgap.aligners.base import Aligner
 from fillgap.moments import PairMoments
-from fillgap.rows import iter_blocks
+from fillgap.rows import BLOCK_ROWS, RowSource, iter_blocks
 
 __all__ = [
     "BlockFunction",
@@ -71,13 +72,18 @@ class SumAligner(Aligner):
         """Merge `function` over all blocks of both sides."""
         total: Any = None
         n_rows, done = X.shape[0] + Y.shape[0], 0
-        for first_row, x, y in self._blocks(X, Y):
-            sums = function(first_row, x, y)
+
+        def work(block: tuple[int, Any, Any]) -> tuple[Any, int]:
+            return function(*block), sum(len(side) for side in block[1:] if side is not None)
+
+        # One block is not worth threads, and a device has its own.
+        alone = max(X.shape[0], Y.shape[0]) <= BLOCK_ROWS or not _on_host(X, Y)
+        for sums, seen in map_blocks(work, self._blocks(X, Y), threads=1 if alone else None):
             if total is None:
                 total = sums
             else:
                 total.absorb(sums)
-            done += sum(side.shape[0] for side in (x, y) if side is not None)
+            done += seen
             progress(done, n_rows, "fit")
         return total
 
@@ -93,6 +99,10 @@ class SumAligner(Aligner):
             yield first_row, x, None
         for first_row, y in iter_blocks(Y, "texts"):
             yield first_row, None, y
+
+
+def _on_host(*sides: Any) -> bool:
+    return all(isinstance(side, (np.ndarray, RowSource)) for side in sides)
 
 
 class MomentAligner(SumAligner):

@@ -1,0 +1,58 @@
+"""A function of blocks on all cores: one thread a core, each with matrix products of its own.
+
+Products of many blocks at a time use the cores better than one product on many threads, and the
+work between the products, which NumPy does on one core, is shared too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+__all__ = ["MAX_THREADS", "map_blocks", "n_threads"]
+
+#: Each thread holds a block; beyond this many they only wait for memory.
+MAX_THREADS = 8
+
+Block = TypeVar("Block")
+Result = TypeVar("Result")
+
+
+def n_threads() -> int:
+    """Return how many threads to use: OMP_NUM_THREADS where it is set, else one a core."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(int(given) if given.isdecimal() else cores or 1, MAX_THREADS))
+
+
+def map_blocks(
+    function: Callable[[Block], Result], blocks: Iterable[Block], *, threads: int | None = None
+) -> Iterator[Result]:
+    """Yield function(block) in the order of the blocks.
+
+    Parameters
+    ----------
+    function : callable
+        Must not depend on the order of its calls.
+    blocks : iterable
+        Read in the thread that calls, and never further ahead than there are threads.
+    threads : int, optional
+        Default: `n_threads()`. With 1, blocks are worked on where they are read.
+    """
+    from threadpoolctl import threadpool_limits
+
+    count = n_threads() if threads is None else threads
+    if count == 1:
+        yield from map(function, blocks)
+        return
+    waiting: deque[Future[Any]] = deque()
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(count) as pool:
+        for block in blocks:
+            waiting.append(pool.submit(function, block))
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

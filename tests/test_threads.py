@@ -1,0 +1,95 @@
+"""Functions of blocks on several threads: order, how far they read ahead, failures, and results."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from conftest import make_gapped
+from fillgap._threads import MAX_THREADS, map_blocks, n_threads
+from fillgap.aligners import BalancedAligner, SpectralAligner
+from fillgap.metrics.scan import scan_pool
+
+
+def test_results_come_in_order_whichever_is_done_first() -> None:
+    def work(i: int) -> int:
+        time.sleep(0.02 if i == 0 else 0)
+        return i
+
+    assert list(map_blocks(work, range(20), threads=4)) == list(range(20))
+    assert list(map_blocks(work, [], threads=4)) == []
+
+
+def test_blocks_are_not_read_far_ahead() -> None:
+    alive: list[int] = []
+
+    def blocks():
+        for i in range(30):
+            alive.append(i)
+            yield i
+
+    for i in map_blocks(lambda i: i, blocks(), threads=3):
+        assert len(alive) <= i + 5
+
+
+def test_one_thread_works_where_it_reads() -> None:
+    names = set(map_blocks(lambda _: threading.current_thread().name, range(3), threads=1))
+    assert names == {threading.current_thread().name}
+    others = set(map_blocks(lambda _: threading.current_thread().name, range(3), threads=2))
+    assert threading.current_thread().name not in others
+
+
+def test_products_have_one_thread_each_and_get_theirs_back() -> None:
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    before = threads()
+    (inside,) = map_blocks(lambda _: threads(), [0], threads=2)
+    assert inside == {1}
+    assert threads() == before
+
+
+def test_a_failure_comes_out_and_ends_the_work() -> None:
+    begun = []
+
+    def work(i: int) -> None:
+        begun.append(i)
+        if i == 3:
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        list(map_blocks(work, range(1000), threads=2))
+    assert len(begun) < 20
+
+
+def test_the_environment_sets_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, expected in (("3", 3), ("1", 1), ("0", 1), ("999", MAX_THREADS)):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert n_threads() == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    assert n_threads() >= 1
+
+
+@pytest.mark.parametrize("aligner", [BalancedAligner, SpectralAligner])
+def test_a_fit_does_not_depend_on_threads(aligner: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y = (side.astype(np.float32) for side in make_gapped(20_000, 8, seed=0))
+    arguments = {"n_components": 4}
+    maps = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        maps.append(aligner(**arguments).fit(X, Y).transform(X[:50]))
+    np.testing.assert_allclose(*maps, atol=1e-6)
+
+
+def test_a_scan_does_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y = make_gapped(700, 8, seed=1)
+    found = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        found.append(scan_pool(X, Y, n_neighbors=15, memory_bytes=200_000).images)
+    for name in ("items", "mixed_rank", "cross_rank", "best_other_rank", "own_items"):
+        np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
