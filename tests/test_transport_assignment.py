@@ -61,6 +61,25 @@ def test_every_problem_of_a_sequence_is_solved(n: int, kinds: list[str], seed: i
         assert excess(dense(terms), columns) <= 1e-6
 
 
+@pytest.mark.parametrize("kind", ["normal", "integers", "duplicates", "constant", "tiny"])
+def test_costs_in_single_precision_keep_eight_digits(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_assignment, "SINGLE_ROWS", 2)
+    monkeypatch.setattr(_assignment, "BLOCK_BYTES", 2**13)  # several blocks, and threads
+    rng = np.random.default_rng(0)
+    solver = AssignmentSolver(120)
+    for offset in (0.0, 30.0, -30.0):  # what a whole row or column shares costs no digits
+        terms = random_terms(120, kind, rng)
+        terms = [(left + offset, right) for left, right in terms]
+        scale = abs(dense([(a - a.mean(0), b - b.mean(0)) for a, b in terms])).max()
+        columns = solver.solve(terms)
+        assert sorted(columns) == list(range(120))
+        cost = dense(terms)
+        assert excess(cost, columns) * abs(cost).max() <= 1e-7 * scale
+
+
+
 def test_no_dense_solver_is_needed_for_a_smooth_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     n = 300

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Any, TypeVar
 
 __all__ = ["MAX_THREADS", "map_blocks", "n_threads"]
@@ -42,17 +43,24 @@ def map_blocks(
     threads : int, optional
         Default: `n_threads()`. With 1, blocks are worked on where they are read.
     """
-    from threadpoolctl import threadpool_limits
-
     count = n_threads() if threads is None else threads
     if count == 1:
         yield from map(function, blocks)
         return
     waiting: deque[Future[Any]] = deque()
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(count) as pool:
+    with _controller().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
         for block in blocks:
             waiting.append(pool.submit(function, block))
             if len(waiting) > count:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+@cache
+def _controller() -> Any:
+    """Return what limits the threads of BLAS; to look for the libraries takes milliseconds."""
+    import scipy.linalg  # noqa: F401  (its BLAS is another one)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

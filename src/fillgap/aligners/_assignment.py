@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from fillgap._checks import row_norms
+from fillgap._threads import map_blocks
 
 __all__ = ["AssignmentSolver", "Terms", "cost_blocks"]
 
@@ -36,8 +37,10 @@ ENTROPIC_STEPS, TEMPERATURE = 5, 0.1
 DENSE_SHARE = 0.25
 #: Times that missing candidates are added before the dense solver takes over.
 MAX_ROUNDS = 10
+#: From this many rows on, costs are multiplied in float32.
+SINGLE_ROWS = 2000
 #: Bytes of reduced costs that are looked at together.
-BLOCK_BYTES = 16 * 2**20
+BLOCK_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,8 @@ class AssignmentSolver:
     """Solver for n × n assignment problems, one after the other, each starting from the last.
 
     Costs are summed in float64 and kept, once they are reduced, in float32: what is near zero, and
-    only that matters, keeps nine digits or more after the point. A problem takes 8 n² bytes.
+    only that matters, keeps nine digits or more after the point, eight from `SINGLE_ROWS` on. A
+    problem takes 8 n² bytes.
 
     Parameters
     ----------
@@ -106,22 +110,52 @@ class AssignmentSolver:
 
 def cost_blocks(terms: Terms) -> Iterator[tuple[slice, Matrix]]:
     """Yield the rows of the sum of left · rightᵀ over `terms`, a block at a time."""
-    n, m = len(terms[0][0]), len(terms[0][1])
+    parts, threads = _parts(len(terms[0][0]), len(terms[0][1]))
+    yield from map_blocks(lambda part: (part, _product(terms, part)), parts, threads=threads)
+
+
+def _parts(n: int, m: int) -> tuple[list[slice], int | None]:
+    """Return blocks of the rows of an n × m matrix, and how many threads they are worth."""
     step = max(1, BLOCK_BYTES // (8 * m))
-    for start in range(0, n, step):
-        part = slice(start, start + step)
-        block = terms[0][0][part] @ terms[0][1].T
-        for left, right in terms[1:]:
-            block += left[part] @ right.T
-        yield part, block
+    parts = [slice(start, start + step) for start in range(0, n, step)]
+    return parts, None if len(parts) > 2 else 1
+
+
+def _product(terms: Terms, part: slice) -> Matrix:
+    block = terms[0][0][part] @ terms[0][1].T
+    for left, right in terms[1:]:
+        block += left[part] @ right.T
+    return block
+
+
+def _in_single(terms: Terms, prices: Matrix) -> tuple[Any, Any]:
+    """Return terms and prices in float32, less what is the same in a whole row or column.
+
+    What is left is small, and so is its rounding: near 1e-8 for unit rows.
+    """
+    single = []
+    for left, right in terms:
+        mean = left.mean(axis=0)
+        prices = prices - right @ mean
+        factors = left - mean, right - right.mean(axis=0)
+        single.append(tuple(factor.astype(np.float32) for factor in factors))
+    return single, prices.astype(np.float32)
 
 
 def _row_reduced(terms: Terms, prices: Matrix) -> Costs:
     """Return the costs less the prices, and less what is then the least entry of each row."""
     cost = np.empty((len(prices), len(prices)), dtype=np.float32)
-    for part, block in cost_blocks(terms):
+    if len(prices) >= SINGLE_ROWS:
+        terms, prices = _in_single(terms, prices)
+
+    def reduce(part: slice) -> None:
+        block = _product(terms, part)
         np.subtract(block, prices, out=block)
         np.subtract(block, block.min(axis=1)[:, None], out=cost[part], casting="same_kind")
+
+    parts, threads = _parts(*cost.shape)
+    for _ in map_blocks(reduce, parts, threads=threads):
+        pass
     return cost
 
 
@@ -136,8 +170,15 @@ def _entropic_prices(cost: Costs) -> Matrix:
     temperature = TEMPERATURE * float(cost[:: 1 + n // 256].std())
     if temperature < np.finfo(np.float32).tiny:  # all costs are equal
         return np.zeros(n)
-    kernel = cost * np.float32(-1 / temperature)
-    np.exp(kernel, out=kernel)
+    kernel = np.empty_like(cost)
+
+    def fill(part: slice) -> None:
+        np.multiply(cost[part], np.float32(-1 / temperature), out=kernel[part])
+        np.exp(kernel[part], out=kernel[part])
+
+    parts, threads = _parts(n, n)
+    for _ in map_blocks(fill, parts, threads=threads):
+        pass
     scale: NDArray[Any] = np.ones(n, dtype=np.float32)
     with np.errstate(all="ignore"):  # looked at below
         for _ in range(ENTROPIC_STEPS):
@@ -183,13 +224,14 @@ def _cheap(cost: Costs) -> Indices:
 
 def _too_cheap(cost: Costs, bounds: Matrix, prices: Matrix) -> Indices:
     """Return the entries, as in `_Edges`, whose cost minus the price is below the row's bound."""
-    n, found = len(cost), []
-    step = max(1, BLOCK_BYTES // (8 * n))
-    for start in range(0, n, step):
-        part = slice(start, start + step)
+    n = len(cost)
+
+    def find(part: slice) -> Indices:
         rows, columns = np.divmod(np.flatnonzero(cost[part] - prices < bounds[part, None]), n)
-        found.append(columns * n + rows + start)
-    return np.concatenate(found)
+        return columns * n + rows + part.start
+
+    parts, threads = _parts(n, n)
+    return np.concatenate(list(map_blocks(find, parts, threads=threads)))
 
 
 def _match(edges: _Edges, n: int) -> Indices:
