@@ -27,7 +27,7 @@ Matrix = NDArray[np.float64]
 Costs = NDArray[np.float32]
 Indices = NDArray[np.intp]
 #: Factors of a matrix: the sum of left · rightᵀ.
-Terms: TypeAlias = Sequence[tuple[Matrix, Matrix]]
+Terms: TypeAlias = Sequence[tuple[NDArray[Any], NDArray[Any]]]
 
 #: Cheapest entries for each row, on average, that the assignment is first looked for among.
 CANDIDATES_PER_ROW = 16
@@ -87,6 +87,7 @@ class AssignmentSolver:
         -------
         array of int of shape (n,)
         """
+        terms = _centred(terms)
         if np.ptp(self._prices) > _largest(terms):
             self._prices[:] = 0.0  # from larger costs: they would drown these
         cost = _row_reduced(terms, self._prices)
@@ -128,25 +129,25 @@ def _product(terms: Terms, part: slice) -> Matrix:
     return block
 
 
-def _in_single(terms: Terms, prices: Matrix) -> tuple[Any, Any]:
-    """Return terms and prices in float32, less what is the same in a whole row or column.
+def _centred(terms: Terms) -> Terms:
+    """Return terms whose sum differs by what is the same in a whole row or column.
 
-    What is left is small, and so is its rounding: near 1e-8 for unit rows.
+    That changes no assignment, and what is left is small, and so is its rounding.
     """
-    single = []
-    for left, right in terms:
-        mean = left.mean(axis=0)
-        prices = prices - right @ mean
-        factors = left - mean, right - right.mean(axis=0)
-        single.append(tuple(factor.astype(np.float32) for factor in factors))
-    return single, prices.astype(np.float32)
+    dtype = np.float32 if len(terms[0][0]) >= SINGLE_ROWS else np.float64
+    return [
+        (
+            (left - left.mean(axis=0)).astype(dtype, copy=False),
+            (right - right.mean(axis=0)).astype(dtype, copy=False),
+        )
+        for left, right in terms
+    ]
 
 
 def _row_reduced(terms: Terms, prices: Matrix) -> Costs:
     """Return the costs less the prices, and less what is then the least entry of each row."""
     cost = np.empty((len(prices), len(prices)), dtype=np.float32)
-    if len(prices) >= SINGLE_ROWS:
-        terms, prices = _in_single(terms, prices)
+    prices = prices.astype(terms[0][0].dtype)
 
     def reduce(part: slice) -> None:
         block = _product(terms, part)
