@@ -45,6 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "image_of_caption": np.asarray(pair.image_index)[:n_texts],
         "new_images": pair.images[N_FITTED : N_FITTED + N_NEW],
         "new_texts": pair.texts[n_texts : n_texts + 2 * N_NEW : 2],
+        "query": pair.texts[n_texts : n_texts + 1],
     }
     for name, array in arrays.items():
         np.save(tmp_path / f"{name}.npy", array)
