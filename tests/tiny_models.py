@@ -9,9 +9,17 @@ from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
+    CLIPProcessor,
+    ColPaliConfig,
+    ColPaliForRetrieval,
+    ColPaliProcessor,
     LlamaConfig,
     LlamaModel,
+    PaliGemmaConfig,
     PreTrainedTokenizerFast,
+    Siglip2Config,
+    Siglip2ImageProcessorPil,
+    Siglip2Model,
     SiglipConfig,
     SiglipImageProcessorPil,
     SiglipModel,
@@ -45,7 +53,7 @@ VISION = {
 }  # fmt: skip
 
 
-def save_tokenizer(folder: Path, max_length: int, *, side: str = "right") -> None:
+def make_tokenizer(max_length: int, *, side: str = "right") -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "<s>", "</s>", *WORDS])}
@@ -55,10 +63,14 @@ def save_tokenizer(folder: Path, max_length: int, *, side: str = "right") -> Non
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
     )
-    PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<s>",
         eos_token="</s>", model_max_length=max_length, padding_side=side,
-    ).save_pretrained(folder)  # fmt: skip
+    )  # fmt: skip
+
+
+def save_tokenizer(folder: Path, max_length: int, *, side: str = "right") -> None:
+    make_tokenizer(max_length, side=side).save_pretrained(folder)
 
 
 def save_clip(folder: Path) -> Path:
@@ -79,6 +91,54 @@ def save_siglip(folder: Path) -> Path:
     SiglipModel(SiglipConfig(text_config=text, vision_config=VISION)).save_pretrained(folder)
     SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
     save_tokenizer(folder, 24)
+    return folder
+
+
+def save_siglip2(folder: Path) -> Path:
+    """One of any resolution: patches with their places, instead of a picture of fixed size."""
+    torch.manual_seed(3)
+    text = {**TEXT, "max_position_embeddings": 24, "projection_size": 16}
+    vision = {key: value for key, value in VISION.items() if key != "image_size"}
+    config = Siglip2Config(text_config=text, vision_config={**vision, "num_patches": 9})
+    Siglip2Model(config).save_pretrained(folder)
+    Siglip2ImageProcessorPil(patch_size=8, max_num_patches=9).save_pretrained(folder)
+    save_tokenizer(folder, 24)
+    return folder
+
+
+def save_sentence_transformer(folder: Path, clip: Path) -> Path:
+    """A CLIP as sentence-transformers saves it, with a normalisation behind it."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Normalize, Transformer
+
+    save_clip(clip)
+    tokenizer = make_tokenizer(20)
+    picture = CLIPImageProcessorPil.from_pretrained(clip)
+    CLIPProcessor(image_processor=picture, tokenizer=tokenizer).save_pretrained(clip)
+    whole = SentenceTransformer(modules=[Transformer(str(clip)), Normalize()], device="cpu")
+    whole.save(str(folder))
+    return folder
+
+
+def save_colpali(folder: Path) -> Path:
+    """A PaliGemma with a projection of each of its tokens."""
+    torch.manual_seed(4)
+    tokenizer = make_tokenizer(64)
+    pictures = SiglipImageProcessorPil(size={"height": 16, "width": 16})
+    pictures.image_seq_length = 4
+    processor = ColPaliProcessor(image_processor=pictures, tokenizer=tokenizer)
+    text = {
+        "model_type": "gemma", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
+        "vocab_size": len(tokenizer), "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3,
+    }  # fmt: skip
+    vision = {**VISION, "model_type": "siglip_vision_model", "projection_dim": 16}
+    vlm = PaliGemmaConfig(
+        text_config=text, vision_config=vision, projection_dim=16, hidden_size=16,
+        image_token_index=processor.image_token_id,
+    )  # fmt: skip
+    ColPaliForRetrieval(ColPaliConfig(vlm_config=vlm, embedding_dim=12)).save_pretrained(folder)
+    processor.save_pretrained(folder)
     return folder
 
 

@@ -113,6 +113,11 @@ def _opened(file: io.BytesIO | Path, name: str) -> Image:
             return _upright(picture, name)
     except (InputError, InputTypeError):
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(
+            f"{name} must be of at most {MAX_PIXELS} pixels, got more ({error}). "
+            "Scale it down first."
+        ) from error
     except Exception as error:  # decoders raise nearly anything: SyntaxError, struct.error, ...
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(

@@ -195,7 +195,8 @@ class TorchEncoder:
         # Out of the handler: until then the error holds on to the memory of the failed attempt.
         if self.device.type == "cuda":
             self._torch.cuda.empty_cache()
-        self.batch_size = max(1, min(self.batch_size, len(batch)) // 2)
+        # Not half of what it is by now: both halves of one batch may fail.
+        self.batch_size = min(self.batch_size, len(batch) // 2)
         if not self._said:
             self._said = True
             warnings.warn(

@@ -83,8 +83,9 @@ def loading(weights: Weights) -> Iterator[None]:
 def _hash(folder: Path) -> str:
     """Return a SHA-256 over the files that a model is read from."""
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in _FILES for path in folder.glob(pattern)}):
-        digest.update(path.name.encode())
+    # Those of subfolders too: sentence-transformers keeps weights there.
+    for path in sorted({path for pattern in _FILES for path in folder.rglob(pattern)}):
+        digest.update(path.relative_to(folder).as_posix().encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
@@ -96,7 +97,7 @@ def _from_hub(model: str, revision: str | None) -> Path:
     options = {"revision": revision, "allow_patterns": list(_FILES)}
     try:
         cached = Path(hub.snapshot_download(model, local_files_only=True, **options))
-        if any(cached.glob("*.safetensors")):
+        if any(cached.rglob("*.safetensors")):
             return cached
     except Exception:  # noqa: S110  (whatever the reason, it is not in the cache)
         pass
