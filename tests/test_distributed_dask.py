@@ -57,9 +57,9 @@ def scheduler() -> Iterator[tuple[subprocess.Popen[str], str]]:
         address = found.group() if found else ""
     drain = threading.Thread(target=started.stderr.read, daemon=True)
     drain.start()
+    dask_worker = [sys.executable, "-m", "distributed.cli.dask_worker", address]
     worker = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_worker", address]
-        + "--no-dashboard --no-nanny --nthreads 1".split(),
+        [*dask_worker, "--no-dashboard", "--no-nanny", "--nthreads", "1"],
         stderr=subprocess.DEVNULL,
         env=paths,
     )
