@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,3 +25,15 @@ class Fatal:
             os.kill(os.getpid(), signal.SIGKILL)
         mark.touch()
         return item * item
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Leave a mark, and take a moment."""
+
+    folder: str
+
+    def __call__(self, item: int) -> int:
+        (Path(self.folder) / str(item)).touch()
+        time.sleep(0.1)
+        return item

@@ -173,7 +173,10 @@ def unit_rows(X: Any, what: str, *, first_row: int = 0) -> Any:
         If a row holds NaN or infinity, or is zero: such a row has no direction.
     """
     rows, scales = row_scales(X, what, first_row=first_row)
-    return rows * scales[:, None]
+    if rows is X:
+        return rows * scales[:, None]
+    rows *= scales[:, None]  # a copy already
+    return rows
 
 
 def row_scales(X: Any, what: str, *, first_row: int = 0) -> tuple[Any, Any]:

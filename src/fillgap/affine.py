@@ -38,8 +38,12 @@ class AffineMap:
             rows = rows - _like(self.center, rows)
         if self.matrix is not None:
             rows = rows @ _like(self.matrix, rows)
-        if self.offset is not None:
-            rows = rows + _like(self.offset, rows)
+        if self.offset is None:
+            return rows
+        offset = _like(self.offset, rows)
+        if self.matrix is None and self.center is None:
+            return rows + offset
+        rows += offset  # a new array already
         return rows
 
     def folded(self, n_features: int) -> tuple[Matrix, Matrix]:
@@ -62,8 +66,12 @@ def _like(constant: Matrix, rows: Any) -> Any:
     return array_namespace(rows).asarray(constant, dtype=rows.dtype, device=device(rows))
 
 
-def scale_to_unit(rows: Any) -> Any:
+def scale_to_unit(rows: Any, *, in_place: bool = False) -> Any:
     """Return rows of length one; a row that a map sent to zero stays zero."""
     xp = array_namespace(rows)
     norms = row_norms(rows)
-    return rows / xp.where(norms > 0, norms, xp.ones_like(norms))[:, None]
+    norms = xp.where(norms > 0, norms, xp.ones_like(norms))[:, None]
+    if not in_place:
+        return rows / norms
+    rows /= norms
+    return rows

@@ -142,7 +142,8 @@ class PairMoments:
             if side is None:
                 continue
             rows, scales = row_scales(side, what, first_row=first_row)
-            mean, centred = _centred(precise(rows, first_row), precise(scales, first_row))
+            rows, scales = precise(rows, first_row), precise(scales, first_row)
+            mean, centred = _centred(rows, scales, in_place=rows is not side)
             moments.append(Moments(int(side.shape[0]), mean, gram(centred)))
             residuals.append(centred)
         if X is None or Y is None:
@@ -161,9 +162,13 @@ class PairMoments:
         self.y.absorb(other.y)
 
 
-def _centred(rows: Any, scales: Any) -> tuple[Matrix, Any]:
+def _centred(rows: Any, scales: Any, *, in_place: bool) -> tuple[Matrix, Any]:
     """Return the mean of the scaled rows, and the scaled rows without it."""
     mean = (scales @ rows) / rows.shape[0]
-    centred = rows * scales[:, None]
+    if in_place:  # memory for another block would cost as much as the sums of this one
+        centred = rows
+        centred *= scales[:, None]
+    else:
+        centred = rows * scales[:, None]
     centred -= mean[None, :]
     return to_numpy(mean), centred

@@ -166,4 +166,4 @@ class Aligner(BaseEstimator):
                 f"{block.shape[1]}. Use embeddings of the model that the aligner was fitted to."
             )
         out = self._map_rows(unit_rows(block, what, first_row=first_row), what)
-        return scale_to_unit(out) if self.normalize else out
+        return scale_to_unit(out, in_place=True) if self.normalize else out

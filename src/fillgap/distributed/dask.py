@@ -26,8 +26,9 @@ class DaskCluster:
     Parameters
     ----------
     address : str, optional
-        Of a scheduler that runs, for example "tcp://10.0.0.1:8786". Its workers must have fillgap
-        installed and see the shards under the same names. Left out, workers are started here.
+        Of a scheduler that runs, for example "tcp://10.0.0.1:8786". It and its workers must have
+        fillgap installed, and the workers see the shards under the same names. Left out, workers
+        are started here.
     n_workers : int, optional
         How many to start here; left out, one for each core.
     patience : float
@@ -108,7 +109,7 @@ class DaskCluster:
     def _result(self, future: Any, item: Any) -> Any:
         from concurrent.futures import CancelledError
 
-        from distributed import CommClosedError, KilledWorker
+        from distributed import KilledWorker
 
         try:
             return future.result()
@@ -118,7 +119,7 @@ class DaskCluster:
                 f"workers must live through the items of this job, got one that killed several "
                 f"({name} or one beside it). Look for too little memory on the workers."
             ) from error
-        except (CancelledError, CommClosedError, OSError, TimeoutError) as error:
+        except (CancelledError, OSError) as error:  # also timeouts, and a connection that was cut
             raise self._gone(error) from error
 
     def _gone(self, error: BaseException) -> EngineError:
