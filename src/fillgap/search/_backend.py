@@ -70,7 +70,11 @@ class Found:
 
 
 class Backend(Protocol):
-    """An engine. Documents are added, replaced by id, found, fetched and deleted."""
+    """An engine. Documents are added, replaced by id, found, fetched and deleted.
+
+    It is opened as `Engine(folder, fields, create=..., **options)`. Options that an index must keep
+    beyond those given are in its attribute `kept_options`, where it has one.
+    """
 
     def add(self, batch: Batch) -> None:
         """Keep a batch, whole or not at all; a document with a known id takes its place."""
@@ -103,6 +107,10 @@ class Backend(Protocol):
         """Remove documents, and return how many there were."""
         ...
 
+    def optimise(self) -> None:
+        """Build or bring up to date what makes searches fast, after much was added."""
+        ...
+
     def close(self) -> None:
         """Let go of files and connections."""
         ...
@@ -113,7 +121,11 @@ class Backend(Protocol):
 
 
 def search_by_lists(
-    search_one: Callable[[Term, int], list[list[Found]]], terms: Sequence[Term], k: int
+    search_one: Callable[[Term, int, bool], list[list[Found]]],
+    terms: Sequence[Term],
+    k: int,
+    *,
+    with_vectors: bool,
 ) -> list[list[Found]]:
     """Add the products of several terms for an engine that searches one field at a time.
 
@@ -122,12 +134,14 @@ def search_by_lists(
     Parameters
     ----------
     search_one : callable
-        (term, k) to the k best documents of each query, with vectors.
+        (term, k, with vectors) to the k best documents of each query.
     terms : sequence of Term
     k : int
         Documents to return for each query.
     """
-    lists = [search_one(term, _LONGER * k + 100) for term in terms]
+    if len(terms) == 1:
+        return search_one(terms[0], k, with_vectors)
+    lists = [search_one(term, _LONGER * k + 100, True) for term in terms]
     return [
         sum_terms([found[i] for found in lists], [(t.field, t.queries[i]) for t in terms])[:k]
         for i in range(len(terms[0].queries))

@@ -38,15 +38,16 @@ class ExactBackend:
     Parameters
     ----------
     folder : path
-        Made where it is missing.
     fields : mapping from str to int
         Dimension of each field.
+    create : bool
+        Whether the folder is made, or must exist.
     """
 
-    def __init__(self, folder: Path, fields: Mapping[str, int]) -> None:
+    def __init__(self, folder: Path, fields: Mapping[str, int], *, create: bool) -> None:
         self.folder, self.fields = folder, dict(fields)
-        folder.mkdir(exist_ok=True)
-        if not (folder / _LIST).exists():
+        if create:
+            folder.mkdir()
             self._write_list({"next": 1, "segments": []})
         self._seen: tuple[int, int, int] | None = None
         self._list: dict[str, Any] = {}
@@ -126,6 +127,9 @@ class ExactBackend:
             dead = self._kill(ids)
             self._commit([dead.get(s.name, s.entry) for s in self._segments])
             return before - sum(segment.alive for segment in self._segments)
+
+    def optimise(self) -> None:
+        """Do nothing: segments are joined while documents are added."""
 
     def close(self) -> None:
         """Let go of the mapped files."""

@@ -23,6 +23,9 @@ FORMAT_VERSION = 1
 #: Engines by name: the module of the adapter, and its class.
 BACKENDS = {
     "exact": ("fillgap.search._exact", "ExactBackend"),
+    "qdrant-edge": ("fillgap.search._qdrant_edge", "QdrantEdgeBackend"),
+    "lancedb": ("fillgap.search._lancedb", "LanceDBBackend"),
+    "pgvector": ("fillgap.search._pgvector", "PgvectorBackend"),
 }
 _FILE = "manifest.json"
 
@@ -100,12 +103,18 @@ class Manifest:
 
 
 def open_backend(
-    name: str, folder: Path, fields: Mapping[str, int], options: Mapping[str, Any]
+    name: str,
+    folder: Path,
+    fields: Mapping[str, int],
+    options: Mapping[str, Any],
+    *,
+    create: bool = False,
 ) -> Backend:
-    """Return the engine of that name over the vectors of an index."""
+    """Return the engine of that name over the vectors of an index, which are there or are made."""
     module, cls = BACKENDS[check_choice(name, "backend", tuple(BACKENDS))]
     try:
-        return cast("Backend", getattr(import_module(module), cls)(folder, fields, **options))
+        engine = getattr(import_module(module), cls)
+        return cast("Backend", engine(folder, fields, create=create, **options))
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise

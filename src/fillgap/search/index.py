@@ -27,8 +27,8 @@ class MixedIndex:
 
     An index is a folder: a description, the space, and the vectors of the engine. `create_index`
     makes an empty one, `open_index` opens one. All vectors that are added, and all queries, are
-    embeddings as the model gives them; the space is applied here. An index can be searched while
-    another program adds to it: a batch is seen whole or not at all.
+    embeddings as the model gives them; the space is applied here. A batch is seen whole or not at
+    all by those who search meanwhile.
 
     Attributes
     ----------
@@ -162,11 +162,10 @@ class MixedIndex:
             If the query does not fit the index.
         """
         one = {side: one_row(row, side) for side, row in given_sides(image, text).items()}
-        found = self.search_batch(
+        return self.search_batch(
             images=one.get("image"), texts=one.get("text"), k=k, modalities=modalities,
             stage=stage, explain=explain, check_side=check_side,
-        )  # fmt: skip
-        return found[0]
+        )[0]  # fmt: skip
 
     def search_batch(
         self,
@@ -194,13 +193,11 @@ class MixedIndex:
             for side, given in given_sides(images, texts).items()
         }
         if check_side:
-            for side, given in rows.items():
-                for i in range(len(given)):
-                    check_rows(self.space, given[i : i + 1], side, check_side=True)
+            for side, one in ((side, row) for side, given in rows.items() for row in given):
+                check_rows(self.space, one[None], side, check_side=True)
         if len(rows) == 2:
             check_same_count(rows["image"], rows["text"], "of one query each")
-        asked = self._scoring.ask(rows)
-        lists = asked.best(chosen, k, wanted, with_vectors=explain)
+        lists = (asked := self._scoring.ask(rows)).best(chosen, k, wanted, with_vectors=explain)
         return [
             number_hits(found, partial(asked.explain, i=i) if explain else None)
             for i, found in enumerate(lists)
@@ -254,6 +251,10 @@ class MixedIndex:
 
     def __len__(self) -> int:
         return sum(self.count().values())
+
+    def optimise(self) -> None:
+        """Build or extend the graphs of the engine, after much was added."""
+        self._backend.optimise()
 
     def close(self) -> None:
         """Let go of files and connections."""

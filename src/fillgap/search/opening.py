@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fillgap._checks import InputError
+from fillgap.search._backend import Backend
 from fillgap.search._documents import fields_of
 from fillgap.search._folder import Manifest, new_folder, open_backend
 from fillgap.search.index import MixedIndex
@@ -66,8 +67,9 @@ def new_index(
         The folder that should exist afterwards.
     space : MixedSpace
         Kept with the index.
-    backend : {"exact"}
-        The engine: exact search in NumPy.
+    backend : {"exact", "qdrant-edge", "lancedb", "pgvector"}
+        The engine: exact search in NumPy; Qdrant or LanceDB in this program; a PostgreSQL server
+        with pgvector.
     encoder : str, optional
         How to open the encoder of queries, for example "digit-scenes".
     name : str
@@ -77,7 +79,9 @@ def new_index(
     overwrite : bool
         Whether an index that exists may be replaced. Another folder never is.
     **options
-        Of the engine; the exact one has none.
+        Of the engine; the exact one has none. `exact=True`: search without graphs. pgvector:
+        `server`, a connection string of libpq, whose password is not kept; what it leaves out is
+        taken from PGHOST, PGPASSWORD and the like.
 
     Raises
     ------
@@ -88,19 +92,35 @@ def new_index(
         backend, fields_of(space), space.fingerprint, space.model, encoder, name,
         list(notes), dict(options),
     )  # fmt: skip
+    replaced = _outside(Path(path), options) if overwrite else None
     with new_folder(path, overwrite=overwrite) as folder:
         save_space(space, folder / _SPACE)
-        engine = open_backend(backend, folder / _VECTORS, manifest.fields, options)
+        engine = open_backend(backend, folder / _VECTORS, manifest.fields, options, create=True)
         kept = getattr(engine, "kept_options", {})
         manifest = replace(manifest, options={**options, **kept})
         manifest.write(folder)
         try:
             yield MixedIndex(folder, space, manifest, engine)
+            engine.optimise()
         except BaseException:
             engine.drop()
             raise
         finally:
             engine.close()
+    if replaced is not None:
+        replaced.drop()
+        replaced.close()
+
+
+def _outside(path: Path, options: Mapping[str, Any]) -> Backend | None:
+    """Return the engine of an index that is to be replaced, where it keeps things elsewhere."""
+    if not path.is_dir():
+        return None
+    old = Manifest.read(path)
+    if "server" not in old.options:
+        return None
+    known = {key: options[key] for key in ("server",) if key in options}
+    return open_backend(old.backend, path / _VECTORS, old.fields, {**old.options, **known})
 
 
 def open_index(path: str | Path, *, space: MixedSpace | None = None, **options: Any) -> MixedIndex:

@@ -1,0 +1,333 @@
+"""Every engine gives what exact search gives, keeps what it was given, and says what is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import make_gapped
+from export_spaces import needed
+from fillgap._checks import InputError, InputTypeError
+from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
+from fillgap.search._folder import BACKENDS
+from fillgap.space import MixedSpace
+from postgres import running_postgres
+
+N, D = 120, 16
+NASTY = [
+    "'; DROP TABLE x; --",
+    "<script>alert(1)</script>",
+    "Ünï\n🙂",
+    '"quoted"\\',
+    " ",
+    "%s {table}",
+]
+STAGES = ("raw", "aligned", "calibrated")
+PACKAGES = {"qdrant-edge": "qdrant_edge", "lancedb": "lancedb", "pgvector": "psycopg"}
+
+
+@pytest.fixture(scope="module")
+def sides() -> tuple[np.ndarray, np.ndarray]:
+    X, Y = make_gapped(N, D, seed=3)
+    return X.astype(np.float32), Y.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def space(sides: Any) -> MixedSpace:
+    return fit_space(*sides, model="toy")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with running_postgres() as address:
+        yield address
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The name of an engine and its options."""
+    name = request.param
+    if name in PACKAGES:
+        needed(PACKAGES[name])
+    if name == "pgvector":
+        return {"backend": name, "server": request.getfixturevalue("server")}
+    return {"backend": name}
+
+
+@pytest.fixture
+def index(tmp_path: Path, space: MixedSpace, sides: Any, engine: Any) -> Iterator[MixedIndex]:
+    with new_index(tmp_path / "index", space, **engine) as made:
+        fill(made, sides)
+    with open_index(tmp_path / "index") as opened:
+        yield opened
+
+
+def fill(index: MixedIndex, sides: Any) -> None:
+    X, Y = sides
+    for part in (slice(0, 50), slice(50, N)):
+        rows = range(N)[part]
+        index.add_images([f"i{i}" for i in rows], X[part], [{"row": i} for i in rows])
+        index.add_texts([f"t{i}" for i in rows], Y[part], [{"row": i} for i in rows])
+    index.add_documents(["both"], X[:1], Y[5:6])
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory: Any, space: MixedSpace, sides: Any) -> Iterator[MixedIndex]:
+    with create_index(tmp_path_factory.mktemp("exact") / "index", space) as made:
+        fill(made, sides)
+        yield made
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_hits_are_those_of_exact_search(
+    index: MixedIndex, exact: MixedIndex, sides: Any, stage: Any
+) -> None:
+    X, Y = sides
+    for query in ({"image": X[7]}, {"text": Y[7]}, {"image": X[3], "text": Y[9]}):
+        for modalities in (None, "image", ["text", "image+text"]):
+            ask = {**query, "modalities": modalities, "stage": stage, "check_side": False}
+            wanted = exact.search(**ask, k=10**6)
+            by_id = {hit.id: hit for hit in wanted}
+            for k in (10, 10**6):
+                hits = index.search(**ask, k=k, explain=True)
+                assert len({hit.id for hit in hits}) == min(k, len(wanted))
+                np.testing.assert_allclose(
+                    [hit.score for hit in hits], [hit.score for hit in wanted[:k]], atol=1e-4
+                )
+                for hit in hits:  # of two that are level, either may be first
+                    other = by_id[hit.id]
+                    assert hit.score == pytest.approx(other.score, abs=1e-4)
+                    assert (hit.modality, hit.payload) == (other.modality, other.payload)
+                    assert getattr(hit.explanation, stage) == pytest.approx(hit.score, abs=1e-4)
+
+
+def test_several_queries_and_counts(index: MixedIndex, exact: MixedIndex, sides: Any) -> None:
+    found = index.search_batch(texts=sides[1][:4], k=5)
+    wanted = exact.search_batch(texts=sides[1][:4], k=5)
+    assert [[hit.id for hit in row] for row in found] == [[hit.id for hit in row] for row in wanted]
+    assert index.count() == exact.count() == {"image": N, "text": N, "image+text": 1}
+
+
+def test_a_sample_is_the_same_each_time(index: MixedIndex) -> None:
+    first, second = index.sample("text", 20), index.sample("text", 20)
+    assert [one.id for one in first] == [one.id for one in second]
+    assert len({one.id for one in first}) == 20
+    assert len(index.sample("text", 10**6)) == N
+    kept = {one.id: one for one in index.fetch([one.id for one in first])}
+    for one in first:
+        assert one.modality == "text"
+        np.testing.assert_array_equal(one.vectors["raw"], kept[one.id].vectors["raw"])
+
+
+def test_ids_and_payloads_stay_text(index: MixedIndex, sides: Any, tmp_path: Path) -> None:
+    payloads = [{name: [name, 1.5, None, {"a": "\0\ud800"}]} for name in NASTY]
+    index.add_texts(NASTY, sides[1][: len(NASTY)] + 0.01, payloads)
+    index.close()
+    with open_index(tmp_path / "index") as again:
+        for name, payload in zip(NASTY, payloads, strict=True):
+            assert again.get(name).id == name
+            assert again.get(name).payload == payload
+        assert again.delete([*NASTY, "' OR '1'='1"]) == len(NASTY)
+        assert len(again) == 2 * N + 1
+
+
+def test_replacing_and_refusing(index: MixedIndex, sides: Any) -> None:
+    with pytest.raises(InputError, match=r"ids must be new, got 'i3'"):
+        index.add_images(["fresh", "i3"], sides[0][:2])
+    with pytest.raises(InputError, match="'fresh'"):
+        index.get("fresh")
+    index.add_texts(["i3"], sides[1][:1], [{"now": "a text"}], replace=True)
+    assert index.count() == {"image": N - 1, "text": N + 1, "image+text": 1}
+    assert index.get("i3").payload == {"now": "a text"}
+    best = index.search(text=sides[1][0], k=2, stage="raw")
+    assert {hit.id for hit in best} == {"i3", "t0"}
+
+
+def test_another_model_or_space_is_refused(index: MixedIndex, sides: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="of the model of the index, 'toy'"):
+        index.add_images(["a"], sides[0][:1], model="another")
+    with pytest.raises(InputError, match="dimension 16"):
+        index.add_images(["a"], np.ones((1, D + 1)))
+    index.close()
+    other = fit_space(sides[0][:60], sides[1][:60], model="toy")
+    with pytest.raises(InputError, match="got another one given"):
+        open_index(tmp_path / "index", space=other)
+
+
+def test_searches_go_on_while_documents_are_added(index: MixedIndex, sides: Any) -> None:
+    """A batch of seven is seen whole or not at all."""
+    seen, wrong, done = set(), [], threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            found = index.search(image=sides[0][0], k=10**4, modalities="image", stage="raw")
+            fresh = sum(hit.id.startswith("new") for hit in found)
+            seen.add(fresh)
+            if fresh % 7:
+                wrong.append(fresh)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for i in range(8):
+        index.add_images([f"new{i}-{j}" for j in range(7)], sides[0][7 * i : 7 * i + 7])
+    done.set()
+    watcher.join()
+    assert not wrong
+    assert seen
+    assert index.count()["image"] == N + 56
+
+
+CRASH = """
+import os, sys
+import numpy as np
+from fillgap.search import open_index
+index = open_index(sys.argv[1])
+index.add_images(["late-%d" % i for i in range(9)], np.load(sys.argv[2])[:9])
+print("added", flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_was_added_outlives_a_crash(index: MixedIndex, sides: Any, tmp_path: Path) -> None:
+    index.close()
+    np.save(tmp_path / "rows.npy", sides[0])
+    done = subprocess.run(
+        [sys.executable, "-c", CRASH, str(tmp_path / "index"), str(tmp_path / "rows.npy")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "added\n", done.stderr
+    with open_index(tmp_path / "index") as again:
+        assert again.count()["image"] == N + 9
+        assert again.get("late-4").modality == "image"
+        again.add_images(["later"], sides[0][:1])
+
+
+def test_a_build_that_fails_leaves_nothing(
+    engine: dict[str, Any], space: MixedSpace, sides: Any, tmp_path: Path
+) -> None:
+    before = tables(engine)
+    with pytest.raises(ZeroDivisionError), new_index(tmp_path / "index", space, **engine) as made:
+        made.add_images(["a"], sides[0][:1])
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    assert tables(engine) == before
+
+
+def test_an_index_that_is_replaced_leaves_nothing(
+    engine: dict[str, Any], space: MixedSpace, sides: Any, tmp_path: Path
+) -> None:
+    for name in ("old", "new"):
+        before = tables(engine)
+        with new_index(tmp_path / "index", space, overwrite=True, **engine) as made:
+            made.add_images([name], sides[0][:1])
+    with open_index(tmp_path / "index") as again:
+        assert [hit.id for hit in again.search(image=sides[0][0])] == ["new"]
+    assert len(tables(engine)) == len(before)
+
+
+def tables(engine: dict[str, Any]) -> list[str]:
+    """Return the tables of the server, where the engine has one."""
+    if "server" not in engine:
+        return []
+    with needed("psycopg").connect(engine["server"]) as connection:
+        rows = connection.execute("SELECT relname FROM pg_class WHERE relname LIKE 'fillgap%'")
+        return [name for (name,) in rows if "pkey" not in name]
+
+
+def test_an_empty_index_finds_nothing(
+    engine: dict[str, Any], space: MixedSpace, sides: Any, tmp_path: Path
+) -> None:
+    with create_index(tmp_path / "index", space, **engine) as made:
+        assert made.search(text=sides[1][0], k=5) == []
+        assert made.search(image=sides[0][0], text=sides[1][0], check_side=False) == []
+        assert made.count() == {}
+        assert made.sample("image", 3) == []
+        assert made.delete(["nobody"]) == 0
+
+
+def test_vectors_that_are_gone_are_one_sentence(index: MixedIndex, tmp_path: Path) -> None:
+    index.close()
+    if index.manifest.backend == "pgvector":
+        index._backend.drop()
+        index.close()
+    else:
+        shutil.rmtree(tmp_path / "index" / "vectors")
+    with pytest.raises(InputError, match="uild (the index|it) again"):
+        open_index(tmp_path / "index")
+    assert not (tmp_path / "index" / "vectors").exists()
+
+
+def test_unknown_options_are_refused(
+    engine: dict[str, Any], space: MixedSpace, tmp_path: Path
+) -> None:
+    with pytest.raises(InputTypeError, match="must be known to it"):
+        create_index(tmp_path / "index", space, **engine, speed=11)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_graphs_find_what_exact_search_finds(
+    engine: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With graphs built, over a gap, with a filter and without."""
+    for module in ("_lancedb", "_pgvector"):
+        monkeypatch.setattr(f"fillgap.search.{module}._LEAST_INDEXED", 100)
+    X, Y = (side.astype(np.float32) for side in make_gapped(1500, D, seed=5))
+    space = MixedSpace(n_features=D)
+    found = {}
+    for options in (engine, {"backend": "exact"}):
+        with create_index(tmp_path / options["backend"], space, overwrite=True, **options) as made:
+            made.add_images([f"i{i}" for i in range(1500)], X)
+            made.add_texts([f"t{i}" for i in range(1500)], Y)
+            made.optimise()
+            made.add_texts(["late"], Y[:1] + 1e-3)  # not in any graph yet
+            found[options["backend"]] = [
+                {hit.id for hit in hits}
+                for wanted in (None, "image", "text")
+                for hits in made.search_batch(texts=Y[:20], k=10, modalities=wanted)
+            ]
+    pairs = zip(found[engine["backend"]], found["exact"], strict=True)
+    recall = np.mean([len(some & all_) / 10 for some, all_ in pairs])
+    assert recall > 0.99
+    assert "late" in found[engine["backend"]][0]
+
+
+def test_one_program_at_a_time_holds_a_shard_of_qdrant(space: MixedSpace, tmp_path: Path) -> None:
+    needed("qdrant_edge")
+    with (
+        create_index(tmp_path / "index", space, backend="qdrant-edge"),
+        pytest.raises(InputError, match="open in one program at a time"),
+    ):
+        open_index(tmp_path / "index")
+
+
+def test_a_server_that_does_not_answer_is_one_sentence(space: MixedSpace, tmp_path: Path) -> None:
+    needed("psycopg")
+    with pytest.raises(
+        InputError, match=r"must answer, got 3 failures \(Connection refused"
+    ) as told:
+        create_index(
+            tmp_path / "index", space, backend="pgvector",
+            server="host=127.0.0.1 port=1 password=secret",
+        )  # fmt: skip
+    assert "secret" not in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="must be a connection string"):
+        create_index(tmp_path / "index", space, backend="pgvector", server="nonsense '")
+
+
+def test_a_password_is_not_kept(space: MixedSpace, tmp_path: Path, server: str) -> None:
+    with create_index(
+        tmp_path / "index", space, backend="pgvector",
+        server=needed("psycopg").conninfo.make_conninfo(server, password="secret"),
+    ) as made:  # fmt: skip
+        assert "secret" not in (tmp_path / "index" / "manifest.json").read_text()
+        made._backend._server._connection.close()  # as when the server starts anew
+        assert len(made) == 0
