@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -49,6 +50,7 @@ class ExactBackend:
         if create:
             folder.mkdir()
             self._write_list({"next": 1, "segments": []})
+        self._refreshing = threading.Lock()
         self._seen: tuple[int, int, int] | None = None
         self._list: dict[str, Any] = {}
         self._segments: list[Segment] = []
@@ -199,7 +201,15 @@ class ExactBackend:
             temporary.write_text(json.dumps(content), encoding="utf-8")
 
     def _refresh(self) -> None:
-        """Read the list again if a writer has replaced it, and map new segments."""
+        """Read the list again if a writer has replaced it, and map new segments.
+
+        One thread at a time: a slow one must not put back an older list than the one that is known,
+        from which names of files would be given out twice.
+        """
+        with self._refreshing:
+            self._read_list()
+
+    def _read_list(self) -> None:
         path = self.folder / _LIST
         for attempt in range(_ATTEMPTS):
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -92,13 +92,13 @@ def write_segment(folder: Path, name: str, batches: Sequence[Batch]) -> dict[str
     """Write the files of one segment, and return its line for the list of segments."""
     for field in batches[0].vectors:
         matrix = np.concatenate([batch.vectors[field] for batch in batches])
-        with (folder / f"{name}.{field}.npy").open("wb") as file:
+        with _new_file(folder / f"{name}.{field}.npy") as file:
             np.save(file, matrix, allow_pickle=False)
             _synchronise(file)
     ids = [identity for batch in batches for identity in batch.ids]
     payloads = [payload for batch in batches for payload in batch.payloads]
     table = pa.table({"id": ids, "payload": payloads}, schema=_SCHEMA)
-    with (folder / f"{name}.arrow").open("wb") as file:
+    with _new_file(folder / f"{name}.arrow") as file:
         with pa.ipc.new_file(file, _SCHEMA) as writer:
             writer.write_table(table)
         _synchronise(file)
@@ -107,7 +107,7 @@ def write_segment(folder: Path, name: str, batches: Sequence[Batch]) -> dict[str
 
 def write_dead(folder: Path, name: str, rows: NDArray[np.int64]) -> str:
     """Write the rows of a segment that must not be found, and return the name of the file."""
-    with (folder / f"{name}.dead.npy").open("wb") as file:
+    with _new_file(folder / f"{name}.dead.npy") as file:
         np.save(file, np.sort(rows), allow_pickle=False)
         _synchronise(file)
     return f"{name}.dead.npy"
@@ -144,6 +144,12 @@ def _table(path: Path, count: int) -> pa.Table:
     if table.schema != _SCHEMA or table.num_rows != count:
         raise damaged(path, f"{table.num_rows} names instead of {count}")
     return table
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """Open a file that is new: what a crash left under its name is not written into."""
+    path.unlink(missing_ok=True)
+    return path.open("xb")
 
 
 def _synchronise(file: Any) -> None:
