@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from conftest import make_gapped
 from fillgap._threads import MAX_THREADS, map_blocks, n_threads
@@ -51,6 +51,19 @@ def test_products_have_one_thread_each_and_get_theirs_back() -> None:
     (inside,) = map_blocks(lambda _: threads(), [0], threads=2)
     assert inside == {1}
     assert threads() == before
+
+
+def test_overlapping_callers_give_back_what_the_first_one_found() -> None:
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        first, second = (map_blocks(lambda i: i, range(9), threads=2) for _ in range(2))
+        assert [next(first), next(second)] == [0, 0]
+        assert len(list(first)) == 8
+        assert threads() == {1}  # the second one is still at work
+        assert len(list(second)) == 8
+        assert threads() == {2}
 
 
 def test_a_failure_comes_out_and_ends_the_work() -> None:

@@ -7,9 +7,11 @@ work between the products, which NumPy does on one core, is shared too.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -48,13 +50,41 @@ def map_blocks(
         yield from map(function, blocks)
         return
     waiting: deque[Future[Any]] = deque()
-    with _controller().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
+    with _one_blas_thread(), ThreadPoolExecutor(count) as pool:
         for block in blocks:
             waiting.append(pool.submit(function, block))
             if len(waiting) > count:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+class _Limit:
+    """The limit that is in force, and for how many callers."""
+
+    lock = threading.Lock()
+    holders = 0
+    limit: Any = None
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Give BLAS one thread; the last caller to leave gives it back what the first one found.
+
+    The limit is that of the whole process: each caller for itself would give back what it found,
+    which between two overlapping ones is 1, for good.
+    """
+    with _Limit.lock:
+        if _Limit.holders == 0:
+            _Limit.limit = _controller().limit(limits=1, user_api="blas")
+        _Limit.holders += 1
+    try:
+        yield
+    finally:
+        with _Limit.lock:
+            _Limit.holders -= 1
+            if _Limit.holders == 0:
+                _Limit.limit.restore_original_limits()
 
 
 @cache
