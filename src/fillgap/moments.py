@@ -130,8 +130,8 @@ class PairMoments:
         Parameters
         ----------
         first_row : int
-            Number of the block's first row in the whole set: for messages, and because the first
-            rows are multiplied in float64.
+            Number of the block's first row in the whole set: for messages, and because small sets
+            are multiplied in float64.
         X, Y : array of shape (n_samples, n_features) or None
             One side may be missing where `cross` is not asked for. Rows need not be normalised.
         cross : bool
@@ -165,7 +165,7 @@ class PairMoments:
 def _centred(rows: Any, scales: Any, *, in_place: bool) -> tuple[Matrix, Any]:
     """Return the mean of the scaled rows, and the scaled rows without it."""
     mean = (scales @ rows) / rows.shape[0]
-    if in_place:  # memory for another block would cost as much as the sums of this one
+    if in_place:  # a copy of the block already
         centred = rows
         centred *= scales[:, None]
     else:
