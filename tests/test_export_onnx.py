@@ -14,6 +14,7 @@ from export_spaces import calibrated, needed, small_space
 from fillgap import InputError, InputTypeError
 from fillgap.aligners import LaplaceTransport, MeanCentering, Whitening
 from fillgap.export import onnx_model
+from fillgap.scores import CSLS, NNN, Sides
 from fillgap.space import MixedSpace
 
 MODALITIES = ("image", "text")
@@ -137,3 +138,18 @@ def test_what_is_no_affine_map_is_refused(gapped: tuple[np.ndarray, np.ndarray])
         onnx_model(space, "image", dtype="int8")
     with pytest.raises(InputError, match="role must be one of"):
         onnx_model(space, "image", role="both")
+
+
+@pytest.mark.parametrize(
+    ("hubness", "remedy"), [(NNN, "Keep vectors of space.stored"), (CSLS, "Apply space.calibrate")]
+)
+@pytest.mark.parametrize("role", ["document", "query"])
+def test_an_offset_for_each_document_is_refused(hubness: type, remedy: str, role: str) -> None:
+    needed("onnx")
+    aligner = small_space().aligner
+    X, Y = make_gapped(40, aligner.n_features_in_, seed=7)
+    aligned = Sides(*aligner.transform_pair(X, Y))
+    space = MixedSpace(aligner, hubness().fit(aligned, aligned))
+    name = hubness.__name__
+    with pytest.raises(InputError, match=f"one map for all documents .* got {name}.* {remedy}"):
+        onnx_model(space, "image", role=role)

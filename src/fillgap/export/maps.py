@@ -163,10 +163,15 @@ def _coefficients(space: MixedSpace, *, document: Modality, query: Modality) -> 
         return 1.0, 0.0
     if space.calibration.needs_documents:
         name = type(space.calibration).__name__
+        remedy = (
+            "Keep vectors of space.stored in the index"
+            if space.calibration.folds
+            else "Apply space.calibrate to a longer list of hits"
+        )
         raise InputError(
             f"the calibration must be one map for all documents to be exported, got {name}, whose "
-            "offset is another for each document. Keep vectors of space.stored in the index, or "
-            "export the space without its calibration."
+            f"offset is another for each document. {remedy}, or export the space without its "
+            "calibration."
         )
     probe = np.zeros((1, space.n_components))
     a, b = space.calibration.coefficients(probe, document=document, query=query)
