@@ -14,7 +14,8 @@ PACKAGE = Path(fillgap.__file__).parent
 LAYERS: list[set[str]] = [
     {
         "_checks", "_linalg", "_subspaces", "_progress", "_files", "_similarity",
-        "_similarity_numpy", "_similarity_torch", "_threads", "affine",
+        "_similarity_numpy", "_similarity_torch", "_threads", "_remote",
+        "_remote_store", "_remote_stream", "affine",
     },
     {"moments", "rows", "embeddings", "artifact"},
     {"io"},

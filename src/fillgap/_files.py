@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fillgap._checks import InputError
+from fillgap._remote import RemotePath, as_path, uploaded
 
 __all__ = ["atomic_file", "atomic_folder", "check_target", "missing_path"]
 
@@ -19,7 +20,8 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; what is written there takes its place at the end.
 
     Nothing is left behind when the body fails or is interrupted: an old file stays as it was.
-    A link is followed, so that the file behind it is the one replaced.
+    A link is followed, so that the file behind it is the one replaced. A target in a store is
+    written on this machine, and sent at the end.
 
     Parameters
     ----------
@@ -31,7 +33,12 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
     InputError
         If the operating system refuses to write: no such folder, no permission, disk full.
     """
-    final, temporary = _beside(target)
+    place = as_path(target)
+    if isinstance(place, RemotePath):
+        with uploaded(place) as made:
+            yield made
+        return
+    final, temporary = _beside(place)
     try:
         yield temporary
         _synchronise(temporary)
@@ -95,19 +102,22 @@ def check_target(
     InputError
         If the target is an input, exists already, or would lie in a folder that does not exist.
     """
-    path = Path(target)
-    for source in inputs:
-        if path.exists() and Path(source).exists() and path.samefile(source):
+    path = as_path(target)
+    remote = isinstance(path, RemotePath)
+    for source in map(as_path, inputs):
+        if isinstance(source, RemotePath) != remote:
+            continue
+        if path == source or (path.exists() and source.exists() and path.samefile(source)):
             raise InputError(
                 f"{path} must be another file than the input {source}, got the same. "
                 "Write to a new name."
             )
-    if os.path.lexists(path) and not overwrite:
+    if not overwrite and (path.exists() if remote else os.path.lexists(path)):
         raise InputError(
             f"{path} must be a new name, got one that exists already. "
             "Choose another, or allow it to be replaced (--overwrite, overwrite=True)."
         )
-    if not path.absolute().parent.is_dir():
+    if not remote and not path.absolute().parent.is_dir():
         raise InputError(
             f"{path} must be in a folder that exists, got {path.parent}. Create that folder first."
         )
@@ -119,8 +129,8 @@ def missing_path(path: Path) -> InputError:
     from difflib import get_close_matches
 
     names: list[str] = []
-    with suppress(OSError):
-        names = os.listdir(path.absolute().parent)  # noqa: PTH208  (names, not paths)
+    with suppress(OSError, InputError):
+        names = [entry.name for entry in path.absolute().parent.iterdir()]
     near = get_close_matches(path.name, names, n=3, cutoff=0.7)
     remedy = f"Did you mean {' or '.join(near)}?" if near else "Check the spelling of the path."
     return InputError(f"{path} must be a file or folder that exists, got nothing there. {remedy}")

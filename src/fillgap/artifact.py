@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fillgap._checks import InputError
 from fillgap._files import atomic_file, check_target, missing_path
+from fillgap._remote import as_path, local_copy
 
 __all__ = ["FORMAT_VERSION", "read_artifact", "write_artifact"]
 
@@ -74,11 +75,11 @@ def read_artifact(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]],
     """
     from safetensors import SafetensorError, safe_open
 
-    file = Path(path)
+    file = as_path(path)
     if not file.is_file():
         raise missing_path(file)
     try:
-        with safe_open(file, framework="numpy") as opened:
+        with local_copy(file) as copy, safe_open(copy, framework="numpy") as opened:
             header = (opened.metadata() or {}).get(_KEY)
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         metadata = None if header is None else json.loads(header)

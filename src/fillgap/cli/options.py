@@ -81,4 +81,14 @@ Parameters: TypeAlias = Annotated[
         help="A parameter of the method, for example --set n_components=120; may be repeated.",
     ),
 ]
-Out: TypeAlias = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Where to write.")]
+
+
+def _place(text: str) -> Path:
+    from fillgap._remote import as_path
+
+    return as_path(text)
+
+
+Out: TypeAlias = Annotated[
+    Path, typer.Option("--out", "-o", metavar="OUT", help="Where to write.", parser=_place)
+]

@@ -15,6 +15,7 @@ from typing import Any
 from fillgap._checks import InputError
 from fillgap._files import atomic_file, check_target
 from fillgap._progress import Progress
+from fillgap._remote import as_path, change_mark, is_remote
 from fillgap.aligners import load_aligner
 from fillgap.distributed._executor import Executor
 from fillgap.distributed._work import Attempt, JobReport, Outcome
@@ -79,7 +80,7 @@ class Copy:
 class AlignShard:
     """Write one aligned copy, then its receipt."""
 
-    aligner: str
+    aligner: Path
     modality: Modality
 
     def __call__(self, copy: Copy) -> str:
@@ -145,18 +146,24 @@ def apply_shards(
         raise InputError(next(iter(bad.values())))
     report = JobReport(skipped=bad, kept=[str(copy.target) for copy in copies if copy.finished])
     left = [copy for copy in copies if str(copy.target) not in report.kept]
-    folder = Path(target)
+    folder = as_path(target)
     _check_folder(folder, copies, left, overwrite=overwrite)
     (folder / RECEIPTS).mkdir(parents=True, exist_ok=True)
-    attempt = Attempt(AlignShard(str(Path(aligner).absolute()), modality), skip_bad_shards)
+    attempt = Attempt(AlignShard(as_path(aligner).absolute(), modality), skip_bad_shards)
     try:
         for outcome in executor.map(attempt, left, progress=progress):
             _count(report, outcome)
     finally:
-        for stale in (*folder.glob(".fillgap-*.tmp"), *folder.glob(f"{RECEIPTS}/.fillgap-*.tmp")):
-            stale.unlink(missing_ok=True)  # of workers that were killed
+        if not is_remote(folder):
+            _remove_stale(folder)
     report.seconds = perf_counter() - started
     return report
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what workers that were killed had begun."""
+    for stale in (*folder.glob(".fillgap-*.tmp"), *folder.glob(f"{RECEIPTS}/.fillgap-*.tmp")):
+        stale.unlink(missing_ok=True)
 
 
 def plan_copies(
@@ -168,7 +175,7 @@ def plan_copies(
 ) -> tuple[list[Copy], dict[str, str]]:
     """Return what is to be written, and the shards that cannot be opened with the reasons."""
     load_aligner(aligner)  # refuses what is no aligner
-    fitted = hashlib.sha256(Path(aligner).read_bytes()).hexdigest()
+    fitted = hashlib.sha256(as_path(aligner).read_bytes()).hexdigest()
     specs = [sources] if isinstance(sources, (str, Path)) else list(sources)
     shards = [shard for spec in specs for shard in open_shards(spec, modality)]
     if not shards:
@@ -178,15 +185,14 @@ def plan_copies(
     for shard in shards:
         if not isinstance(shard, BadShard):
             path: Path = shard.path  # type: ignore[attr-defined]
-            state = path.stat()
             receipt = {
                 "aligner": fitted,
                 "modality": modality,
                 "source": shard.name,
-                "source_bytes": state.st_size,
-                "source_changed": state.st_mtime_ns,
+                "source_bytes": path.stat().st_size,
+                "source_changed": change_mark(path),
             }
-            copies.append(Copy(shard, Path(target) / path.name, receipt))
+            copies.append(Copy(shard, as_path(target) / path.name, receipt))
     return copies, bad
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fillgap._checks import InputError, InputTypeError
 from fillgap._files import missing_path
 from fillgap.io._names import SUFFIXES, full_name, listed, split_key
-from fillgap.io._reading import reading
+from fillgap.io._reading import open_binary, reading
 
 __all__ = [
     "CAPTIONS",
@@ -67,7 +67,7 @@ def read_index(spec: str | Path) -> NDArray[np.integer[Any]]:
     path, key = _existing(spec)
     if path.suffix.lower() == ".npy":
         with reading(str(path), "an .npy file of row numbers"):
-            index = np.load(path, allow_pickle=False)
+            index = _array(path)
     else:
         index = np.asarray(_table_column(path, key, INDEX))
     if index.dtype.kind not in "iu" or index.ndim != 1:
@@ -76,6 +76,11 @@ def read_index(spec: str | Path) -> NDArray[np.integer[Any]]:
             f"got {index.dtype} of shape {index.shape}. Count the rows of the images from 0."
         )
     return index
+
+
+def _array(path: Path) -> NDArray[Any]:
+    with open_binary(path) as stream:
+        return np.load(stream, allow_pickle=False)
 
 
 def find_column(paths: Sequence[Path], names: Sequence[str]) -> str | None:

@@ -219,7 +219,8 @@ def read_metadata(root: Path, manifest: Manifest) -> dict[str, Any]:
     for shard in manifest.shards:
         for name in (name for name in shard.files if name.startswith("metadata/")):
             with reading(str(root / name), "a Parquet file of fillgap embed"):
-                table = pq.read_table(root / name).to_pydict()
+                with open_binary(root / name) as stream:
+                    table = pq.read_table(stream).to_pydict()
                 ids += table["id"]
                 labels += table["label"]
                 counts += map(len, table["captions"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fillgap._remote import is_remote
 from fillgap.io._lists import ListRows, array_of, choose_column, replaced_batches
 from fillgap.io._names import DEFAULT_KEY, Modality
 from fillgap.io._reading import Apply, Block, open_binary, reading
@@ -55,7 +56,7 @@ def write(
 
 def read_schema(path: Path) -> pa.Schema:
     """Return names and types of all columns."""
-    with pa.memory_map(str(path)) as source:
+    with _source(path) as source:
         return _reader(path, source).schema
 
 
@@ -84,13 +85,17 @@ def _is_file(path: Path) -> bool:
         return stream.read(len(_FILE_MAGIC)) == _FILE_MAGIC
 
 
+def _source(path: Path) -> pa.NativeFile:
+    return pa.PythonFile(open_binary(path)) if is_remote(path) else pa.memory_map(str(path))
+
+
 def _reader(path: Path, source: pa.NativeFile) -> Any:
     return pa.ipc.open_file(source) if _is_file(path) else pa.ipc.open_stream(source)
 
 
 def _all_batches(path: Path) -> Iterator[pa.RecordBatch]:
     """Yield the batches as they were written, views of the mapped file if not compressed."""
-    with pa.memory_map(str(path)) as source:
+    with _source(path) as source:
         reader = _reader(path, source)
         if isinstance(reader, pa.RecordBatchStreamReader):
             yield from reader

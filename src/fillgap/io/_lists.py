@@ -20,6 +20,7 @@ from fillgap.io._reading import (
     check_stored,
     exact_blocks,
     guarded,
+    read_ahead,
     reading,
 )
 from fillgap.rows import BLOCK_ROWS
@@ -82,7 +83,8 @@ class ListRows:
     def iter_blocks(self, block_rows: int) -> Iterator[Block]:
         """Yield arrays of exactly `block_rows` rows, the last one shorter, from the start."""
         batches = self.checked_batches([self.key], block_rows)
-        return exact_blocks((self.rows_of(batch, first) for first, batch in batches), block_rows)
+        rows = (self.rows_of(batch, first) for first, batch in batches)
+        return read_ahead(self.path, exact_blocks(rows, block_rows))
 
     def checked_batches(
         self, columns: list[str] | None, max_rows: int

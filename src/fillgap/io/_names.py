@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fillgap._checks import InputError
+from fillgap._remote import as_path, is_remote
 
 __all__ = [
     "DEFAULT_KEY",
@@ -56,14 +57,20 @@ def split_key(spec: str | Path) -> tuple[Path, str | None]:
     A colon ends the path only behind a suffix that is known or a folder that exists, so that
     colons in names and drive letters stay part of the path.
     """
-    text = str(spec)
-    if not Path(text).exists():
+    if is_remote(spec):
+        return as_path(spec), None
+    text, whole = str(spec), as_path(spec)
+    if is_remote(whole):
+        head, _, key = text.rpartition(":")
+        named = key and as_path(head).suffix.lower() in (*SUFFIXES, ".csv", ".json", ".txt")
+        return (as_path(head), key) if named else (whole, None)
+    if not whole.exists():
         for match in re.finditer(":", text):
-            head, key = Path(text[: match.start()]), text[match.end() :]
-            known = head.suffix.lower() in (*SUFFIXES, ".csv", ".json", ".txt")
-            if key and (known or (match.start() > 1 and head.is_dir())):
-                return head, key
-    return Path(text), None
+            place, key = Path(text[: match.start()]), text[match.end() :]
+            known = place.suffix.lower() in (*SUFFIXES, ".csv", ".json", ".txt")
+            if key and (known or (match.start() > 1 and place.is_dir())):
+                return place, key
+    return whole, None
 
 
 def full_name(path: Path, key: str | None) -> str:

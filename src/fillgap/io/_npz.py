@@ -11,10 +11,11 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
+from fillgap._remote import is_remote
 from fillgap.io._names import DEFAULT_KEY, Modality, choose_key
 from fillgap.io._npy import read_header, write_array
 from fillgap.io._raw import RawRows, replaced_rows
-from fillgap.io._reading import Apply, Block, guarded, reading
+from fillgap.io._reading import Apply, Block, guarded, open_binary, reading
 
 __all__ = ["open_file", "rewrite", "write"]
 
@@ -26,7 +27,7 @@ def open_file(path: Path, key: str | None, modality: Modality | None) -> RawRows
 
     Without a key it is the only 2-D array of floats, or the one whose name fits the modality.
     """
-    with reading(str(path), _KIND), ZipFile(path) as archive:
+    with reading(str(path), _KIND), _archive(path) as archive:
         members = {
             info.filename.removesuffix(".npy"): info
             for info in archive.infolist()
@@ -49,7 +50,7 @@ def rewrite(source: RawRows, target: Path, apply: Apply) -> None:
     """Write the archive of `source` with that array replaced and the others as they are."""
     shape, blocks = replaced_rows(source, apply)
     with reading(source.name, _KIND):
-        old = ZipFile(source.path)
+        old = _archive(source.path)
     with old, ZipFile(target, "w") as new:
         for info in old.infolist():
             with reading(source.name, _KIND):
@@ -76,6 +77,10 @@ def write(
         write_array(member, shape, dtype, blocks)
 
 
+def _archive(path: Path) -> ZipFile:
+    return ZipFile(open_binary(path) if is_remote(path) else path)
+
+
 def _holds_embeddings(archive: ZipFile, info: ZipInfo) -> bool:
     with _open(archive, info) as stream:
         shape, _, dtype = read_header(stream)
@@ -88,7 +93,7 @@ def _open(archive: ZipFile, info: ZipInfo) -> BufferedIOBase:
 
 def _open_member(path: Path, filename: str, *, whole: bool) -> BufferedIOBase:
     """Open a member; one that is read by columns is loaded, since seeking would inflate it anew."""
-    with ZipFile(path) as archive:
+    with _archive(path) as archive:
         stream = _open(archive, archive.getinfo(filename))
     if not whole:
         return stream  # it keeps the file open after the archive object is closed

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fillgap._remote import is_remote
 from fillgap.io._lists import ListRows, array_of, choose_column, replaced_batches
 from fillgap.io._names import DEFAULT_KEY, Modality
-from fillgap.io._reading import Apply, Block, reading
+from fillgap.io._reading import Apply, Block, open_binary, reading
 
 __all__ = ["KIND", "batches", "open_file", "read_schema", "rewrite", "write"]
 
@@ -62,6 +63,8 @@ def batches(path: Path, columns: list[str] | None, max_rows: int) -> Iterator[pa
 
 def _open(path: Path) -> pq.ParquetFile:
     """Open with a small buffer: by default Arrow loads whole row groups ahead."""
+    if is_remote(path):  # each request takes its time: fewer, and larger ones
+        return pq.ParquetFile(open_binary(path), pre_buffer=False, buffer_size=1 << 23)
     return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import InputError, check_integer
+from fillgap._remote import is_remote
 from fillgap.io._names import full_name
-from fillgap.io._reading import WRITE_AGAIN, Apply, Block, check_stored, reading
+from fillgap.io._reading import WRITE_AGAIN, Apply, Block, check_stored, read_ahead, reading
 from fillgap.rows import iter_blocks
 
 __all__ = ["RawRows", "replaced_rows", "write_blocks"]
@@ -88,6 +89,9 @@ class RawRows:
         The bytes are read, not mapped: pages of a map count as memory of the process.
         """
         check_integer(block_rows, "block_rows", low=1)
+        return read_ahead(self.path, self._blocks(block_rows))
+
+    def _blocks(self, block_rows: int) -> Iterator[Block]:
         read = self._read_columns if self.fortran else self._read_rows
         with reading(self.name, "a complete array"):
             stream = self.open()
@@ -99,7 +103,7 @@ class RawRows:
 
     def mapped(self) -> Block | None:
         """Return the array as a memory map, or None where its bytes are not usable as they are."""
-        if not self.mappable or self.stored != self.dtype:
+        if not self.mappable or self.stored != self.dtype or is_remote(self.path):
             return None
         with reading(self.name, "a complete array"):
             return np.memmap(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from errno import EINVAL
 from io import BufferedReader
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import InputError, InputTypeError, check_integer, check_matrix
+from fillgap._remote import is_remote
 
 __all__ = [
     "WRITE_AGAIN",
@@ -23,6 +25,7 @@ __all__ = [
     "exact_blocks",
     "guarded",
     "open_binary",
+    "read_ahead",
     "reading",
 ]
 
@@ -36,7 +39,7 @@ _T = TypeVar("_T")
 
 def open_binary(path: Path) -> BufferedReader:
     """Open a file for reading: the one place that knows where bytes come from."""
-    return path.open("rb")
+    return path.open("rb")  # of this machine, or in a store
 
 
 @contextmanager
@@ -124,6 +127,19 @@ def exact_blocks(chunks: Iterable[Block], block_rows: int) -> Iterator[Block]:
             count += len(chunk) - start
     if kept:
         yield _joined(kept)
+
+
+def read_ahead(path: Path, blocks: Iterable[Block]) -> Iterator[Block]:
+    """Yield the blocks of a file; of one in a store, the next comes while this one is worked on."""
+    if not is_remote(path):
+        yield from blocks
+        return
+    iterator = iter(blocks)
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, iterator, None)
+        while (block := coming.result()) is not None:
+            coming = thread.submit(next, iterator, None)
+            yield block
 
 
 def _joined(parts: list[Block]) -> Block:

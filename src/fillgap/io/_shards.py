@@ -13,6 +13,7 @@ import numpy as np
 
 from fillgap._checks import InputError
 from fillgap._files import missing_path
+from fillgap._remote import is_remote
 from fillgap.io._names import SUFFIXES, Modality, natural_key, split_key
 from fillgap.io._reading import Block, exact_blocks
 from fillgap.rows import RowSource
@@ -65,6 +66,8 @@ class ShardedRows:
 
 def is_clip_folder(path: Path) -> bool:
     """Tell whether a folder has the layout of clip-retrieval."""
+    if is_remote(path) and path.suffix.lower() in SUFFIXES:
+        return False  # without asking the store
     return any((path / name).is_dir() for name in CLIP_FOLDERS.values())
 
 
@@ -93,13 +96,23 @@ def shard_paths(path: Path) -> list[Path]:
         return [path]
     if path.is_dir():
         return _files_in(path)
-    found = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+    found = _matching(path)
     files = sorted((file for file in found if file.is_file()), key=natural_key)
     if not files and glob.has_magic(str(path)):
         raise InputError(f"{path} must match files, got none. Check the folder and the pattern.")
     if not files:
         raise missing_path(path)
     return files
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """Return what a pattern matches, in this machine's folders or in a store."""
+    if not is_remote(pattern):
+        return [Path(name) for name in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207
+    folder, parts = pattern, list[str]()
+    while glob.has_magic(str(folder)):
+        folder, parts = folder.parent, [folder.name, *parts]
+    return list(folder.glob("/".join(parts))) if parts else []
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ import numpy as np
 from fillgap._checks import InputError, InputTypeError, check_matrix
 from fillgap._files import atomic_file, atomic_folder, check_target
 from fillgap._progress import Progress, silent
+from fillgap._remote import is_remote
 from fillgap.io._names import SUFFIXES, Modality, split_key
 from fillgap.io._open import adapter_of, open_files
 from fillgap.io._reading import Apply, Block, check_stored
@@ -105,12 +106,17 @@ def transform_files(
     inputs = [*(part.path for part in parts), *named]
     path = check_target(target, inputs=inputs, overwrite=overwrite)
     applies = _applies(parts, function, progress or silent)
-    if len(named) == 1 and named[0].is_file():
+    if len(named) == 1 and parts[0].path == named[0]:
         _check_file(path, parts[0].path)
         with atomic_file(path) as temporary:
             adapter_of(parts[0].path).rewrite(parts[0], temporary, applies[0])
         return [path]
     _check_folder(path, parts, inputs)
+    if is_remote(path):  # each file appears by itself: a store has no step for several
+        for part, apply in zip(parts, applies, strict=True):
+            with atomic_file(path / part.path.name) as temporary:
+                adapter_of(part.path).rewrite(part, temporary, apply)
+        return [path / part.path.name for part in parts]
     with atomic_folder(path) as temporary:
         for part, apply in zip(parts, applies, strict=True):
             adapter_of(part.path).rewrite(part, temporary / part.path.name, apply)

@@ -1,0 +1,280 @@
+"""Embeddings in stores: memory, web servers with and without ranges of bytes, and S3."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from conftest import make_gapped
+from fillgap import _remote_store
+from fillgap._checks import InputError
+from fillgap._remote import as_path
+from fillgap.aligners import load_aligner, make_aligner, save_aligner
+from fillgap.cli.app import run
+from fillgap.distributed import ProcessPool, apply_shards, fit_shards, measure_shards
+from fillgap.io import load_rows, open_rows, open_sides, save_rows, transform_files
+from io_formats import FORMATS, HALF, make_rows
+from remote_servers import plain_server, range_server, s3_server
+
+N, D = 90, 12
+pytestmark = pytest.mark.filterwarnings(
+    # Loops of fsspec and sessions of aiohttp live as long as the process.
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+
+@pytest.fixture
+def memory() -> Iterator[fsspec.AbstractFileSystem]:
+    system = fsspec.filesystem("memory")
+    yield system
+    system.rm("/", recursive=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip-retrieval folder of pairs in three shards a side, float16."""
+    root = tmp_path_factory.mktemp("laion")
+    for side, rows in zip(("img_emb", "text_emb"), make_gapped(N, D, seed=8), strict=True):
+        (root / side).mkdir()
+        for i, part in enumerate(np.split((rows + 1.5).astype(HALF), [20, 50])):
+            np.save(root / side / f"{side}_{i}.npy", part)
+    return root
+
+
+@pytest.fixture(scope="module")
+def bucket(folder: Path) -> Iterator[str]:
+    """The folder in S3; workers find the server by fsspec's own configuration."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with s3_server() as address, pytest.MonkeyPatch.context() as patch:
+        settings = {"endpoint_url": address, "key": "key", "secret": "secret"}
+        for name, value in settings.items():
+            patch.setenv(f"FSSPEC_S3_{name.upper()}", value)
+        patch.setitem(fsspec.config.conf, "s3", settings)
+        system = fsspec.filesystem("s3")
+        system.mkdir("bucket")
+        system.put(f"{folder}/", "bucket/laion/", recursive=True)
+        yield "s3://bucket"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_read_from_a_store(name: str, memory, tmp_path: Path) -> None:
+    form = FORMATS[name]
+    path = tmp_path / f"a{form.suffix}"
+    form.write(path, form.key or "", make_rows(50, 7, form.dtypes[0]))
+    memory.put_file(str(path), f"/data/{path.name}")
+    source = open_rows(form.spec(as_path(f"memory://data/{path.name}")))
+    assert source.name.startswith("memory://data/a")
+    blocks = list(source.iter_blocks(16))
+    assert [len(block) for block in blocks] == [16, 16, 16, 2]
+    np.testing.assert_array_equal(np.concatenate(blocks), load_rows(form.spec(path)))
+
+
+def test_folders_patterns_and_two_arrays_of_one_file(memory, tmp_path: Path, folder: Path) -> None:
+    memory.put(f"{folder}/", "/laion/", recursive=True)
+    here = load_rows(folder, modality="text")
+    for spec in ("memory://laion", "memory://laion/text_emb", "memory://laion/*/text_emb_?.npy"):
+        np.testing.assert_array_equal(load_rows(spec, modality="text"), here)
+    np.savez(tmp_path / "both.npz", images=here[:5], texts=here[5:12])
+    memory.put_file(str(tmp_path / "both.npz"), "/both.npz")
+    images, texts = open_sides("memory://both.npz:images", "memory://both.npz:texts")
+    assert (images.shape[0], texts.shape[0]) == (5, 7)
+    assert images.name == "memory://both.npz:images"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_copies_are_written_to_a_store(name: str, memory, tmp_path: Path) -> None:
+    form = FORMATS[name]
+    path = tmp_path / f"a{form.suffix}"
+    form.write(path, form.key or "", make_rows(30, 7, form.dtypes[0]))
+    memory.put_file(str(path), f"/in/{path.name}")
+    there = form.spec(as_path(f"memory://in/{path.name}"))
+    transform_files(there, f"memory://out/{path.name}", lambda rows, _: rows[:, :4])
+    transform_files(form.spec(path), tmp_path / f"b{form.suffix}", lambda rows, _: rows[:, :4])
+    memory.get_file(f"/out/{path.name}", str(tmp_path / f"c{form.suffix}"))
+    b, c = (form.read(tmp_path / f"{stem}{form.suffix}") for stem in "bc")
+    assert b.keys() == c.keys()
+    for key in b:
+        np.testing.assert_equal(b[key], c[key])
+
+
+def test_a_copy_that_fails_is_not_there(memory, folder: Path) -> None:
+    memory.put(f"{folder}/img_emb/", "/in/", recursive=True)
+
+    def refuse(rows, first_row):
+        if first_row or len(rows) == 30:
+            raise InputError("rows must be fewer.")
+        return rows
+
+    with pytest.raises(InputError, match=r"memory://in/img_emb_1\.npy: rows must be fewer"):
+        transform_files("memory://in", "memory://out", refuse)
+    assert memory.find("/out") == ["/out/img_emb_0.npy"]  # whole, and the next not begun
+
+
+def test_an_aligner_and_rows_are_kept_in_a_store(memory, folder: Path) -> None:
+    fitted = make_aligner("balanced").fit(*open_sides(folder))
+    save_aligner(fitted, "memory://kept/a.safetensors")
+    with pytest.raises(InputError, match=r"memory://kept/a\.safetensors must be a new name"):
+        save_aligner(fitted, "memory://kept/a.safetensors")
+    rows = load_rows(folder, modality="image")
+    again = load_aligner("memory://kept/a.safetensors")
+    np.testing.assert_array_equal(again.transform(rows), fitted.transform(rows))
+    save_rows("memory://kept/rows.parquet", rows)
+    np.testing.assert_array_equal(load_rows("memory://kept/rows.parquet"), rows)
+    with pytest.raises(InputError, match="must be another file than the input"):
+        transform_files(
+            "memory://kept/rows.parquet",
+            "memory://kept/rows.parquet",
+            lambda x, _: x,
+            overwrite=True,
+        )
+
+
+def test_a_server_of_ranges_sends_blocks_alone(tmp_path: Path) -> None:
+    rows = make_rows(60_000, 8, HALF)
+    np.save(tmp_path / "rows.npy", rows)
+    asked: list[int | None] = []
+    with range_server(tmp_path, asked) as address:
+        source = open_rows(f"{address}/rows.npy?signature=secret")
+        assert "secret" not in source.name
+        blocks = list(source.iter_blocks(8192))
+    np.testing.assert_array_equal(np.concatenate(blocks), rows)
+    assert None not in asked
+    assert max(asked) <= 8192 * 8 * 2
+    assert sum(asked) <= rows.nbytes + 4 * (1 << 16)
+
+
+def test_a_server_without_ranges_is_read_too(tmp_path: Path, folder: Path) -> None:
+    rows = make_rows(20_000, 8, HALF)
+    np.save(tmp_path / "rows.npy", rows)
+    save_rows(tmp_path / "rows.parquet", rows)
+    shutil.copytree(folder, tmp_path / "laion")
+    with plain_server(tmp_path) as address:
+        for name in ("rows.npy", "rows.parquet"):
+            np.testing.assert_array_equal(load_rows(f"{address}/{name}"), rows)
+        here = load_rows(folder, modality="image")
+        for spec in (f"{address}/laion", f"{address}/laion/img_emb/"):
+            np.testing.assert_array_equal(load_rows(spec, modality="image"), here)
+        with pytest.raises(InputError, match=r"nothing\.npy must be a file or folder that exists"):
+            open_rows(f"{address}/nothing.npy")
+        with pytest.raises(InputError, match="must be writable"):
+            save_rows(f"{address}/new.npy", rows)
+
+
+def test_workers_read_and_write_s3(bucket: str, folder: Path, tmp_path: Path) -> None:
+    there, here = make_aligner("balanced"), make_aligner("balanced").fit(*open_sides(folder))
+    with ProcessPool(2) as pool:
+        report = fit_shards(there, f"{bucket}/laion", executor=pool)
+        assert report.n_rows == 2 * N
+        np.testing.assert_allclose(there.map_x_.matrix, here.map_x_.matrix, atol=1e-9)
+        save_aligner(there, f"{bucket}/a.safetensors")
+        jobs = [
+            apply_shards(
+                f"{bucket}/a.safetensors",
+                f"{bucket}/laion/img_emb",
+                f"{bucket}/aligned",
+                modality="image",
+                executor=pool,
+            )
+            for _ in range(2)
+        ]
+        found, _ = measure_shards(f"{bucket}/laion", executor=pool)
+    assert [(len(job.written), len(job.kept)) for job in jobs] == [(3, 0), (0, 3)]
+    expected = here.transform(load_rows(folder, modality="image"))
+    np.testing.assert_allclose(load_rows(f"{bucket}/aligned"), expected, atol=1e-3)
+    assert found.n_images == N
+
+
+def test_a_changed_object_is_not_taken_for_finished(bucket: str, tmp_path: Path, capsys) -> None:
+    system = fsspec.filesystem("s3")
+    np.save(tmp_path / "part_0.npy", make_rows(20, D, HALF))
+    system.put_file(str(tmp_path / "part_0.npy"), "bucket/in/part_0.npy")
+    fitted = make_aligner("whitening").fit(make_rows(50, D, HALF), make_rows(50, D, HALF, seed=1))
+    path = save_aligner(fitted, tmp_path / "a.safetensors")
+    apply = ["apply", str(path), f"{bucket}/in", "--modality", "image", "-o", f"{bucket}/made"]
+    apply += ["--workers", "1"]
+    assert run(apply) == 0
+    np.save(tmp_path / "part_0.npy", make_rows(20, D, HALF, seed=2))
+    system.put_file(str(tmp_path / "part_0.npy"), "bucket/in/part_0.npy")
+    assert run(apply) == 2
+    assert "s3://bucket/made/part_0.npy must be a new name" in capsys.readouterr().err
+
+
+def test_commands_take_addresses(bucket: str, folder: Path, tmp_path: Path, capsys) -> None:
+    assert run(["measure", f"{bucket}/laion", "--json"]) == 0
+    there = capsys.readouterr().out
+    assert run(["measure", str(folder), "--json"]) == 0
+    assert there.splitlines()[2:] == capsys.readouterr().out.splitlines()[2:]
+    assert run(["compare", f"{bucket}/laion", "-m", "mean-centering", "--splits", "1"]) == 0
+    out = f"{bucket}/fitted.safetensors"
+    assert run(["fit", "mean-centering", f"{bucket}/laion", "-o", out]) == 0
+    assert out in capsys.readouterr().out
+    assert run(["fit", "mean-centering", f"{bucket}/laion", "-o", out]) == 2
+    assert f"{out} must be a new name" in capsys.readouterr().err
+
+
+def test_refusals_of_stores(memory, tmp_path: Path) -> None:
+    with memory.open("/bad/objects.npy", "wb") as file:
+        np.save(file, np.array([{}, []], dtype=object), allow_pickle=True)
+    with memory.open("/bad/pickle.npy", "wb") as file:
+        pickle.dump({"rows": 1}, file)
+    with pytest.raises(Exception, match="pickled objects, which are never loaded"):
+        open_rows("memory://bad/objects.npy")
+    with pytest.raises(InputError, match="other or damaged content"):
+        open_rows("memory://bad/pickle.npy")
+    with pytest.raises(InputError, match="must be a file or folder that exists"):
+        open_rows("memory://none")
+    with pytest.raises(InputError, match="protocol that fsspec knows, got 'nowhere'"):
+        open_rows("nowhere://bucket/rows.npy")
+
+
+def test_a_bucket_that_is_not_there(bucket: str, capsys) -> None:
+    assert run(["measure", "s3://nothing/images.npy", "s3://nothing/texts.npy"]) == 2
+    assert "s3://nothing/images.npy must be a file or folder that exists" in capsys.readouterr().err
+    assert run(["fit", "balanced", f"{bucket}/laion", "-o", "s3://nothing/a.safetensors"]) == 2
+    assert "must be writable, got 'The specified bucket does not exist'" in capsys.readouterr().err
+
+
+def test_a_package_that_is_missing_is_named(capsys) -> None:
+    try:
+        import gcsfs  # noqa: F401
+    except ImportError:
+        assert run(["measure", "gs://bucket/images.npy", "gs://bucket/texts.npy"]) == 2
+        error = capsys.readouterr().err
+        assert "pip install 'fillgap[remote]'" in error
+        assert error.count("\n") == 1
+    else:
+        pytest.skip("gcsfs is installed")
+
+
+def test_silence_and_refusal_take_bounded_time(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        assert run(["measure", f"http://127.0.0.1:{port}/a.npy", "b.npy"]) == 2
+    assert "must be reachable, got" in capsys.readouterr().err
+    monkeypatch.setattr(_remote_store, "PATIENCE", 0.3)
+    with socket.socket() as silent:  # accepts, and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        assert run(["measure", f"http://127.0.0.1:{port}/a.npy", "b.npy"]) == 2
+    error = capsys.readouterr().err
+    assert "must be reachable, got 'no answer in 0 s'" in error
+    assert error.count("\n") == 1
+
+
+def test_paths_of_this_machine_stay_paths(tmp_path: Path) -> None:
+    assert as_path(tmp_path) == tmp_path
+    assert as_path(f"file://{tmp_path}") == tmp_path
+    assert str(as_path(Path("s3://bucket/a.npy"))) == "s3://bucket/a.npy"
+    assert as_path("C:/data/a.npy") == Path("C:/data/a.npy")
+    assert as_path("digits:/a") == Path("digits:/a")
