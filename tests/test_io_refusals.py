@@ -73,7 +73,11 @@ def test_tensors_that_are_no_embeddings(tmp_path: Path, name: str) -> None:
     array, error, message = SHAPES[name]
     path = tmp_path / "x.safetensors"
     safetensors.numpy.save_file({"emb": array}, path)
-    expected = "must be F16, BF16, F32 or F64, got " if error is InputTypeError else message
+    expected = (
+        "must be F16, BF16, F32 or F64, or I8 with scales, got "
+        if error is InputTypeError
+        else message
+    )
     with pytest.raises(error, match=f"x.safetensors:emb {expected}"):
         open_rows(path)
 

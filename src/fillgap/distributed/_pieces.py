@@ -63,8 +63,9 @@ class Part:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of these rows, as they are read."""
-        return (self.stop - self.start) * self.source.shape[1] * self.source.dtype.itemsize
+        """Bytes of these rows, as they are stored."""
+        stored = getattr(self.source, "stored", self.source.dtype)
+        return (self.stop - self.start) * self.source.shape[1] * stored.itemsize
 
 
 @dataclass(frozen=True)

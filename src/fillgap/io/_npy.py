@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fillgap._checks import InputError
 from fillgap.io._names import Modality
@@ -61,7 +62,10 @@ def read_header(stream: BufferedIOBase) -> tuple[Any, bool, np.dtype[Any]]:
 
 
 def write_array(
-    file: IO[bytes], shape: tuple[int, int], dtype: np.dtype[Any], blocks: Iterable[Block]
+    file: IO[bytes],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    blocks: Iterable[NDArray[Any]],
 ) -> None:
     """Write the header and the rows of all blocks."""
     description = np.lib.format.dtype_to_descr(dtype)

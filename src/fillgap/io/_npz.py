@@ -10,12 +10,14 @@ from typing import Any, cast
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fillgap._remote import is_remote
-from fillgap.io._names import DEFAULT_KEY, Modality, choose_key
+from fillgap.io._names import DEFAULT_KEY, Modality, choose_key, full_name
 from fillgap.io._npy import read_header, write_array
 from fillgap.io._raw import RawRows, replaced_rows
 from fillgap.io._reading import Apply, Block, guarded, open_binary, reading
+from fillgap.io._scales import Scales, is_usable, quantised_blocks, scales_key
 
 __all__ = ["open_file", "rewrite", "write"]
 
@@ -33,17 +35,26 @@ def open_file(path: Path, key: str | None, modality: Modality | None) -> RawRows
             for info in archive.infolist()
             if info.filename.endswith(".npy")
         }
-        candidates = {
-            name: key is None and _holds_embeddings(archive, info) for name, info in members.items()
+        kinds = {
+            name: _kind(archive, info)
+            for name, info in members.items()
+            if key is None or name == key or "scales" in name  # others may be anything
         }
+        candidates = {name: name in kinds and is_usable(kinds, name) for name in members}
         key = choose_key(candidates, key, modality, path, "array")
         info = members[key]
         with _open(archive, info) as stream:
             shape, fortran, stored = read_header(stream)
             offset = stream.tell()
+        found = scales_key(kinds, key)
+        scales = None if found is None else _scales(archive, path, members[found], found)
     size = info.file_size - offset
     source = partial(_open_member, path, info.filename, whole=fortran)
-    return RawRows(path, key, shape, stored, offset, size, fortran, source, mappable=False)
+    if scales is not None:
+        scales = scales.fitting(shape, full_name(path, key))
+    return RawRows(
+        path, key, shape, stored, offset, size, fortran, source, mappable=False, scales=scales
+    )
 
 
 def rewrite(source: RawRows, target: Path, apply: Apply) -> None:
@@ -51,15 +62,22 @@ def rewrite(source: RawRows, target: Path, apply: Apply) -> None:
     shape, blocks = replaced_rows(source, apply)
     with reading(source.name, _KIND):
         old = _archive(source.path)
+    factors = None if source.scales is None else source.scales.key
+    of_rows: list[NDArray[np.float32]] = []
     with old, ZipFile(target, "w") as new:
-        for info in old.infolist():
+        for info in sorted(old.infolist(), key=lambda info: info.filename == f"{factors}.npy"):
             with reading(source.name, _KIND):
                 old.open(info).close()  # a method that is unknown must not reach the new archive
                 like = ZipInfo(info.filename, info.date_time)
                 like.compress_type = info.compress_type
             with new.open(like, "w", force_zip64=True) as member:
-                if info.filename == f"{source.key}.npy":
+                if info.filename == f"{source.key}.npy" and factors is not None:
+                    rows = quantised_blocks(blocks, of_rows)
+                    write_array(member, shape, source.stored, rows)
+                elif info.filename == f"{source.key}.npy":
                     write_array(member, shape, source.dtype, blocks)
+                elif info.filename == f"{factors}.npy":  # the last one: its values are known now
+                    write_array(member, shape[:1], np.dtype(np.float32), of_rows)
                 else:
                     member.writelines(guarded(_pieces(old, info), source.name, _KIND))
 
@@ -81,10 +99,20 @@ def _archive(path: Path) -> ZipFile:
     return ZipFile(open_binary(path) if is_remote(path) else path)
 
 
-def _holds_embeddings(archive: ZipFile, info: ZipInfo) -> bool:
+def _kind(archive: ZipFile, info: ZipInfo) -> tuple[tuple[int, ...], str]:
+    """Return the shape of a member, and what sort of numbers it has."""
     with _open(archive, info) as stream:
         shape, _, dtype = read_header(stream)
-    return len(shape) == 2 and dtype.kind == "f"
+    return shape, {"f": "float"}.get(dtype.kind, "int8" if dtype == np.int8 else "other")
+
+
+def _scales(archive: ZipFile, path: Path, info: ZipInfo, key: str) -> Scales:
+    with _open(archive, info) as stream:
+        shape, _, stored = read_header(stream)
+        offset = stream.tell()
+    return Scales(
+        key, shape, stored, offset, partial(_open_member, path, info.filename, whole=False)
+    )
 
 
 def _open(archive: ZipFile, info: ZipInfo) -> BufferedIOBase:

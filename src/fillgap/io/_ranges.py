@@ -107,4 +107,5 @@ def rows_between(source: RowSource, start: int, stop: int) -> RowSource:
         shape=(stop - start, source.shape[1]),
         offset=source.offset + start * bytes_per_row,
         size=(stop - start) * bytes_per_row,
+        scales=None if source.scales is None else source.scales.since(start),
     )

@@ -16,6 +16,7 @@ from fillgap._checks import InputError, check_integer
 from fillgap._remote import is_remote
 from fillgap.io._names import full_name
 from fillgap.io._reading import WRITE_AGAIN, Apply, Block, check_stored, read_ahead, reading
+from fillgap.io._scales import Scales
 from fillgap.rows import iter_blocks
 
 __all__ = ["RawRows", "replaced_rows", "write_blocks"]
@@ -45,6 +46,8 @@ class RawRows:
         Whether the stream is the file itself, which can be mapped into memory.
     bfloat16 : bool
         Whether the entries, `stored` as uint16, are the upper halves of float32.
+    scales : Scales or None
+        What the entries, `stored` as int8, are multiplied by.
 
     Attributes
     ----------
@@ -69,12 +72,14 @@ class RawRows:
     open: Callable[[], BufferedIOBase]
     mappable: bool
     bfloat16: bool = False
+    scales: Scales | None = None
     name: str = field(init=False)
     dtype: np.dtype[Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.name = full_name(self.path, self.key)
-        self.dtype = np.dtype(np.float32) if self.bfloat16 else self.stored.newbyteorder("=")
+        decoded = self.bfloat16 or self.scales is not None
+        self.dtype = np.dtype(np.float32) if decoded else self.stored.newbyteorder("=")
         check_stored(self.shape, self.dtype, self.name)
         expected = math.prod(self.shape) * self.stored.itemsize
         if self.size != expected:
@@ -95,11 +100,17 @@ class RawRows:
         read = self._read_columns if self.fortran else self._read_rows
         with reading(self.name, "a complete array"):
             stream = self.open()
+        spans = [
+            (start, min(block_rows, self.shape[0] - start))
+            for start in range(0, self.shape[0], block_rows)
+        ]
+        factors = None if self.scales is None else self.scales.blocks(count for _, count in spans)
         with stream:
-            for start in range(0, self.shape[0], block_rows):
+            for start, count in spans:
                 with reading(self.name, "a complete array"):
-                    block = read(stream, start, min(block_rows, self.shape[0] - start))
-                yield self._decoded(block)
+                    block = read(stream, start, count)
+                    factor = None if factors is None else next(factors)
+                yield self._decoded(block) if factor is None else block * factor
 
     def mapped(self) -> Block | None:
         """Return the array as a memory map, or None where its bytes are not usable as they are."""
@@ -157,7 +168,11 @@ def _joined(first: list[Block], others: Iterator[Block]) -> Iterator[Block]:
 
 
 def write_blocks(
-    blocks: Iterable[Block], stored: np.dtype[Any], file: IO[bytes], *, bfloat16: bool = False
+    blocks: Iterable[NDArray[Any]],
+    stored: np.dtype[Any],
+    file: IO[bytes],
+    *,
+    bfloat16: bool = False,
 ) -> None:
     """Append the rows of all blocks in the type `stored`."""
     for block in blocks:
