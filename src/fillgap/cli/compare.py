@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from fillgap.cli.output import number, print_json, print_table, progress_bar, sa
 
 if TYPE_CHECKING:
     from fillgap.evaluation import Comparison, MethodResult
+    from fillgap.evaluation.comparison import Nested
 
 __all__ = ["compare", "judge", "print_comparison"]
 
@@ -29,6 +31,15 @@ def compare(
         float,
         typer.Option("--max-loss", help="Largest loss of recall@1 that may be recommended."),
     ] = 0.02,
+    quantise: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--quantise",
+            metavar="KIND",
+            help="float16, int8 or int8-dimension: say too what storing the aligned rows so costs "
+            "(int8 with a scale for each row, or for each dimension); may be repeated.",
+        ),
+    ] = None,
     max_images: MaxImages = 100_000,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -45,6 +56,7 @@ def compare(
         image_index=image_index,
         n_splits=n_splits,
         max_loss=max_loss,
+        quantise=quantise or (),
         max_images=max_images,
         seed=seed,
         quiet=quiet,
@@ -63,6 +75,7 @@ def judge(
     image_index: str | None = None,
     n_splits: int = 5,
     max_loss: float = 0.02,
+    quantise: Sequence[str] = (),
     max_images: int = 100_000,
     seed: int = 0,
     quiet: bool = False,
@@ -86,6 +99,7 @@ def judge(
             methods or None,
             n_splits=n_splits,
             max_loss=max_loss,
+            quantise=quantise,
             random_state=seed,
             progress=progress,
         )
@@ -111,6 +125,10 @@ def print_comparison(found: Comparison) -> None:
     say("recall@1: among the other modality alone. exposure: 1 is fair; image, text queries.")
     if not found.two_sided:
         say("Two-sided search: not available, it needs two texts for each image.")
+    for kind, methods in found.quantised.items():
+        say(f"\nStored in {kind}, of both sides: changes from the rows as they are.")
+        rows = [[name, *_changes(changes)] for name, changes in methods.items()]
+        print_table(["method", *("two-sided",) * found.two_sided, "NDCG@10", "recall@1"], rows)
     for name, reason in found.failures.items():
         say(f"{name} cannot run on these data: {reason}")
     for name, result in found.results.items():
@@ -132,6 +150,12 @@ def _row(result: MethodResult, *, two_sided: bool) -> list[str]:
     sides = (exposure["image_to_text"].value, exposure["text_to_image"].value)
     cells.append(", ".join(number(side, 2) for side in sides))
     return [*cells, number(result.mixing, 2), number(result.conservation, 2)]
+
+
+def _changes(changes: Nested) -> list[str]:
+    names = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10", "recall_at_1")
+    means = [changes[name]["mean"] for name in names if name in changes]
+    return [f"{m.value:+.4f} [{m.low:+.4f}, {m.high:+.4f}]" for m in means]
 
 
 def _short(share: float) -> str:

@@ -10,13 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fillgap._checks import InputError, check_integer, check_random_state, check_real, row_scales
+from fillgap._checks import (
+    InputError,
+    check_choice,
+    check_integer,
+    check_random_state,
+    check_real,
+    row_scales,
+)
 from fillgap._progress import Progress, silent
 from fillgap.aligners import METHODS, Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.clusters import cluster_scores
 from fillgap.evaluation.comparison import RAW, Comparison, summarise
 from fillgap.evaluation.judge import QueryValues, scan_test_pair, values_of
+from fillgap.evaluation.quantised import QUANTISED, as_stored
 from fillgap.evaluation.splits import held_out_splits
 from fillgap.evaluation.two_sided import IMAGE_SHARES, draw_two_sided, two_sided_ndcg
 from fillgap.rows import iter_blocks
@@ -61,6 +69,7 @@ def compare(
     max_test: int = 2000,
     max_loss: float = 0.02,
     n_resamples: int = 1000,
+    quantise: Sequence[str] = (),
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -78,6 +87,9 @@ def compare(
         Largest loss of recall@1 among the other modality alone that a recommendation may cost.
     n_resamples : int
         Bootstrap resamples over images.
+    quantise : sequence of {"float16", "int8", "int8-dimension"}
+        Ways to store the aligned rows that are judged too: in half precision, or in int8 with a
+        scale for each row or for each dimension. Both sides are stored so.
     random_state : int
         Seed of splits, draws and resamples.
     progress : callable, optional
@@ -97,10 +109,13 @@ def compare(
     """
     check_real(max_loss, "max_loss", low=0)
     check_integer(n_resamples, "n_resamples", low=100)
+    for kind in quantise:
+        check_choice(kind, "quantise", tuple(QUANTISED))
     _check_rows(pair)
     report = progress or silent
     methods = _named(aligners)
     collected = {name: Collected() for name in (RAW, *methods)}
+    coarse = {(kind, name): Collected() for kind in quantise for name in collected}
     failures: dict[str, str] = {}
     rng = check_random_state(random_state)
     splits = list(
@@ -115,12 +130,15 @@ def compare(
     for number, (train_rows, test_rows) in enumerate(splits):
         split = _Split(pair, train_rows, test_rows, rng)
         split.judge(split.test, collected[RAW])
+        split.judge_stored(split.test, RAW, coarse)
         for place, (name, aligner) in enumerate(methods.items()):
             report(number * len(methods) + place, len(splits) * len(methods), name)
             if name in failures:
                 continue
             try:
-                split.judge(split.aligned(aligner, collected[name]), collected[name])
+                aligned = split.aligned(aligner, collected[name])
+                split.judge(aligned, collected[name])
+                split.judge_stored(aligned, name, coarse)
             except CANNOT_RUN as error:
                 failures[name] = str(error)
     report(len(splits) * len(methods), len(splits) * len(methods), "done")
@@ -129,6 +147,7 @@ def compare(
         pair,
         kept,
         failures,
+        {key: found for key, found in coarse.items() if key[1] in kept},
         n_splits=n_splits,
         n_fit=len(splits[0][0]),
         n_test=len(splits[0][1]),
@@ -174,7 +193,15 @@ class _Split:
         found.notes.extend(note for note in fitted.notes_ if note not in found.notes)
         return self.test.with_vectors(images, texts)
 
-    def judge(self, test: EmbeddingPair, found: Collected) -> None:
+    def judge_stored(
+        self, test: EmbeddingPair, name: str, coarse: Mapping[tuple[str, str], Collected]
+    ) -> None:
+        """Measure a representation of the test part in each way of storing it."""
+        for (kind, method), found in coarse.items():
+            if method == name:
+                self.judge(as_stored(test, kind), found, clusters=False)
+
+    def judge(self, test: EmbeddingPair, found: Collected, *, clusters: bool = True) -> None:
         """Measure a representation of the test part."""
         scan = self.raw_scan if test is self.test else scan_test_pair(test)
         for (measure, direction), values in values_of(scan, self.raw_scan).items():
@@ -184,7 +211,7 @@ class _Split:
                 else (self.text_rows, self.pair.n_texts)
             )
             found.add((measure, direction), rows, values, n)
-        if not found.scalars:  # k-means takes longer than all else: one split is enough
+        if clusters and not found.scalars:  # k-means takes longest: one split is enough
             found.scalars = cluster_scores(test)
         for share, pool in zip(IMAGE_SHARES, self.pools or (), strict=False):
             values = two_sided_ndcg(test.images, test.texts, pool)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ RAW: Final = "raw"
 
 #: What is tested against raw, each with Holm's correction over the methods.
 TESTED: Final = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10", "recall_at_1")
+
+
+#: Estimates by measure and direction.
+Nested: TypeAlias = Mapping[str, Mapping[str, Estimate]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +67,9 @@ class MethodResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
-        nested = {
-            part: {
-                measure: {direction: item.to_dict() for direction, item in directions.items()}
-                for measure, directions in getattr(self, part).items()
-            }
-            for part in ("estimates", "changes")
-        }
         return {
-            **nested,
+            "estimates": _plain(self.estimates),
+            "changes": _plain(self.changes),
             "p_values": dict(self.p_values),
             "scalars": dict(self.scalars),
             "mixing": self.mixing,
@@ -99,6 +97,9 @@ class Comparison:
     failures : mapping from method to str
         Methods that cannot run on these data, with the reason.
     recommendation : Recommendation
+    quantised : mapping from way of storing to mapping from method to mapping
+        What storing the aligned rows so changes, by measure and direction: that minus the same
+        method with the rows as they are, on the same queries.
     """
 
     data: str
@@ -112,6 +113,7 @@ class Comparison:
     results: Mapping[str, MethodResult]
     failures: Mapping[str, str]
     recommendation: Recommendation
+    quantised: Mapping[str, Mapping[str, Nested]] = field(default_factory=dict)
 
     @property
     def two_sided(self) -> bool:
@@ -127,13 +129,25 @@ class Comparison:
             "recommendation": vars(self.recommendation) | {},
             "results": {name: result.to_dict() for name, result in self.results.items()},
             "failures": dict(self.failures),
+            "quantised": {
+                kind: {name: _plain(changes) for name, changes in methods.items()}
+                for kind, methods in self.quantised.items()
+            },
         }
+
+
+def _plain(found: Nested) -> dict[str, Any]:
+    return {
+        measure: {direction: item.to_dict() for direction, item in directions.items()}
+        for measure, directions in found.items()
+    }
 
 
 def summarise(
     pair: EmbeddingPair,
     collected: Mapping[str, Collected],
     failures: Mapping[str, str],
+    coarse: Mapping[tuple[str, str], Collected],
     *,
     n_splits: int,
     n_fit: int,
@@ -162,6 +176,10 @@ def summarise(
             conservation=_conservation(estimated, raw),
             notes=tuple(found.notes),
         )
+    quantised: dict[str, dict[str, Nested]] = {}
+    for (kind, name), found in coarse.items():
+        change = _Table(pair, found).minus(tables[name])
+        quantised.setdefault(kind, {})[name] = nested(change)
     return Comparison(
         data=pair.name,
         n_images=pair.n_images,
@@ -174,6 +192,7 @@ def summarise(
         results=results,
         failures=dict(failures),
         recommendation=decide(results, max_loss=max_loss),
+        quantised=quantised,
     )
 
 
