@@ -50,7 +50,7 @@ def map_blocks(
         yield from map(function, blocks)
         return
     waiting: deque[Future[Any]] = deque()
-    with _one_blas_thread(), ThreadPoolExecutor(count) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(count) as pool:
         for block in blocks:
             waiting.append(pool.submit(function, block))
             if len(waiting) > count:
@@ -68,7 +68,7 @@ class _Limit:
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> Iterator[None]:
     """Give BLAS one thread; the last caller to leave gives it back what the first one found.
 
     The limit is that of the whole process: each caller for itself would give back what it found,

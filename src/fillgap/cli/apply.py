@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fillgap.cli.engine import (
-    Address,
-    Engine,
-    SkipBadShards,
-    Workers,
-    end,
-    engine_of,
-    say_report,
-)
+from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
+from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
 from fillgap.cli.options import AsJson, Out, Overwrite, Quiet
 from fillgap.cli.output import print_json, progress_bar, say
 
@@ -38,6 +32,8 @@ def apply(
     workers: Workers = None,
     address: Address = None,
     skip_bad_shards: SkipBadShards = False,
+    dry_run: DryRun = False,
+    summary: Summary = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -52,6 +48,15 @@ def apply(
     from fillgap.io import transform_files
 
     executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards)
+    if dry_run:
+        from fillgap.distributed import ThisProcess, plan_apply
+
+        with executor or nullcontext():
+            plan = plan_apply(
+                aligner, files, out, modality=modality, executor=executor or ThisProcess(1)
+            )
+        say_plan(plan, out, as_json=as_json)
+        return
     if executor is not None:
         from fillgap.distributed import apply_shards
 
@@ -66,10 +71,11 @@ def apply(
                 overwrite=overwrite,
                 progress=progress,
             )
+        job = describe(report, files[0], modality, summary=summary, engine=engine, address=address)
         if as_json:
-            print_json(report.to_dict())
+            print_json(job)
         else:
-            say_report(report)
+            say_job(report, job)
         end(report)
         return
     fitted = load_aligner(aligner)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from fillgap.cli.output import say
-
-if TYPE_CHECKING:
-    from fillgap.distributed import JobReport
-
-__all__ = ["Address", "Engine", "SkipBadShards", "Workers", "end", "engine_of", "say_report"]
+__all__ = ["Address", "Engine", "SkipBadShards", "Workers", "engine_of"]
 
 Engine: TypeAlias = Annotated[
     Literal["processes", "dask", "ray"] | None,
@@ -59,23 +54,3 @@ def engine_of(
     from fillgap.distributed import make_executor
 
     return make_executor(engine or "processes", n_workers=workers, address=address)
-
-
-def say_report(report: JobReport) -> None:
-    """Print what a job read and how fast, and the shards that it left out."""
-    megabytes = report.n_bytes / 1e6 / (report.seconds or 1.0)
-    speed = f"{report.rows_per_second:,.0f} rows/s, {megabytes:,.0f} MB/s"
-    say(
-        f"{report.n_rows:,} rows read by {len(report.workers)} workers in {report.seconds:.1f} s: "
-        f"{speed}, workers busy {report.busy:.0%} of the time."
-    )
-    if report.kept:
-        say(f"{len(report.kept)} shards were finished before, and kept.")
-    for reason in report.skipped.values():
-        say(f"Skipped: {reason}")
-
-
-def end(report: JobReport) -> None:
-    """Exit with 3 where shards were skipped."""
-    if report.skipped:
-        raise typer.Exit(3)

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fillgap.cli.engine import (
-    Address,
-    Engine,
-    SkipBadShards,
-    Workers,
-    end,
-    engine_of,
-    say_report,
-)
+from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
+from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
 from fillgap.cli.options import AsJson, ImageIndex, Images, Out, Overwrite, Parameters, Quiet, Texts
 from fillgap.cli.output import print_json, progress_bar, say
 
@@ -42,6 +36,8 @@ def fit(
     workers: Workers = None,
     address: Address = None,
     skip_bad_shards: SkipBadShards = False,
+    dry_run: DryRun = False,
+    summary: Summary = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -64,6 +60,16 @@ def fit(
     if out.is_dir():
         raise InputError(f"{out} must be a file, got a folder. Name the new file in it.")
     executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards)
+    if dry_run:
+        from fillgap.distributed import ThisProcess, plan_fit
+
+        with executor or nullcontext():
+            plan = plan_fit(
+                aligner, images, texts, executor=executor or ThisProcess(),
+                skip_bad_shards=skip_bad_shards,
+            )  # fmt: skip
+        say_plan(plan, out, as_json=as_json)
+        return
     report: JobReport | None = None
     with warnings.catch_warnings(), progress_bar(quiet=quiet) as progress:
         warnings.simplefilter("ignore", UserWarning)  # kept as notes, and said below
@@ -85,17 +91,21 @@ def fit(
                     progress=progress,
                 )
     _save(aligner, out, model, sides, report, overwrite=overwrite)
+    job = (
+        None
+        if report is None
+        else describe(report, images, "image", summary=summary, engine=engine, address=address)
+    )
     if as_json:
-        job = {} if report is None else {"job": report.to_dict()}
-        print_json(_description(aligner, out) | job)
+        print_json(_description(aligner, out) | ({} if job is None else {"job": job}))
     else:
         n, m = aligner.n_samples_
         size = f"{n} images and {m} texts in {aligner.n_features_in_} dimensions"
         say(f"{method} fitted to {size}: {out}")
         for note in aligner.notes_:
             say(f"Note: {note}")
-        if report is not None:
-            say_report(report)
+        if report is not None and job is not None:
+            say_job(report, job)
     if report is not None:
         end(report)
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from fillgap.cli.engine import (
-    Address,
-    Engine,
-    SkipBadShards,
-    Workers,
-    end,
-    engine_of,
-    say_report,
-)
+from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
+from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
 from fillgap.cli.options import (
     AsJson,
     Captions,
@@ -28,6 +23,7 @@ from fillgap.cli.options import (
 from fillgap.cli.output import number, print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
+    from fillgap.distributed import JobPlan
     from fillgap.metrics.measurements import Measurements, Value
 
 __all__ = ["measure", "print_measurements"]
@@ -48,6 +44,8 @@ def measure(
     workers: Workers = None,
     address: Address = None,
     skip_bad_shards: SkipBadShards = False,
+    dry_run: DryRun = False,
+    summary: Summary = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,6 +54,13 @@ def measure(
     Workers read all rows: sums are exact, and a sample of queries is asked against all of them.
     """
     executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards)
+    if dry_run:
+        plan = _plan(
+            images, texts, executor, unpaired=unpaired, max_images=max_images,
+            skip_bad_shards=skip_bad_shards,
+        )  # fmt: skip
+        say_plan(plan, as_json=as_json)
+        return
     if executor is not None:
         from fillgap.distributed import measure_shards
 
@@ -69,11 +74,12 @@ def measure(
                 skip_bad_shards=skip_bad_shards,
                 progress=progress,
             )
+        job = describe(report, images, "image", summary=summary, engine=engine, address=address)
         if as_json:
-            print_json(found.to_dict() | {"job": report.to_dict()})
+            print_json(found.to_dict() | {"job": job})
         else:
             print_measurements(found)
-            say_report(report)
+            say_job(report, job)
         end(report)
         return
     from fillgap._checks import InputError
@@ -97,6 +103,34 @@ def measure(
         print_json(found.to_dict())
     else:
         print_measurements(found)
+
+
+def _plan(
+    images: str,
+    texts: str | None,
+    executor: Any,
+    *,
+    unpaired: bool,
+    max_images: int,
+    skip_bad_shards: bool,
+) -> JobPlan:
+    """Return what would be done; without workers, neighbours are those of a sample."""
+    from fillgap.distributed import ThisProcess, plan_measure
+    from fillgap.metrics.scan import MAX_QUERIES
+
+    with executor or nullcontext():
+        plan = plan_measure(
+            images,
+            texts,
+            executor=executor or ThisProcess(),
+            paired=False if unpaired else None,
+            max_queries=2000 if executor else min(MAX_QUERIES, max_images),
+            skip_bad_shards=skip_bad_shards,
+        )
+    if executor is not None:
+        return plan
+    share = min(1.0, 2 * max_images / plan.n_rows)
+    return replace(plan, passes=1, seconds_per_row=plan.seconds_per_row * share)
 
 
 def print_measurements(found: Measurements) -> None:

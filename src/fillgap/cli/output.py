@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ import typer
 
 from fillgap._progress import Progress, silent
 
-__all__ = ["number", "print_json", "print_table", "progress_bar", "say"]
+__all__ = ["duration", "number", "print_json", "print_table", "progress_bar", "say"]
 
 
 def say(text: str = "") -> None:
@@ -68,17 +69,55 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console(width=width, highlight=False, markup=False).print(table)
 
 
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+class _Lines:
+    """Progress of a long job in a file: a line now and then, with the time that is left."""
+
+    def __init__(self, every: float = 60.0) -> None:
+        self.every, self.started = every, time.monotonic()
+        self.next, self.done = self.started + every, 0
+
+    def __call__(self, done: int, total: int | None, what: str) -> None:
+        now = time.monotonic()
+        if done < self.done:  # another pass, or another part of the job
+            self.started = now
+        self.done = done
+        if now < self.next:
+            return
+        self.next = now + self.every
+        left = ""
+        if total and done:
+            seconds = (now - self.started) * (total - done) / done
+            left = f" of {total}, about {duration(seconds)} left"
+        typer.echo(f"{what}: {done}{left}", err=True)
+
+
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Progress]:
-    """Yield a callback that draws a bar on stderr where stderr is a terminal."""
-    if quiet or not sys.stderr.isatty():
+    """Yield a callback that draws a bar on stderr; a line a minute where that is no terminal."""
+    if quiet:
         yield silent
         return
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 from typing import Protocol, TypeVar
 
 from fillgap._checks import InputError
-from fillgap._progress import Progress
+from fillgap._progress import Progress, silent
+from fillgap._threads import n_threads, one_blas_thread
 
-__all__ = ["EngineError", "Executor"]
+__all__ = ["EngineError", "Executor", "ThisProcess"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,3 +53,38 @@ class Executor(Protocol):
         `merge` is associative, and may change and return its first argument.
         """
         ...
+
+
+class ThisProcess:
+    """No workers: items one after the other, here.
+
+    Parameters
+    ----------
+    n_workers : int, optional
+        How many threads a job has that needs no workers; left out, those of a fit.
+    """
+
+    def __init__(self, n_workers: int | None = None) -> None:
+        self.n_workers = n_workers or n_threads()
+
+    def map(
+        self, function: Callable[[T], R], items: Iterable[T], *, progress: Progress | None = None
+    ) -> Iterator[R]:
+        """Yield function(item) for each item, in the order of the items."""
+        todo, report = list(items), progress or silent
+        for done, item in enumerate(todo, start=1):
+            with one_blas_thread():
+                result = function(item)
+            report(done, len(todo), "this process")
+            yield result
+
+    def map_reduce(
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        merge: Callable[[R, R], R],
+        *,
+        progress: Progress | None = None,
+    ) -> R:
+        """Return function(item) merged over all items, in their order."""
+        return reduce(merge, self.map(function, items, progress=progress))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
 from fillgap._checks import InputError, InputTypeError
+from fillgap._progress import Progress
 
-__all__ = ["Attempt", "JobReport", "Outcome", "merge_outcomes"]
+__all__ = ["Attempt", "JobReport", "Outcome", "merge_outcomes", "with_rate"]
 
 
 @dataclass
@@ -26,6 +27,10 @@ class JobReport:
         From start to end.
     workers : dict
         From "host:process" to the seconds that this worker was busy.
+    rows_of_workers : dict
+        From the same to the rows that it read.
+    flops : float
+        Multiplications and additions of its matrix products.
     skipped : dict
         From the name of a shard that was left out to the reason.
     written, kept : list of str
@@ -36,6 +41,8 @@ class JobReport:
     n_bytes: int = 0
     seconds: float = 0.0
     workers: dict[str, float] = field(default_factory=dict)
+    rows_of_workers: dict[str, int] = field(default_factory=dict)
+    flops: float = 0.0
     skipped: dict[str, str] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
@@ -47,6 +54,9 @@ class JobReport:
         self.seconds += other.seconds
         for worker, seconds in other.workers.items():
             self.workers[worker] = self.workers.get(worker, 0.0) + seconds
+        for worker, rows in other.rows_of_workers.items():
+            self.rows_of_workers[worker] = self.rows_of_workers.get(worker, 0) + rows
+        self.flops += other.flops
         self.skipped |= other.skipped
         self.written += other.written
         self.kept += other.kept
@@ -69,6 +79,8 @@ class JobReport:
             "seconds": self.seconds,
             "rows_per_second": self.rows_per_second,
             "workers": dict(self.workers),
+            "rows_of_workers": dict(self.rows_of_workers),
+            "flops": self.flops,
             "skipped": dict(self.skipped),
             "written": list(self.written),
             "kept": list(self.kept),
@@ -110,7 +122,23 @@ class Attempt:
                 raise type(error)(text) from None
             value, report = None, JobReport(skipped={item.name: text})
         worker = f"{platform.node()}:{os.getpid()}"
-        return Outcome(value, replace(report, workers={worker: perf_counter() - started}))
+        report.workers[worker] = perf_counter() - started
+        report.rows_of_workers[worker] = report.n_rows
+        return Outcome(value, report)
+
+
+def with_rate(progress: Progress | None, n_rows: int, n_workers: int) -> Progress | None:
+    """Return a callback that also says how many rows a worker reads in a second."""
+    if progress is None:
+        return None
+    started = perf_counter()
+
+    def report(done: int, total: int | None, what: str) -> None:
+        seconds = max(perf_counter() - started, 1e-9)
+        rate = n_rows * done / (total or 1) / seconds / n_workers
+        progress(done, total, f"{what}, {rate:,.0f} rows/s each")
+
+    return report
 
 
 def merge_outcomes(mine: Outcome, other: Outcome) -> Outcome:

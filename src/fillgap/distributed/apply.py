@@ -18,7 +18,7 @@ from fillgap._progress import Progress
 from fillgap._remote import as_path, change_mark, is_remote
 from fillgap.aligners import load_aligner
 from fillgap.distributed._executor import Executor
-from fillgap.distributed._work import Attempt, JobReport, Outcome
+from fillgap.distributed._work import Attempt, JobReport, Outcome, with_rate
 from fillgap.io import BadShard, Modality, open_shards, transform_file
 from fillgap.io._names import SUFFIXES
 from fillgap.rows import RowSource
@@ -151,12 +151,16 @@ def apply_shards(
     (folder / RECEIPTS).mkdir(parents=True, exist_ok=True)
     attempt = Attempt(AlignShard(as_path(aligner).absolute(), modality), skip_bad_shards)
     try:
-        for outcome in executor.map(attempt, left, progress=progress):
+        shown = with_rate(progress, sum(copy.n_rows for copy in left), executor.n_workers)
+        for outcome in executor.map(attempt, left, progress=shown):
             _count(report, outcome)
     finally:
         if not is_remote(folder):
             _remove_stale(folder)
     report.seconds = perf_counter() - started
+    if left:
+        d = left[0].source.shape[1]
+        report.flops = 2.0 * report.n_rows * d * _width(load_aligner(aligner))
     return report
 
 
@@ -225,6 +229,12 @@ def _check_folder(
             f"{folder} must hold no shards but those written now, got {stale[0]}. "
             "Remove it, or choose another folder."
         )
+
+
+def _width(fitted: Any) -> int:
+    """Return the columns of the matrix product, or 0 where there is none."""
+    matrix = fitted.map_x_.matrix if fitted.linear else None
+    return 0 if matrix is None else int(matrix.shape[1])
 
 
 def _count(report: JobReport, outcome: Outcome) -> None:

@@ -20,9 +20,9 @@ from fillgap.distributed._pieces import (
     pieces_of_sides,
     without_partners,
 )
-from fillgap.distributed._work import Attempt, JobReport, merge_outcomes
+from fillgap.distributed._work import Attempt, JobReport, merge_outcomes, with_rate
 
-__all__ = ["SumOfBlocks", "fit_pieces", "fit_shards"]
+__all__ = ["SumOfBlocks", "check_method", "fit_pieces", "fit_shards"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def fit_shards(
     InputError
         If the method needs all rows at once, or a shard cannot be read; its name is in the message.
     """
-    sums = _check_method(aligner)
+    sums = check_method(aligner)
     sides, pieces, bad = fit_pieces(sums, images, texts, skip_bad_shards=skip_bad_shards)
     report = JobReport(skipped=bad)
     started = perf_counter()
@@ -88,7 +88,8 @@ def fit_shards(
         first = report.n_rows == 0
         left = [piece for piece in pieces if piece.name not in report.skipped]
         attempt = Attempt(SumOfBlocks(function), skip_bad_shards and first)
-        found = executor.map_reduce(attempt, left, merge_outcomes, progress=progress)
+        shown = with_rate(progress, sum(piece.n_rows for piece in left), executor.n_workers)
+        found = executor.map_reduce(attempt, left, merge_outcomes, progress=shown)
         report.add(found.report)
         if found.value is None:
             raise InputError(next(iter(report.skipped.values())))
@@ -96,6 +97,8 @@ def fit_shards(
 
     sums.fit_by(*sides, reduce)
     report.seconds = perf_counter() - started
+    products = 3 if aligner.needs_pairs else 2  # of two rows: with themselves, and with each other
+    report.flops = float(report.n_rows) * products * sides[0].shape[1] ** 2
     return report
 
 
@@ -119,7 +122,8 @@ def fit_pieces(
     return sides, pieces_of_pairs(*sides), bad
 
 
-def _check_method(aligner: Aligner) -> SumAligner:
+def check_method(aligner: Aligner) -> SumAligner:
+    """Return the aligner, if sums suffice to fit it."""
     if isinstance(aligner, SumAligner):
         return aligner
     raise InputError(

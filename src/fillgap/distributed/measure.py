@@ -18,7 +18,7 @@ from fillgap._similarity import N_OWN, Question
 from fillgap.distributed._executor import Executor
 from fillgap.distributed._nearest import CountBlock, FindBlock, Queries, as_scores
 from fillgap.distributed._pieces import open_sides, pieces_of_pairs, pieces_of_sides
-from fillgap.distributed._work import Attempt, JobReport, merge_outcomes
+from fillgap.distributed._work import Attempt, JobReport, merge_outcomes, with_rate
 from fillgap.distributed.fit import SumOfBlocks
 from fillgap.embeddings import EmbeddingPair
 from fillgap.metrics import MEASURES, PoolScan, give_verdict
@@ -149,7 +149,8 @@ def measure_shards(
 
     def reduce(function: Callable[..., Any]) -> Any:
         attempt = Attempt(SumOfBlocks(function))
-        found = executor.map_reduce(attempt, pieces, merge_outcomes, progress=progress)
+        shown = with_rate(progress, sum(piece.n_rows for piece in pieces), executor.n_workers)
+        found = executor.map_reduce(attempt, pieces, merge_outcomes, progress=shown)
         report.add(found.report)
         return found.value
 
@@ -162,6 +163,9 @@ def measure_shards(
     )
     scan = _scan(sample, sizes, chosen, (n_neighbors, N_OWN), reduce)
     report.seconds = perf_counter() - started
+    d = sample.n_features
+    asked = 2 * (len(chosen[0]) + len(chosen[1]))  # in two passes
+    report.flops = report.n_rows / 3 * 2 * d * ((1.5 if one_to_one else 1) * d + asked)
     sources = Sources(sample, scan, gathered.moments)
     return _measurements(sources, sizes, random_state, progress or silent), report
 
