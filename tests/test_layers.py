@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
         "_similarity_numpy", "_similarity_torch", "_threads", "_remote",
         "_remote_store", "_remote_stream", "affine",
     },
-    {"moments", "rows", "embeddings", "artifact"},
+    {"moments", "rows", "embeddings", "artifact", "_device"},
     {"io"},
     {"metrics", "aligners", "scores", "theory", "encoders", "datasets"},
     {"space"},

@@ -34,8 +34,8 @@ def to_numpy(array: Any) -> Matrix:
 
 def precise(array: Any, first_row: int) -> Any:
     """Return a block in float64 where no more than a small data set has been read."""
-    if first_row + array.shape[0] >= PRECISE_ROWS:
-        return array
+    if first_row + array.shape[0] >= PRECISE_ROWS or "mps" in str(getattr(array, "device", "")):
+        return array  # (that device has no float64)
     xp = array_namespace(array)
     return xp.astype(array, xp.float64)
 

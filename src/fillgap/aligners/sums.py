@@ -102,7 +102,11 @@ class SumAligner(Aligner):
 
 
 def _on_host(*sides: Any) -> bool:
-    return all(isinstance(side, (np.ndarray, RowSource)) for side in sides)
+    return all(
+        isinstance(side, np.ndarray)
+        or (isinstance(side, RowSource) and getattr(side, "device", None) is None)
+        for side in sides
+    )
 
 
 class MomentAligner(SumAligner):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +12,7 @@ import typer
 
 from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
 from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
-from fillgap.cli.options import AsJson, Out, Overwrite, Quiet
+from fillgap.cli.options import AsJson, Device, Out, Overwrite, Quiet
 from fillgap.cli.output import print_json, progress_bar, say
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def apply(
         Literal["image", "text"], typer.Option("--modality", help="What the FILES are.")
     ],
     out: Out,
+    device: Device = None,
     engine: Engine = None,
     workers: Workers = None,
     address: Address = None,
@@ -47,7 +49,7 @@ def apply(
     from fillgap.aligners import load_aligner
     from fillgap.io import transform_files
 
-    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards)
+    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
     if dry_run:
         from fillgap.distributed import ThisProcess, plan_apply
 
@@ -87,7 +89,7 @@ def apply(
         written = transform_files(
             files,
             out,
-            lambda block, first_row: fitted.apply_block(block, what, first_row),
+            _function(fitted, what, device),
             modality=modality,
             overwrite=overwrite,
             progress=progress,
@@ -100,6 +102,18 @@ def apply(
         say(str(path))
     for note in notes:
         say(f"Note: {note}")
+
+
+def _function(fitted: Aligner, what: str, name: str | None) -> Callable[[Any, int], Any]:
+    """Return what is done to a block, on a device where one is named."""
+    if name is None:
+        return lambda block, first_row: fitted.apply_block(block, what, first_row)
+    from fillgap._device import choose_device, to_device, to_host
+
+    device = choose_device(name)
+    return lambda block, first_row: to_host(
+        fitted.apply_block(to_device(block, device), what, first_row)
+    )
 
 
 def _check_side(fitted: Aligner, file: str, modality: Literal["image", "text"]) -> None:

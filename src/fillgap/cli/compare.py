@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fillgap.cli.options import AsJson, ImageIndex, Images, MaxImages, Quiet, Seed, Texts
+from fillgap.cli.options import AsJson, Device, ImageIndex, Images, MaxImages, Quiet, Seed, Texts
 from fillgap.cli.output import number, print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def compare(
         ),
     ] = None,
     max_images: MaxImages = 100_000,
+    device: Device = None,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -58,6 +59,7 @@ def compare(
         max_loss=max_loss,
         quantise=quantise or (),
         max_images=max_images,
+        device=device,
         seed=seed,
         quiet=quiet,
     )
@@ -77,6 +79,7 @@ def judge(
     max_loss: float = 0.02,
     quantise: Sequence[str] = (),
     max_images: int = 100_000,
+    device: str | None = None,
     seed: int = 0,
     quiet: bool = False,
 ) -> Comparison:
@@ -92,6 +95,7 @@ def judge(
         unpaired=False,
         max_images=max_images,
         seed=seed,
+        device=device,
     )
     with progress_bar(quiet=quiet) as progress:
         return compare_pair(

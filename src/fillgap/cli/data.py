@@ -22,11 +22,17 @@ def read_pair(
     unpaired: bool,
     max_images: int | None = None,
     seed: int = 0,
+    device: str | None = None,
 ) -> EmbeddingPair:
     """Read both sides, with what belongs to them; of more images than `max_images` a sample."""
     from fillgap.io import load_pair
 
-    return load_pair(
+    where = None
+    if device is not None:  # before anything is read
+        from fillgap._device import choose_device, pair_on_device
+
+        where = choose_device(device)
+    pair = load_pair(
         images,
         texts,
         image_index=image_index,
@@ -35,6 +41,7 @@ def read_pair(
         max_images=max_images,
         random_state=seed,
     )
+    return pair if where is None else pair_on_device(pair, where)
 
 
 def parse_parameters(words: list[str] | None) -> dict[str, Any]:

@@ -46,11 +46,23 @@ SkipBadShards: TypeAlias = Annotated[
 
 
 def engine_of(
-    engine: str | None, workers: int | None, address: str | None, *, skip_bad_shards: bool = False
+    engine: str | None,
+    workers: int | None,
+    address: str | None,
+    *,
+    skip_bad_shards: bool = False,
+    device: str | None = None,
 ) -> Any:
     """Return the executor that the options ask for, or None for this process alone."""
     if engine is None and workers is None and address is None and not skip_bad_shards:
         return None
+    if device is not None:
+        from fillgap._checks import InputError
+
+        raise InputError(
+            "--device must be left out where workers read the shards, which compute in NumPy, got "
+            f"{device}. One process keeps a GPU busy: leave out --engine and --workers."
+        )
     from fillgap.distributed import make_executor
 
     return make_executor(engine or "processes", n_workers=workers, address=address)

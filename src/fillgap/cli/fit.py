@@ -10,7 +10,17 @@ import typer
 
 from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
 from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
-from fillgap.cli.options import AsJson, ImageIndex, Images, Out, Overwrite, Parameters, Quiet, Texts
+from fillgap.cli.options import (
+    AsJson,
+    Device,
+    ImageIndex,
+    Images,
+    Out,
+    Overwrite,
+    Parameters,
+    Quiet,
+    Texts,
+)
 from fillgap.cli.output import print_json, progress_bar, say
 
 if TYPE_CHECKING:
@@ -32,6 +42,7 @@ def fit(
         str | None,
         typer.Option("--model", metavar="NAME", help="The model behind the embeddings, kept."),
     ] = None,
+    device: Device = None,
     engine: Engine = None,
     workers: Workers = None,
     address: Address = None,
@@ -59,7 +70,7 @@ def fit(
     check_target(out, inputs=inputs, overwrite=overwrite)
     if out.is_dir():
         raise InputError(f"{out} must be a file, got a folder. Name the new file in it.")
-    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards)
+    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
     if dry_run:
         from fillgap.distributed import ThisProcess, plan_fit
 
@@ -75,7 +86,7 @@ def fit(
         warnings.simplefilter("ignore", UserWarning)  # kept as notes, and said below
         if executor is None:
             sides = _sides(aligner, images, texts, image_index)
-            aligner.fit(*sides, progress=progress)
+            aligner.fit(*_on_device(sides, device), progress=progress)
         else:
             from fillgap.distributed import fit_shards
 
@@ -133,6 +144,20 @@ def _sides(
     from fillgap.io import open_sides
 
     return open_sides(images, texts)
+
+
+def _on_device(sides: tuple[Any, Any], name: str | None) -> tuple[Any, Any]:
+    """Return both sides as tensors of a device, block by block where they are streams."""
+    if name is None:
+        return sides
+    from fillgap._device import OnDevice, choose_device, to_device
+
+    device = choose_device(name)
+    images, texts = (
+        OnDevice(side, device) if hasattr(side, "iter_blocks") else to_device(side, device)
+        for side in sides
+    )
+    return images, texts
 
 
 def _save(

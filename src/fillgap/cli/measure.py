@@ -12,6 +12,7 @@ from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
 from fillgap.cli.options import (
     AsJson,
     Captions,
+    Device,
     ImageIndex,
     Images,
     MaxImages,
@@ -40,6 +41,7 @@ def measure(
     unpaired: Unpaired = False,
     max_images: MaxImages = 100_000,
     seed: Seed = 0,
+    device: Device = None,
     engine: Engine = None,
     workers: Workers = None,
     address: Address = None,
@@ -53,7 +55,7 @@ def measure(
 
     Workers read all rows: sums are exact, and a sample of queries is asked against all of them.
     """
-    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards)
+    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
     if dry_run:
         plan = _plan(
             images, texts, executor, unpaired=unpaired, max_images=max_images,
@@ -94,6 +96,7 @@ def measure(
         unpaired=unpaired,
         max_images=max_images,
         seed=seed,
+        device=device,
     )
     with progress_bar(quiet=quiet) as progress:
         found = measure_pair(pair, random_state=seed, progress=progress)

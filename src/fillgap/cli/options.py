@@ -10,6 +10,7 @@ import typer
 __all__ = [
     "AsJson",
     "Captions",
+    "Device",
     "ImageIndex",
     "Images",
     "MaxImages",
@@ -89,6 +90,15 @@ def _place(text: str) -> Path:
     return as_path(text)
 
 
+Device: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="Compute in PyTorch on cpu, cuda, cuda:1 or mps; left out, in NumPy.",
+        show_default=False,
+    ),
+]
 Out: TypeAlias = Annotated[
     Path, typer.Option("--out", "-o", metavar="OUT", help="Where to write.", parser=_place)
 ]

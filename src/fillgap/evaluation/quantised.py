@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import unit_rows
+from fillgap._device import to_host
 from fillgap.embeddings import EmbeddingPair
 from fillgap.io._scales import quantised
 
@@ -43,6 +44,5 @@ def as_stored(pair: EmbeddingPair, kind: str) -> EmbeddingPair:
     sides = []
     for rows, what in ((pair.images, "images"), (pair.texts, "texts")):
         units = unit_rows(rows, what)
-        host = units.detach().cpu().numpy() if hasattr(units, "detach") else units
-        sides.append(QUANTISED[kind](host))
+        sides.append(QUANTISED[kind](to_host(units)))
     return pair.with_vectors(*sides)

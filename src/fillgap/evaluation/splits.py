@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import InputError, check_integer, check_random_state, check_real
+from fillgap._device import to_host
 from fillgap.embeddings import EmbeddingPair
 
 __all__ = ["held_out_splits"]
@@ -56,7 +57,7 @@ def held_out_splits(
             "Pass image_index, or measure without it."
         )
     described = np.unique(np.asarray(pair.image_index))
-    group = _groups_of_equal_rows(np.asarray(pair.images[described]))
+    group = _groups_of_equal_rows(to_host(pair.images[described]))
     n_groups = int(group.max()) + 1
     if n_groups < 4:
         raise InputError(

@@ -19,6 +19,7 @@ from fillgap._checks import (
     check_same_features,
     unit_rows,
 )
+from fillgap.theory.loss_torch import softmax_products
 
 __all__ = ["LossGradient", "batch_loss", "batch_loss_gradient", "centre_loss_gradient"]
 
@@ -74,7 +75,13 @@ def batch_loss(X: Any, Y: Any, *, tau: float) -> float:
 
 
 def batch_loss_gradient(
-    X: Array, Y: Array, scale: float, tau: float, dtype: type[np.floating[Any]] = np.float64
+    X: Array,
+    Y: Array,
+    scale: float,
+    tau: float,
+    dtype: type[np.floating[Any]] = np.float64,
+    *,
+    device: Any = None,
 ) -> LossGradient:
     """Return the contrastive loss over all pairs of the batch, with its derivatives.
 
@@ -88,14 +95,20 @@ def batch_loss_gradient(
         Temperature τ > 0.
     dtype : type
         Precision of the three products with an n_pairs × n_pairs matrix.
+    device : str or torch.device, optional
+        Where these are computed, with PyTorch; left out, in NumPy.
     """
     scaled = _scaled(X, scale)
     left, right = scaled.astype(dtype), Y.astype(dtype)
     own = np.einsum("ij,ij->i", scaled, Y) / tau
-    log_sums, weights = _softmax_both_ways((left / dtype(tau)) @ right.T)
+    if device is None:
+        log_sums, weights = _softmax_both_ways((left / dtype(tau)) @ right.T)
+        to_right, to_left = weights @ right, weights.T @ left
+    else:
+        log_sums, to_right, to_left = softmax_products(left, right, tau, device)
     loss = float(np.mean(log_sums - 2 * own)) - 2 * np.log(len(X))
-    by_x = (weights @ right - 2 * Y) / (len(X) * tau)
-    by_y = (weights.T @ left - 2 * scaled) / (len(X) * tau)
+    by_x = (to_right - 2 * Y) / (len(X) * tau)
+    by_y = (to_left - 2 * scaled) / (len(X) * tau)
     points = np.stack([_scaled(by_x, scale), by_y])
     return LossGradient(loss, points, np.zeros((2, X.shape[1])), float(by_x[:, -1] @ X[:, -1]))
 

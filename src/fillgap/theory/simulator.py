@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import InputError, check_choice, check_integer, check_real
+from fillgap._device import choose_device
 from fillgap._progress import Progress, silent
 from fillgap.theory.clouds import State, carry, carry_gradient, last_axis
 from fillgap.theory.loss import LossGradient, batch_loss_gradient, centre_loss_gradient
@@ -93,6 +94,7 @@ def simulate(
     n_records: int = 50,
     frames: tuple[int, ...] = (),
     precision: Literal["float32", "float64"] = "float32",
+    device: str | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Simulation:
@@ -125,6 +127,9 @@ def simulate(
         Steps at which all points are kept.
     precision : {"float32", "float64"}
         Precision of the products with an N × N matrix; float32 takes half the time.
+    device : str, optional
+        "cpu", "cuda", "mps", ...: where these products are computed, with PyTorch; left out, in
+        NumPy.
     random_state : int
         Seed.
     progress : callable, optional
@@ -137,7 +142,8 @@ def simulate(
     Raises
     ------
     InputError
-        If h < 3, N < 2, τ ≤ 0, or "centre" is asked where points are free.
+        If h < 3, N < 2, τ ≤ 0, "centre" is asked where points are free, or there is no such
+        device.
     """
     n_features = check_integer(n_features, "n_features", low=3)
     n_pairs = check_integer(n_pairs, "n_pairs", low=2)
@@ -152,18 +158,19 @@ def simulate(
     every = max(1, n_steps // check_integer(n_records, "n_records", low=1))
     dtype = np.float32 if precision == "float32" else np.float64
 
+    where = None if device is None else choose_device(device)
     state = setting.start(n_pairs, n_features - ("phi" in setting.free), seed)
     descent = Descent(setting)
     records: list[tuple[int, dict[str, float]]] = []
     kept: list[Frame] = []
     for step in range(n_steps + 1):
         if step % every == 0 or step == n_steps:
-            records.append((step, measure(state, tau, dtype)))
+            records.append((step, measure(state, tau, dtype, where)))
             (progress or silent)(step, n_steps, "training step")
         if step in frames:
             kept.append(Frame(step, *embed(state), state.phi))
         if step < n_steps:
-            slope = _gradient(state, objective, tau, dtype)
+            slope = _gradient(state, objective, tau, dtype, where)
             state = descent.advance(state, slope, rate * (1 + np.cos(np.pi * step / n_steps)) / 2)
     X, Y = embed(state)
     return Simulation(
@@ -193,14 +200,18 @@ def _check_objective(objective: str, setting: Setting) -> None:
 
 
 def _gradient(
-    state: State, objective: Objective, tau: float, dtype: type[np.floating[Any]]
+    state: State,
+    objective: Objective,
+    tau: float,
+    dtype: type[np.floating[Any]],
+    device: Any,
 ) -> LossGradient:
     """Return the loss that is minimised, with its derivatives."""
     X, Y = state.points
     scale = float(np.cos(state.phi))
     if objective == "centre":
         return centre_loss_gradient(X, Y, state.centres, scale, tau)
-    return batch_loss_gradient(X, Y, scale, tau, dtype)
+    return batch_loss_gradient(X, Y, scale, tau, dtype, device=device)
 
 
 class Descent:

@@ -64,9 +64,9 @@ class Trace:
 
 
 def measure(
-    state: State, tau: float, dtype: type[np.floating[Any]] = np.float64
+    state: State, tau: float, dtype: type[np.floating[Any]] = np.float64, device: Any = None
 ) -> dict[str, float]:
-    """Return the measures of one state; `dtype` is the precision of the N × N product."""
+    """Return the measures of one state; `dtype` and `device` are those of the N × N product."""
     clouds, scale = tuple(state.points), float(np.cos(state.phi))
     X, Y = embed(state)
     centres = _lift(state.centres, state.phi)
@@ -74,7 +74,7 @@ def measure(
     angles = chord_angle(X, Y)
     tilts = np.arccos(np.minimum(np.abs(state.centres[:, -1]), 1))
     return {
-        "loss": batch_loss_gradient(clouds[0], clouds[1], scale, tau, dtype).loss,
+        "loss": batch_loss_gradient(clouds[0], clouds[1], scale, tau, dtype, device=device).loss,
         "centre_loss": centre_loss_gradient(clouds[0], clouds[1], state.centres, scale, tau).loss,
         "centre_gap": float(chord_angle(*centres)),
         "mean_gap": float(chord_angle(unit(means[0]), unit(means[1]))),
