@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fillgap.cli.engine import Address, Engine, Workers, engine_of
 from fillgap.cli.options import AsJson, Device, ImageIndex, Images, MaxImages, Quiet, Seed, Texts
 from fillgap.cli.output import number, print_json, print_table, progress_bar, say
 
@@ -42,14 +44,19 @@ def compare(
     ] = None,
     max_images: MaxImages = 100_000,
     device: Device = None,
+    engine: Engine = None,
+    workers: Workers = None,
+    address: Address = None,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Fit every method on one part of the images, judge it on the rest, and recommend one or none.
 
-    Images and texts must be paired: row i with row i, or by --image-index.
+    Images and texts must be paired: row i with row i, or by --image-index. Workers share the
+    methods and splits; each reads the embeddings itself.
     """
+    executor = engine_of(engine, workers, address, device=device)
     found = judge(
         images,
         texts,
@@ -60,6 +67,7 @@ def compare(
         quantise=quantise or (),
         max_images=max_images,
         device=device,
+        executor=executor,
         seed=seed,
         quiet=quiet,
     )
@@ -80,11 +88,12 @@ def judge(
     quantise: Sequence[str] = (),
     max_images: int = 100_000,
     device: str | None = None,
+    executor: Any = None,
     seed: int = 0,
     quiet: bool = False,
 ) -> Comparison:
     """Read both sides and compare, with a bar on stderr."""
-    from fillgap.cli.data import read_pair
+    from fillgap.cli.data import PairFrom, read_pair
     from fillgap.evaluation import compare as compare_pair
 
     pair = read_pair(
@@ -97,13 +106,16 @@ def judge(
         seed=seed,
         device=device,
     )
-    with progress_bar(quiet=quiet) as progress:
+    source = PairFrom(images, texts, image_index, max_images, seed)
+    with executor or nullcontext(), progress_bar(quiet=quiet) as progress:
         return compare_pair(
             pair,
             methods or None,
             n_splits=n_splits,
             max_loss=max_loss,
             quantise=quantise,
+            executor=executor,
+            source=None if executor is None else source,
             random_state=seed,
             progress=progress,
         )

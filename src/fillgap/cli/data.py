@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from fillgap._checks import InputError
@@ -10,7 +12,7 @@ from fillgap._checks import InputError
 if TYPE_CHECKING:
     from fillgap.embeddings import EmbeddingPair
 
-__all__ = ["parse_grid", "parse_parameters", "read_pair"]
+__all__ = ["PairFrom", "parse_grid", "parse_parameters", "read_pair"]
 
 
 def read_pair(
@@ -42,6 +44,34 @@ def read_pair(
         random_state=seed,
     )
     return pair if where is None else pair_on_device(pair, where)
+
+
+@dataclass(frozen=True)
+class PairFrom:
+    """Reads a pair in whatever process this is called, once; parameters as for `read_pair`."""
+
+    images: str
+    texts: str | None
+    image_index: str | None
+    max_images: int | None
+    seed: int
+
+    def __call__(self) -> EmbeddingPair:
+        """Return the pair."""
+        return _read_once(self)
+
+
+@lru_cache(maxsize=1)
+def _read_once(source: PairFrom) -> EmbeddingPair:
+    return read_pair(
+        source.images,
+        source.texts,
+        image_index=source.image_index,
+        captions=None,
+        unpaired=False,
+        max_images=source.max_images,
+        seed=source.seed,
+    )
 
 
 def parse_parameters(words: list[str] | None) -> dict[str, Any]:

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
-from fillgap._checks import (
-    InputError,
-    check_choice,
-    check_integer,
-    check_random_state,
-    check_real,
-    row_scales,
-)
+from fillgap._checks import check_choice, check_integer, check_random_state, check_real, row_scales
 from fillgap._progress import Progress, silent
 from fillgap.aligners import METHODS, Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.clusters import cluster_scores
+from fillgap.evaluation.cells import Cell, Given, JudgeCell, Judged, Mapper, Result, forget
 from fillgap.evaluation.comparison import RAW, Comparison, summarise
-from fillgap.evaluation.judge import QueryValues, scan_test_pair, values_of
-from fillgap.evaluation.quantised import QUANTISED, as_stored
+from fillgap.evaluation.judge import QueryValues
+from fillgap.evaluation.quantised import QUANTISED
 from fillgap.evaluation.splits import held_out_splits
-from fillgap.evaluation.two_sided import IMAGE_SHARES, draw_two_sided, two_sided_ndcg
+from fillgap.evaluation.two_sided import draw_two_sided
 from fillgap.rows import iter_blocks
 
 __all__ = ["Collected", "compare"]
 
-#: What a fit may raise because of the data: the method is then listed with the reason.
-CANNOT_RUN = (InputError, ImportError, np.linalg.LinAlgError)
+Rows = NDArray[np.intp]
 
 
 class Collected:
@@ -53,11 +42,13 @@ class Collected:
         self.scalars: dict[str, float] = {}
         self.notes: list[str] = []
 
-    def add(
-        self, name: tuple[str, str], rows: NDArray[np.intp], values: Any, n_queries: int
-    ) -> None:
-        """Add the values of the queries in `rows`."""
-        self.queries.setdefault(name, QueryValues(n_queries)).add(rows, values)
+    def absorb(self, judged: Judged, notes: Sequence[str], pair: EmbeddingPair) -> None:
+        """Add what one split gave."""
+        for (measure, direction), rows, values in judged.values:
+            n = pair.n_images if direction == "image_to_text" else pair.n_texts
+            self.queries.setdefault((measure, direction), QueryValues(n)).add(rows, values)
+        self.scalars = self.scalars or judged.scalars
+        self.notes.extend(note for note in notes if note not in self.notes)
 
 
 def compare(
@@ -70,6 +61,8 @@ def compare(
     max_loss: float = 0.02,
     n_resamples: int = 1000,
     quantise: Sequence[str] = (),
+    executor: Mapper | None = None,
+    source: Callable[[], EmbeddingPair] | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -90,6 +83,11 @@ def compare(
     quantise : sequence of {"float16", "int8", "int8-dimension"}
         Ways to store the aligned rows that are judged too: in half precision, or in int8 with a
         scale for each row or for each dimension. Both sides are stored so.
+    executor : executor of `fillgap.distributed`, optional
+        Who fits and judges each method on each split; left out, this process.
+    source : callable, optional
+        Called without arguments by workers to read the same pair themselves, the same object each
+        time; left out, the pair travels with each item.
     random_state : int
         Seed of splits, draws and resamples.
     progress : callable, optional
@@ -127,21 +125,21 @@ def compare(
             random_state=random_state,
         )
     )
-    for number, (train_rows, test_rows) in enumerate(splits):
-        split = _Split(pair, train_rows, test_rows, rng)
-        split.judge(split.test, collected[RAW])
-        split.judge_stored(split.test, RAW, coarse)
-        for place, (name, aligner) in enumerate(methods.items()):
-            report(number * len(methods) + place, len(splits) * len(methods), name)
-            if name in failures:
+    cells = list(_cells(pair, splits, methods, tuple(quantise), rng))
+    judge = JudgeCell(source or Given(pair))
+    total = len(splits) * len(methods)
+    try:
+        for result in _judged(judge, cells, executor, report, total):
+            name = result.name
+            if result.failure is not None:
+                failures.setdefault(name, result.failure)
                 continue
-            try:
-                aligned = split.aligned(aligner, collected[name])
-                split.judge(aligned, collected[name])
-                split.judge_stored(aligned, name, coarse)
-            except CANNOT_RUN as error:
-                failures[name] = str(error)
-    report(len(splits) * len(methods), len(splits) * len(methods), "done")
+            collected[name].absorb(result.plain, result.notes, pair)
+            for kind, judged in result.stored.items():
+                coarse[kind, name].absorb(judged, (), pair)
+    finally:
+        forget()
+    report(total, total, "done")
     kept = {name: found for name, found in collected.items() if name not in failures}
     return summarise(
         pair,
@@ -164,59 +162,42 @@ def _check_rows(pair: EmbeddingPair) -> None:
             row_scales(block, what, first_row=first_row)
 
 
-class _Split:
-    """One split: the part to fit on, the part to judge, and what the raw part looks like."""
+def _cells(
+    pair: EmbeddingPair,
+    splits: Sequence[tuple[Rows, Rows]],
+    methods: Mapping[str, Aligner],
+    quantise: tuple[str, ...],
+    rng: np.random.Generator,
+) -> Iterator[Cell]:
+    """Yield the rows as they are and every method, split by split."""
+    for number, (train, test) in enumerate(splits):
+        pools = draw_two_sided(pair.take_images(test), rng)
+        for name, aligner in {RAW: None, **methods}.items():
+            yield Cell(name, aligner, number, train, test, pools, quantise)
 
-    def __init__(
-        self,
-        pair: EmbeddingPair,
-        train_rows: NDArray[np.intp],
-        test_rows: NDArray[np.intp],
-        rng: np.random.Generator,
-    ) -> None:
-        self.pair, self.image_rows = pair, test_rows
-        self.train, self.test = pair.take_images(train_rows), pair.take_images(test_rows)
-        self.text_rows = np.flatnonzero(np.isin(np.asarray(pair.image_index), test_rows))
-        self.pools = draw_two_sided(self.test, rng)
-        self.raw_scan = scan_test_pair(self.test)
 
-    def aligned(self, aligner: Aligner, found: Collected) -> EmbeddingPair:
-        """Fit on the one part, and return the other as the aligner maps it."""
-        fitted = clone(aligner)
-        sides = (
-            self.train.matched() if fitted.needs_pairs else (self.train.images, self.train.texts)
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # kept as notes instead
-            fitted.fit(*sides)
-            images, texts = fitted.transform_pair(self.test.images, self.test.texts)
-        found.notes.extend(note for note in fitted.notes_ if note not in found.notes)
-        return self.test.with_vectors(images, texts)
-
-    def judge_stored(
-        self, test: EmbeddingPair, name: str, coarse: Mapping[tuple[str, str], Collected]
-    ) -> None:
-        """Measure a representation of the test part in each way of storing it."""
-        for (kind, method), found in coarse.items():
-            if method == name:
-                self.judge(as_stored(test, kind), found, clusters=False)
-
-    def judge(self, test: EmbeddingPair, found: Collected, *, clusters: bool = True) -> None:
-        """Measure a representation of the test part."""
-        scan = self.raw_scan if test is self.test else scan_test_pair(test)
-        for (measure, direction), values in values_of(scan, self.raw_scan).items():
-            rows, n = (
-                (self.image_rows, self.pair.n_images)
-                if direction == "image_to_text"
-                else (self.text_rows, self.pair.n_texts)
-            )
-            found.add((measure, direction), rows, values, n)
-        if clusters and not found.scalars:  # k-means takes longest: one split is enough
-            found.scalars = cluster_scores(test)
-        for share, pool in zip(IMAGE_SHARES, self.pools or (), strict=False):
-            values = two_sided_ndcg(test.images, test.texts, pool)
-            key = ("two_sided_ndcg_at_10", f"{share:.0%} images")
-            found.add(key, self.text_rows[pool.queries], values, self.pair.n_texts)
+def _judged(
+    judge: JudgeCell,
+    cells: Sequence[Cell],
+    executor: Mapper | None,
+    report: Progress,
+    total: int,
+) -> Iterator[Result]:
+    """Yield what each cell gives; here, a method that failed is not tried on other splits."""
+    if executor is not None:
+        yield from executor.map(judge, cells, progress=report)
+        return
+    failed: set[str] = set()
+    fits = 0
+    for cell in cells:
+        if cell.name != RAW:
+            report(fits, total, cell.name)
+            fits += 1
+        if cell.name not in failed:
+            result = judge(cell)
+            if result.failure is not None:
+                failed.add(cell.name)
+            yield result
 
 
 def _named(aligners: Sequence[str | Aligner] | Mapping[str, Aligner] | None) -> dict[str, Aligner]:
