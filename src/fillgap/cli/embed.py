@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fillgap.cli.engine import Address, Engine, Workers, engine_of
 from fillgap.cli.options import AsJson, Out, Quiet
 from fillgap.cli.output import print_json, progress_bar, say
 
@@ -72,17 +75,21 @@ def embed(
     threads: Annotated[
         int, typer.Option("--threads", min=1, help="Threads that read images ahead.")
     ] = 4,
+    engine: Engine = None,
+    workers: Workers = None,
+    address: Address = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Embed the images and captions of DATASET with MODEL, into shards in a folder.
 
     Stopped, the same command goes on from where it was. An image that cannot be read is left out
-    and listed. The folder is named like any embeddings in the other commands.
+    and listed. The folder is named like any embeddings in the other commands. Each worker loads
+    the model once, and embeds whole shards.
     """
     import warnings
+    from contextlib import nullcontext
 
-    from fillgap.encoders import open_encoder
     from fillgap.experiments.embed import embed_dataset
 
     options = {
@@ -93,13 +100,22 @@ def embed(
         "language_model": language_model,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    opened = _open_dataset(dataset, dataset_options)
-    encoder = open_encoder(model, **given)
-    with warnings.catch_warnings(record=True) as caught, progress_bar(quiet=quiet) as progress:
+    executor = engine_of(engine, workers, address)
+    openers = (
+        DatasetFrom(dataset, tuple(dataset_options or ())),
+        EncoderFrom(model, tuple(given.items())),
+    )
+    opened, encoder = openers[0].open(), openers[1].open()
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        executor or nullcontext(),
+        progress_bar(quiet=quiet) as progress,
+    ):
         warnings.simplefilter("always", UserWarning)
         manifest = embed_dataset(
             opened, encoder, out,
-            shard_rows=shard_rows, dtype=dtype, n_threads=threads, progress=progress,
+            shard_rows=shard_rows, dtype=dtype, n_threads=threads,
+            executor=executor, openers=openers, progress=progress,
         )  # fmt: skip
     notes = list(dict.fromkeys(str(item.message) for item in caught))
     if as_json:
@@ -108,11 +124,46 @@ def embed(
         _print_result(manifest, notes, out)
 
 
-def _open_dataset(spec: str, options: list[str] | None) -> Any:
-    from fillgap.cli.data import parse_parameters
-    from fillgap.datasets import open_dataset
+@dataclass(frozen=True)
+class DatasetFrom:
+    """Opens a dataset in whatever process this is called, once."""
 
-    return open_dataset(spec, **parse_parameters(options))
+    spec: str
+    options: tuple[str, ...]
+
+    def __call__(self) -> Any:
+        """Return the dataset."""
+        return _opened(self)
+
+    def open(self) -> Any:
+        """Return it anew."""
+        from fillgap.cli.data import parse_parameters
+        from fillgap.datasets import open_dataset
+
+        return open_dataset(self.spec, **parse_parameters(list(self.options)))
+
+
+@dataclass(frozen=True)
+class EncoderFrom:
+    """Loads an encoder in whatever process this is called, once."""
+
+    model: str
+    options: tuple[tuple[str, Any], ...]
+
+    def __call__(self) -> Any:
+        """Return the encoder."""
+        return _opened(self)
+
+    def open(self) -> Any:
+        """Return it anew."""
+        from fillgap.encoders import open_encoder
+
+        return open_encoder(self.model, **dict(self.options))
+
+
+@lru_cache(maxsize=2)
+def _opened(source: DatasetFrom | EncoderFrom) -> Any:
+    return source.open()
 
 
 def _description(manifest: Manifest, notes: list[str]) -> dict[str, Any]:

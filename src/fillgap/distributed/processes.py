@@ -138,6 +138,7 @@ def _prepare_worker() -> None:
     import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be limited)
     from threadpoolctl import threadpool_limits
 
+    os.environ["OMP_NUM_THREADS"] = "1"  # for what is loaded later, such as PyTorch
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threadpool_limits(1)
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()

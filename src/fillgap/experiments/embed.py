@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,9 @@ from fillgap._checks import InputError, check_choice, check_integer
 from fillgap._files import check_target
 from fillgap._progress import Progress, silent
 from fillgap.datasets._record import Dataset
+from fillgap.distributed import Executor
 from fillgap.encoders import Encoder
-from fillgap.experiments.embed_shard import embed_shard
+from fillgap.experiments.embed_shard import ShardJob, embed_shard
 from fillgap.io import EmbeddedShard, Manifest, read_manifest
 from fillgap.io._embedded import file_hash, write_manifest
 
@@ -36,6 +37,8 @@ def embed_dataset(
     shard_rows: int | None = None,
     dtype: str = "float32",
     n_threads: int = 4,
+    executor: Executor | None = None,
+    openers: tuple[Callable[[], Dataset], Callable[[], Encoder]] | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the embeddings of a dataset to a folder, or go on where an earlier run stopped.
@@ -55,7 +58,12 @@ def embed_dataset(
     dtype : {"float32", "float16"}
         Type of the embeddings in the files.
     n_threads : int
-        Threads that read pictures ahead.
+        Threads that read pictures ahead; of each worker.
+    executor : Executor, optional
+        Who embeds the shards; left out, this process, one after the other.
+    openers : tuple of two callables, optional
+        How workers open the dataset and the encoder themselves, each giving the same object every
+        time; left out, both travel with each shard.
     progress : callable, optional
         Called as progress(done, total, what) with the records done.
 
@@ -79,19 +87,42 @@ def embed_dataset(
     manifest = _begun(root, asked, shard_rows)
     whole = {shard.number: shard for shard in manifest.shards if _is_whole(root, shard)}
     manifest = replace(manifest, shards=tuple(whole.values()))
-    report = _with_rate(progress or silent, manifest.n_done, len(dataset))
+    left = [
+        (number, rows)
+        for number, rows in enumerate(shards_of(len(dataset), manifest.shard_rows))
+        if number not in whole
+    ]
     with warnings.catch_warnings():  # here, since in threads it is not safe
         warnings.filterwarnings("ignore", module="PIL")
-        for number, rows in enumerate(shards_of(len(dataset), manifest.shard_rows)):
-            if number in whole:
-                continue
-            whole[number] = embed_shard(
-                dataset, encoder, rows, root,
-                number=number, dtype=dtype, n_threads=n_threads, progress=report,
+        if executor is None:
+            report = _with_rate(progress or silent, manifest.n_done, len(dataset))
+            made: Iterator[EmbeddedShard] = (
+                embed_shard(
+                    dataset, encoder, rows, root,
+                    number=number, dtype=dtype, n_threads=n_threads, progress=report,
+                )
+                for number, rows in left
             )  # fmt: skip
+        else:
+            of_dataset, of_encoder = openers or (Given(dataset), Given(encoder))
+            job = ShardJob(of_dataset, of_encoder, root.absolute(), dtype, n_threads)
+            made = executor.map(job, left, progress=progress)
+        for shard in made:
+            whole[shard.number] = shard
             manifest = replace(manifest, shards=tuple(whole[i] for i in sorted(whole)))
             write_manifest(root, manifest)
     return _check_result(manifest)
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """An opener of what is at hand."""
+
+    value: Any
+
+    def __call__(self) -> Any:
+        """Return it."""
+        return self.value
 
 
 def shards_of(n_records: int, shard_rows: int) -> list[range]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +18,44 @@ from fillgap.encoders import Encoder, load_picture, prefetch
 from fillgap.io import EmbeddedShard
 from fillgap.io._embedded import file_hash
 
-__all__ = ["embed_shard"]
+__all__ = ["ShardJob", "embed_shard"]
 
 _BATCH: Final = 64
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """A function of (number, rows) that embeds a shard, for workers.
+
+    Parameters
+    ----------
+    open_dataset, open_encoder : callable
+        Called without arguments by the worker that gets a shard. They give the same object each
+        time in one process, so that an encoder is loaded once.
+    folder : Path
+        Where the shards go: a file system that all workers share.
+    dtype, n_threads
+        As for `embed_dataset`.
+    """
+
+    open_dataset: Callable[[], Dataset]
+    open_encoder: Callable[[], Encoder]
+    folder: Path
+    dtype: str
+    n_threads: int
+
+    def __call__(self, item: tuple[int, range]) -> EmbeddedShard:
+        """Return what became of the rows."""
+        number, rows = item
+        return embed_shard(
+            self.open_dataset(),
+            self.open_encoder(),
+            rows,
+            self.folder,
+            number=number,
+            dtype=self.dtype,
+            n_threads=self.n_threads,
+        )
 
 
 def embed_shard(

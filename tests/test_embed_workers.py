@@ -1,0 +1,98 @@
+"""embed by workers: the folder of one process, an encoder per worker, and a worker that is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from datasets_in_memory import scenes
+from fillgap.cli.app import run
+from fillgap.cli.embed import EncoderFrom, _opened
+from fillgap.distributed import ProcessPool, ThisProcess
+from fillgap.encoders import open_encoder
+from fillgap.experiments.embed import embed_dataset
+
+
+@dataclass(frozen=True)
+class ScenesFrom:
+    """Opens scenes, and kills the first process that does so."""
+
+    n: int
+    folder: str
+    fatal: bool = False
+
+    def __call__(self):
+        mark = Path(self.folder) / "fallen"
+        if self.fatal and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        (Path(self.folder) / f"opened-{os.getpid()}").touch()
+        return scenes(self.n)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("alone") / "out"
+    embed_dataset(scenes(40), open_encoder("digit-scenes"), out, shard_rows=8)
+    return snapshot(out)
+
+
+@pytest.mark.parametrize("fatal", [False, True], ids=["well", "one is killed"])
+def test_workers_write_what_one_process_writes(
+    fatal: bool, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    openers = ScenesFrom(40, str(tmp_path), fatal), EncoderFrom("digit-scenes", ())
+    done: list[int] = []
+    with ProcessPool(2) as pool:
+        manifest = embed_dataset(
+            scenes(40),
+            open_encoder("digit-scenes"),
+            tmp_path / "out",
+            shard_rows=8,
+            executor=pool,
+            openers=openers,
+            progress=lambda n, *_: done.append(n),
+        )
+    assert manifest.complete
+    assert max(done) == 5
+    assert snapshot(tmp_path / "out") == expected
+    assert (tmp_path / "fallen").exists() == fatal
+    assert list(tmp_path.glob("opened-*"))
+
+
+def test_workers_go_on_where_a_run_stopped(expected: dict[str, bytes], tmp_path: Path) -> None:
+    encoder, out = open_encoder("digit-scenes"), tmp_path / "out"
+    embed_dataset(scenes(40), encoder, out, shard_rows=8)
+    (out / "img_emb" / "img_emb_0003.npy").unlink()
+    seen: list[tuple[int, int | None]] = []
+    embed_dataset(
+        scenes(40), encoder, out, executor=ThisProcess(), progress=lambda *r: seen.append(r[:2])
+    )
+    assert seen == [(1, 1)]  # one shard of five
+    assert snapshot(out) == expected
+
+
+def test_an_encoder_is_loaded_once_in_a_process() -> None:
+    _opened.cache_clear()
+    one, other = EncoderFrom("digit-scenes", ()), EncoderFrom("digit-scenes", ())
+    assert one() is other()
+    assert one.open() is not one()
+
+
+def test_the_command_line_embeds_with_workers(tmp_path: Path, capsys) -> None:
+    words = ["embed", "digit-scenes", "digit-scenes", "--shard-rows", "1300"]
+    assert run([*words, "-o", str(tmp_path / "out"), "--workers", "2", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["n_images"] > 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["complete"]
+    assert len(manifest["shards"]) == 2
