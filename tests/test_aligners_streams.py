@@ -118,3 +118,14 @@ def test_a_bad_row_deep_in_a_file_is_named_by_its_number(tmp_path: Path) -> None
     save_rows(tmp_path / "x.npy", X)
     with pytest.raises(InputError, match=f"NaN or infinity in row {BLOCK_ROWS + 7}"):
         BalancedAligner().fit(open_rows(tmp_path / "x.npy"), Y)
+
+
+def test_bad_rows_of_a_block_are_counted_beyond_a_strip() -> None:
+    X = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
+    fitted = BalancedAligner().fit(X, X + 1)
+    bad = X.copy()
+    bad[[700, 1900]] = np.nan
+    with pytest.raises(InputError, match=r"NaN or infinity in row 10700 \(2 such rows"):
+        fitted.apply_block(bad, "images", 10_000)
+    whole, parts = fitted.apply_block(X, "images"), [fitted.transform(part) for part in X[:, None]]
+    np.testing.assert_allclose(whole, np.concatenate(parts), atol=1e-6)

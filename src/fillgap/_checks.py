@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "SMALLEST_NORM",
     "InputError",
     "InputTypeError",
     "check_choice",
@@ -32,7 +33,7 @@ __all__ = [
 
 
 #: Below this, squares of float32 entries lose digits to underflow.
-_SMALLEST_NORM = 1e-15
+SMALLEST_NORM = 1e-15
 
 
 class InputError(ValueError):
@@ -189,7 +190,7 @@ def row_scales(X: Any, what: str, *, first_row: int = 0) -> tuple[Any, Any]:
     xp = array_namespace(X)
     rows = X if X.dtype in (xp.float32, xp.float64) else xp.astype(X, xp.float32)
     norms = row_norms(rows)
-    usable = xp.isfinite(norms) & (norms > _SMALLEST_NORM)
+    usable = xp.isfinite(norms) & (norms > SMALLEST_NORM)
     if not bool(xp.all(usable)):
         rows = _rescue(rows, what, first_row, xp)
         norms = row_norms(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ class AffineMap:
 
     def __call__(self, rows: Any) -> Any:
         """Return the image of `rows`, of shape (n_samples, n_features_in), in their own type."""
+        if isinstance(rows, np.ndarray) and rows.dtype == np.float32 and self is not self._single:
+            return self._single(rows)
         if self.center is not None:
             rows = rows - _like(self.center, rows)
         if self.matrix is not None:
@@ -45,6 +48,14 @@ class AffineMap:
             return rows + offset
         rows += offset  # a new array already
         return rows
+
+    @cached_property
+    def _single(self) -> AffineMap:
+        """The same in float32: short blocks would be mapped in the time that casting takes."""
+        parts: tuple[Any, ...] = (self.center, self.matrix, self.offset)
+        if all(part is None or part.dtype == np.float32 for part in parts):
+            return self
+        return AffineMap(*(None if part is None else part.astype(np.float32) for part in parts))
 
     def folded(self, n_features: int) -> tuple[Matrix, Matrix]:
         """Return (A, b) with x ↦ x A + b, the form that a linear layer stores.

@@ -13,12 +13,14 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from fillgap._checks import row_scales
+from fillgap._checks import SMALLEST_NORM, row_scales
 
 __all__ = ["PRECISE_ROWS", "Moments", "PairMoments", "gram", "precise", "to_numpy"]
 
 Matrix = NDArray[np.float64]
 
+#: Rows that are made ready at a time: 512 KiB of 512 float32 columns.
+STRIP_ROWS = 256
 #: Data sets smaller than this are multiplied in float64, and exact to about 1e-15; larger ones in
 #: their own precision.
 PRECISE_ROWS = 8192
@@ -72,6 +74,12 @@ class Moments:
     def empty(cls, n_features: int) -> Moments:
         """Return the moments of no rows."""
         return cls(0, np.zeros(n_features), np.zeros((n_features, n_features)))
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """Send no zeros to other processes where there are no rows."""
+        if self.count == 0:
+            return Moments.empty, (len(self.mean),)
+        return Moments, (self.count, self.mean, self.scatter)
 
     @classmethod
     def from_rows(cls, rows: Any) -> Moments:
@@ -137,19 +145,22 @@ class PairMoments:
         cross : bool
             Whether row i of `X` belongs to row i of `Y`, and their cross scatter is wanted.
         """
-        moments, residuals = [], []
-        for side, what in ((X, "images"), (Y, "texts")):
-            if side is None:
-                continue
-            rows, scales = row_scales(side, what, first_row=first_row)
-            rows, scales = precise(rows, first_row), precise(scales, first_row)
-            mean, centred = _centred(rows, scales, in_place=rows is not side)
-            moments.append(Moments(int(side.shape[0]), mean, gram(centred)))
-            residuals.append(centred)
+        found = [
+            _centred_rows(side, what, first_row)
+            for side, what in ((X, "images"), (Y, "texts"))
+            if side is not None
+        ]
+        moments = [
+            Moments(len(rows), mean, _about_mean(gram(rows), len(rows), rest, rest))
+            for rows, mean, rest in found
+        ]
         if X is None or Y is None:
             nothing = Moments.empty(len(moments[0].mean))
             return cls(nothing, moments[0]) if X is None else cls(moments[0], nothing)
-        return cls(moments[0], moments[1], gram(*residuals) if cross else None)
+        if not cross:
+            return cls(moments[0], moments[1])
+        (x, _, rest_x), (y, _, rest_y) = found
+        return cls(moments[0], moments[1], _about_mean(gram(x, y), len(x), rest_x, rest_y))
 
     def absorb(self, other: PairMoments) -> None:
         """Add the rows behind `other`, in place."""
@@ -162,13 +173,50 @@ class PairMoments:
         self.y.absorb(other.y)
 
 
-def _centred(rows: Any, scales: Any, *, in_place: bool) -> tuple[Matrix, Any]:
-    """Return the mean of the scaled rows, and the scaled rows without it."""
+def _centred_rows(side: Any, what: str, first_row: int) -> tuple[Any, Matrix, Matrix | None]:
+    """Return the unit rows about a point near their mean, that mean, and what is left of it."""
+    found = _centred_in_strips(side, first_row) if isinstance(side, np.ndarray) else None
+    if found is not None:
+        return found
+    rows, scales = row_scales(side, what, first_row=first_row)
+    rows, scales = precise(rows, first_row), precise(scales, first_row)
     mean = (scales @ rows) / rows.shape[0]
-    if in_place:  # a copy of the block already
-        centred = rows
-        centred *= scales[:, None]
-    else:
-        centred = rows * scales[:, None]
+    centred = rows * scales[:, None]
     centred -= mean[None, :]
-    return to_numpy(mean), centred
+    return centred, to_numpy(mean), None
+
+
+def _centred_in_strips(
+    side: NDArray[Any], first_row: int
+) -> tuple[NDArray[Any], Matrix, Matrix] | None:
+    """Do the same strip by strip, each of which stays in the cache of a core through all steps.
+
+    The point is the mean of the first strip. None where a row has no direction: `row_scales` says
+    which one, or mends it.
+    """
+    n, d = side.shape
+    small = first_row + n < PRECISE_ROWS or side.dtype == np.float64
+    centred = np.empty((n, d), np.float64 if small else np.float32)
+    ones, total = np.ones(STRIP_ROWS, centred.dtype), np.zeros(d)
+    point: NDArray[Any] | None = None
+    with np.errstate(over="ignore"):
+        for start in range(0, n, STRIP_ROWS):
+            strip = centred[start : start + STRIP_ROWS]
+            strip[...] = side[start : start + STRIP_ROWS]
+            norms = np.sqrt(np.vecdot(strip, strip))
+            if not (np.isfinite(norms).all() and norms.min() > SMALLEST_NORM):
+                return None
+            strip *= (1 / norms)[:, None]
+            if point is None:
+                point = (ones[: len(strip)] @ strip) / len(strip)
+            strip -= point
+            total += ones[: len(strip)] @ strip
+    rest = total / n
+    return centred, point + rest, rest
+
+
+def _about_mean(products: Matrix, n: int, rest_x: Matrix | None, rest_y: Matrix | None) -> Matrix:
+    """Return the scatter about the means, of products about points that miss them by `rest`."""
+    if rest_x is not None and rest_y is not None:
+        products -= np.outer(n * rest_x, rest_y)
+    return products

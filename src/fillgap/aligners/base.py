@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 Matrix = NDArray[np.float64]
+#: Rows that are mapped at a time: as float32 they stay in the cache of a core through all steps.
+STRIP_ROWS = 512
 
 
 class FitWarning(UserWarning):
@@ -165,5 +167,21 @@ class Aligner(BaseEstimator):
                 f"{what} must be of dimension {self.n_features_in_}, as in the fit, got "
                 f"{block.shape[1]}. Use embeddings of the model that the aligner was fitted to."
             )
-        out = self._map_rows(unit_rows(block, what, first_row=first_row), what)
+        if not isinstance(block, np.ndarray) or len(block) <= STRIP_ROWS or not self.linear:
+            return self._apply_strip(block, what, first_row)
+        out: Any = None
+        for start in range(0, len(block), STRIP_ROWS):
+            strip = block[start : start + STRIP_ROWS]
+            try:
+                rows = self._apply_strip(strip, what, first_row + start)
+            except InputError:
+                unit_rows(block, what, first_row=first_row)  # counts the bad rows of all of it
+                raise
+            if out is None:
+                out = np.empty((len(block), rows.shape[1]), rows.dtype)
+            out[start : start + len(rows)] = rows
+        return out
+
+    def _apply_strip(self, rows: Any, what: str, first_row: int) -> Any:
+        out = self._map_rows(unit_rows(rows, what, first_row=first_row), what)
         return scale_to_unit(out, in_place=True) if self.normalize else out
