@@ -261,6 +261,41 @@ def test_a_row_that_is_not_finite_is_the_fault_of_its_shard(folder: Path, tmp_pa
     assert len(report.skipped) == 1
 
 
+def test_a_measurement_leaves_out_bad_rows_and_what_cannot_be_opened(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "bad")
+    with_nan = tmp_path / "bad" / "text_emb" / "text_emb_3.npy"
+    rows = load_rows(with_nan).copy()
+    rows[4] = np.nan
+    np.save(with_nan, rows)
+    with pytest.raises(InputError, match=r"text_emb_3\.npy.*finite"):
+        measure_shards(tmp_path / "bad", executor=Here())
+    cut = tmp_path / "bad" / "img_emb" / "img_emb_0.npy"
+    cut.write_bytes(cut.read_bytes()[:-7])
+    found, report = measure_shards(
+        tmp_path / "bad", executor=Here(), n_neighbors=30, skip_bad_shards=True
+    )
+    kept = np.r_[40:140, 200:N]
+    X, Y = (load_rows(folder, modality=side)[kept] for side in ("image", "text"))
+    alone = measure(X, Y, n_neighbors=30)
+    assert (found.n_images, found.n_texts) == (len(kept), len(kept))
+    assert "recall_at_1" in found.values  # they are still pairs
+    for name, parts in alone.values.items():
+        for part, value in parts.items():
+            assert found.values[name][part].value == pytest.approx(value.value, rel=1e-4, abs=1e-4)
+    assert len(report.skipped) == 2
+    assert "finite" in " ".join(report.skipped.values())
+
+
+def test_a_measurement_of_nothing_but_bad_shards_is_refused(tmp_path: Path) -> None:
+    for name in ("images", "texts"):
+        np.save(tmp_path / f"{name}.npy", np.full((20, 4), np.nan))
+    files = tmp_path / "images.npy", tmp_path / "texts.npy"
+    with pytest.raises(InputError, match=r"images\.npy.*finite"):
+        measure_shards(*files, executor=Here(), skip_bad_shards=True)
+
+
 def test_refusals(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="function of sums"):
         fit_shards(make_aligner("refined"), folder, executor=Here())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -18,10 +18,12 @@ __all__ = [
     "PIECE_ROWS",
     "Piece",
     "Side",
+    "are_pairs",
     "open_sides",
     "pieces_of_pairs",
     "pieces_of_sides",
     "without_partners",
+    "without_shards",
 ]
 
 #: Rows of a piece where a file can be cut: a second of work, and little to do again.
@@ -248,3 +250,50 @@ def without_partners(images: Side, texts: Side) -> tuple[Side, Side]:
             "one with its partner, got others. Write the bad shard again."
         )
     return Side(images.name, [x for x, _ in kept]), Side(texts.name, [y for _, y in kept])
+
+
+def without_shards(
+    sides: tuple[Side, Side], pieces: Sequence[Piece], bad: Mapping[str, str]
+) -> tuple[Side, Side]:
+    """Leave out the files of pieces that could not be read.
+
+    Parameters
+    ----------
+    sides : tuple of Side
+    pieces : sequence of Piece
+        Of these sides.
+    bad : mapping from str to str
+        From the name of a piece to the reason.
+
+    Raises
+    ------
+    InputError
+        If nothing is left of a side.
+    """
+    reasons = {
+        part.source.name: bad[piece.name]
+        for piece in pieces
+        if piece.name in bad
+        for part in piece.parts
+    }
+    kept = []
+    for side in sides:
+        shards = [
+            BadShard(shard.name, reasons[shard.name]) if shard.name in reasons else shard
+            for shard in side.shards
+        ]
+        kept.append(Side(side.name, shards))
+        if not kept[-1].readable:
+            raise InputError(next(iter(reasons.values())))
+    return kept[0], kept[1]
+
+
+def are_pairs(images: Side, texts: Side) -> bool:
+    """Tell whether row i belongs to row i, as far as sizes tell, also where a shard is missing."""
+    if not images.bad and not texts.bad:
+        return images.shape[0] == texts.shape[0]
+    try:
+        without_partners(images, texts)
+    except InputError:
+        return False
+    return True

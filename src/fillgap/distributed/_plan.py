@@ -9,7 +9,14 @@ from typing import Any
 
 from fillgap._remote import as_path
 from fillgap.distributed._executor import Executor
-from fillgap.distributed._pieces import Part, Piece, open_sides, pieces_of_pairs, pieces_of_sides
+from fillgap.distributed._pieces import (
+    Part,
+    Piece,
+    are_pairs,
+    open_sides,
+    pieces_of_pairs,
+    pieces_of_sides,
+)
 from fillgap.distributed._trial import Clock, TryApply, TryFit, TryMeasure
 from fillgap.distributed.apply import plan_copies
 from fillgap.distributed.fit import check_method, fit_pieces
@@ -125,8 +132,7 @@ def plan_measure(
 ) -> JobPlan:
     """Return what `measure_shards` would do with the same arguments."""
     sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
-    equal = sides[0].shape[0] == sides[1].shape[0]
-    one_to_one = equal if paired is None else paired
+    one_to_one = are_pairs(*sides) if paired is None else paired
     pieces = pieces_of_pairs(*sides) if one_to_one else pieces_of_sides(*sides)
     n_queries = [min(side.shape[0], max_queries) for side in sides]
     trial = TryMeasure((n_queries[0], n_queries[1]), n_neighbors)

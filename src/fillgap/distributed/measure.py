@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,15 @@ from fillgap._progress import Progress, silent
 from fillgap._similarity import N_OWN, Question
 from fillgap.distributed._executor import Executor
 from fillgap.distributed._nearest import CountBlock, FindBlock, Queries, as_scores
-from fillgap.distributed._pieces import open_sides, pieces_of_pairs, pieces_of_sides
-from fillgap.distributed._work import Attempt, JobReport, merge_outcomes, with_rate
+from fillgap.distributed._pieces import (
+    Piece,
+    are_pairs,
+    open_sides,
+    pieces_of_pairs,
+    pieces_of_sides,
+    without_shards,
+)
+from fillgap.distributed._work import Attempt, JobReport, Outcome, merge_outcomes, with_rate
 from fillgap.distributed.fit import SumOfBlocks
 from fillgap.embeddings import EmbeddingPair
 from fillgap.metrics import MEASURES, PoolScan, give_verdict
@@ -125,7 +132,8 @@ def measure_shards(
     random_state : int
         Seed of the sample and of resamples.
     skip_bad_shards : bool
-        Whether shards that cannot be read are left out and reported.
+        Whether shards that cannot be read, or hold unusable rows, are left out and reported; of
+        pairs, with their partners.
     progress : callable, optional
         Called as progress(pieces done, pieces in all, what).
 
@@ -135,39 +143,48 @@ def measure_shards(
     """
     started = perf_counter()
     sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
-    equal = sides[0].shape[0] == sides[1].shape[0]
-    one_to_one = equal if paired is None else paired
-    pieces = pieces_of_pairs(*sides) if one_to_one else pieces_of_sides(*sides)
+    one_to_one = are_pairs(*sides) if paired is None else paired
     report = JobReport(skipped=sides[0].bad | sides[1].bad)
-    total = sum(piece.n_rows for piece in pieces) // (2 if one_to_one else 1)
-    sizes = Sizes(
-        total if one_to_one else sides[0].shape[0],
-        total if one_to_one else sides[1].shape[0],
-        one_to_one,
-    )
-    chosen = choose_queries(sizes, max_queries, random_state)
 
-    def reduce(function: Callable[..., Any]) -> Any:
-        attempt = Attempt(SumOfBlocks(function))
+    def reduce(function: Callable[..., Any], *, skip: bool = False) -> Outcome:
+        attempt = Attempt(SumOfBlocks(function), skip)
         shown = with_rate(progress, sum(piece.n_rows for piece in pieces), executor.n_workers)
-        found = executor.map_reduce(attempt, pieces, merge_outcomes, progress=shown)
+        found: Outcome = executor.map_reduce(attempt, pieces, merge_outcomes, progress=shown)
         report.add(found.report)
-        return found.value
+        return found
 
-    gathered = reduce(partial(gather_block, chosen=chosen, cross=one_to_one))
+    while True:  # again without the shards that turned out to be bad: the sample is another one
+        pieces = pieces_of_pairs(*sides) if one_to_one else pieces_of_sides(*sides)
+        sizes = _sizes(pieces, one_to_one)
+        chosen = choose_queries(sizes, max_queries, random_state)
+        gather = partial(gather_block, chosen=chosen, cross=one_to_one)
+        first = reduce(gather, skip=skip_bad_shards)
+        if not first.report.skipped:
+            break
+        sides = without_shards(sides, pieces, first.report.skipped)
+    gathered = first.value
     sample = EmbeddingPair(
         gathered.sample(0),
         gathered.sample(1),
         paired=one_to_one,
         name=Path(sides[0].name).stem or sides[0].name,
     )
-    scan = _scan(sample, sizes, chosen, (n_neighbors, N_OWN), reduce)
+    scan = _scan(sample, sizes, chosen, (n_neighbors, N_OWN), lambda f: reduce(f).value)
     report.seconds = perf_counter() - started
     d = sample.n_features
     asked = 2 * (len(chosen[0]) + len(chosen[1]))  # in two passes
     report.flops = report.n_rows / 3 * 2 * d * ((1.5 if one_to_one else 1) * d + asked)
     sources = Sources(sample, scan, gathered.moments)
     return _measurements(sources, sizes, random_state, progress or silent), report
+
+
+def _sizes(pieces: Sequence[Piece], one_to_one: bool) -> Sizes:
+    """Return how many rows of each side there are to be read."""
+    n, m = (
+        sum(part.stop - part.start for part in parts if part is not None)
+        for parts in zip(*((piece.images, piece.texts) for piece in pieces), strict=True)
+    )
+    return Sizes(n, m, one_to_one)
 
 
 def _scan(
