@@ -37,3 +37,11 @@ class Slow:
         (Path(self.folder) / str(item)).touch()
         time.sleep(0.1)
         return item
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Fail as a disk does."""
+
+    def __call__(self, item: int) -> int:
+        raise OSError(5, "the disk is broken")

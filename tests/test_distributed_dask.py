@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from distributed_work import Fatal, Slow
+from distributed_work import Broken, Fatal, Slow
 from fillgap.aligners import make_aligner
 from fillgap.distributed import EngineError, Executor, fit_shards
 from fillgap.distributed.dask import DaskCluster
@@ -115,7 +116,15 @@ def test_a_scheduler_that_goes_away_ends_the_job_with_a_sentence(tmp_path: Path)
 def test_nothing_at_the_address_is_a_sentence(unused_port: int) -> None:
     address = f"tcp://127.0.0.1:{unused_port}"
     with pytest.raises(EngineError, match=f"Dask at {address} must be reachable, got .*again"):
-        DaskCluster(address, patience=0.5)
+        DaskCluster(address)  # with all its patience: nobody listens, which is known at once
+
+
+def test_an_error_of_the_system_in_a_task_is_no_lost_scheduler(cluster: Executor) -> None:
+    with pytest.raises(OSError, match="the disk is broken") as caught:
+        list(cluster.map(Broken(), [0, 1, 2]))
+    assert caught.value.errno == 5
+    with pytest.raises(OSError, match="the disk is broken"):
+        cluster.map_reduce(Broken(), list(range(12)), operator.add)
 
 
 @pytest.fixture

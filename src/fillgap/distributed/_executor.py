@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from typing import Protocol, TypeVar
@@ -10,14 +12,30 @@ from fillgap._checks import InputError
 from fillgap._progress import Progress, silent
 from fillgap._threads import n_threads, one_blas_thread
 
-__all__ = ["EngineError", "Executor", "ThisProcess"]
+__all__ = ["EngineError", "Executor", "ThisProcess", "knock"]
 
+#: Seconds in which a machine of a cluster must take a connection.
+SECONDS_TO_ANSWER = 5.0
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class EngineError(InputError):
     """An engine that cannot go on: workers that keep dying, a scheduler that went away."""
+
+
+def knock(address: str) -> None:
+    """Raise an OSError where nothing takes a connection: engines wait half a minute and more.
+
+    Parameters
+    ----------
+    address : str
+        "host:port", with or without a protocol; others are not looked at.
+    """
+    found = re.fullmatch(r"(?:\w+://)?\[?([\w.:-]+?)\]?:(\d{1,5})", address)
+    if found is not None:
+        host, port = found.group(1), int(found.group(2))
+        socket.create_connection((host, port), SECONDS_TO_ANSWER).close()
 
 
 class Executor(Protocol):

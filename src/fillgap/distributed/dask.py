@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from fillgap._checks import require
 from fillgap._progress import Progress, silent
-from fillgap.distributed._executor import EngineError
+from fillgap.distributed._executor import EngineError, knock
 
 __all__ = ["DaskCluster"]
 
@@ -41,11 +41,15 @@ class DaskCluster:
         distributed = require("distributed", "dask", "The engine Dask")
         self._address, self._cluster = address, None
         try:
-            if address is None:
+            if address is not None:
+                knock(address)
+            else:
                 self._cluster = distributed.LocalCluster(
                     n_workers=n_workers,
                     threads_per_worker=1,
                     dashboard_address=None,
+                    # Even without a dashboard it serves its state: on a port that is free.
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                     silence_logs=50,
                 )
             self._client = distributed.Client(self._cluster or address, timeout=patience)
@@ -113,6 +117,8 @@ class DaskCluster:
 
         try:
             return future.result()
+        except _TaskError as error:
+            raise error.args[0] from None
         except KilledWorker as error:
             name = getattr(item, "name", None) or "an item"
             raise EngineError(
@@ -130,8 +136,15 @@ class DaskCluster:
         )
 
 
+class _TaskError(Exception):
+    """An OSError of a task, which must not be taken for one of the connection."""
+
+
 def _call(item: T, *, function: Callable[[T], R]) -> R:
-    return function(item)
+    try:
+        return function(item)
+    except OSError as error:
+        raise _TaskError(error) from error
 
 
 def _merged(merge: Callable[[R, R], R], first: R, *others: R) -> R:

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from fillgap._checks import require
 from fillgap._progress import Progress, silent
-from fillgap.distributed._executor import EngineError
+from fillgap.distributed._executor import EngineError, knock
 from fillgap.distributed.processes import AHEAD
 
 __all__ = ["RayCluster"]
@@ -33,6 +33,8 @@ class RayCluster:
         ray = self._ray = require("ray", "ray", "The engine Ray")
         local = {} if address else {"num_cpus": n_workers, "include_dashboard": False}
         try:
+            if address is not None:
+                knock(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             raise _gone(error) from error
