@@ -6,6 +6,7 @@ import operator
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -119,6 +120,16 @@ def test_nothing_at_the_address_is_a_sentence(unused_port: int) -> None:
         DaskCluster(address)  # with all its patience: nobody listens, which is known at once
 
 
+def test_what_takes_the_connection_and_is_no_scheduler_is_a_sentence() -> None:
+    """As the address of Dask's own page, which is the one that people have at hand."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(EngineError, match=f"Dask at {address} must be reachable"):
+            DaskCluster(address, patience=0.5)
+
+
 def test_an_error_of_the_system_in_a_task_is_no_lost_scheduler(cluster: Executor) -> None:
     with pytest.raises(OSError, match="the disk is broken") as caught:
         list(cluster.map(Broken(), [0, 1, 2]))
@@ -129,8 +140,6 @@ def test_an_error_of_the_system_in_a_task_is_no_lost_scheduler(cluster: Executor
 
 @pytest.fixture
 def unused_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -89,7 +89,7 @@ class _Lines:
         if done < self.done:  # another pass, or another part of the job
             self.started = now
         self.done = done
-        if now < self.next:
+        if now < self.next or done == total:
             return
         self.next = now + self.every
         left = ""

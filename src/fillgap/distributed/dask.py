@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from functools import reduce
@@ -52,7 +53,13 @@ class DaskCluster:
                     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                     silence_logs=50,
                 )
-            self._client = distributed.Client(self._cluster or address, timeout=patience)
+            self._client = _within(
+                2 * patience,
+                lambda: distributed.Client(self._cluster or address, timeout=patience),
+            )
+        except MemoryError as error:  # words of a web server, taken for the length of a message
+            stranger = OSError("an answer that is not one of Dask, as from its page in a browser")
+            raise self._gone(stranger) from error
         except (OSError, TimeoutError, ValueError) as error:
             raise self._gone(error) from error
         self.n_workers = max(1, len(self._client.scheduler_info()["workers"]))
@@ -134,6 +141,27 @@ class DaskCluster:
             f"the scheduler of Dask at {self._address or 'this machine'} must be reachable, got "
             f"{reason[:120]}. Start it again and run the same command: finished shards are kept."
         )
+
+
+def _within(seconds: float, start: Callable[[], R]) -> R:
+    """Return start(), for which something that is no scheduler lets Dask wait for ever."""
+    found: list[R] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(start())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not found:
+        raise TimeoutError(f"no answer of Dask in {seconds:.0f} s")
+    return found[0]
 
 
 class _TaskError(Exception):
