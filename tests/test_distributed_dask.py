@@ -21,7 +21,7 @@ import pytest
 from conftest import make_gapped
 from distributed_work import Broken, Fatal, Slow
 from fillgap.aligners import make_aligner
-from fillgap.distributed import EngineError, Executor, fit_shards
+from fillgap.distributed import EngineError, Executor, fit_shards, make_executor
 from fillgap.distributed.dask import DaskCluster
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning:distributed")
@@ -118,6 +118,14 @@ def test_nothing_at_the_address_is_a_sentence(unused_port: int) -> None:
     address = f"tcp://127.0.0.1:{unused_port}"
     with pytest.raises(EngineError, match=f"Dask at {address} must be reachable, got .*again"):
         DaskCluster(address)  # with all its patience: nobody listens, which is known at once
+
+
+def test_a_cluster_that_is_at_hand_is_used_and_left_running(cluster: Executor) -> None:
+    at_hand = cluster._cluster
+    with make_executor("dask", address=at_hand) as executor:
+        assert executor.n_workers == 2
+        assert list(executor.map(operator.neg, [1, 2, 3])) == [-1, -2, -3]
+    assert list(cluster.map(operator.neg, [4])) == [-4]
 
 
 def test_what_takes_the_connection_and_is_no_scheduler_is_a_sentence() -> None:

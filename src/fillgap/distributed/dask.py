@@ -26,10 +26,10 @@ class DaskCluster:
 
     Parameters
     ----------
-    address : str, optional
-        Of a scheduler that runs, for example "tcp://10.0.0.1:8786". It and its workers must have
-        fillgap installed, and the workers see the shards under the same names. Left out, workers
-        are started here.
+    address : str or cluster of Dask, optional
+        Of a scheduler that runs, for example "tcp://10.0.0.1:8786", or a cluster that this process
+        started, which is left running. It and its workers must have fillgap installed, and the
+        workers see the shards under the same names. Left out, workers are started here.
     n_workers : int, optional
         How many to start here; left out, one for each core.
     patience : float
@@ -37,14 +37,14 @@ class DaskCluster:
     """
 
     def __init__(
-        self, address: str | None = None, n_workers: int | None = None, *, patience: float = 30.0
+        self, address: Any = None, n_workers: int | None = None, *, patience: float = 30.0
     ) -> None:
         distributed = require("distributed", "dask", "The engine Dask")
         self._address, self._cluster = address, None
         try:
-            if address is not None:
+            if isinstance(address, str):
                 knock(address)
-            else:
+            elif address is None:
                 self._cluster = distributed.LocalCluster(
                     n_workers=n_workers,
                     threads_per_worker=1,

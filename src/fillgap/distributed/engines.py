@@ -13,7 +13,7 @@ ENGINES = ("processes", "dask", "ray")
 
 
 def make_executor(
-    engine: str = "processes", *, n_workers: int | None = None, address: str | None = None
+    engine: str = "processes", *, n_workers: int | None = None, address: Any = None
 ) -> AbstractContextManager[Any]:
     """Return the executor of that name, to be used in a ``with`` statement.
 
@@ -23,7 +23,7 @@ def make_executor(
         Processes of this machine, or workers of Dask or Ray.
     n_workers : int, optional
         How many to start; left out, one for each core.
-    address : str, optional
+    address : str, or cluster of Dask, optional
         Of a cluster of Dask or Ray that runs; left out, workers are started here.
 
     Raises
