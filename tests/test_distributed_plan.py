@@ -133,7 +133,7 @@ def test_the_command_line_plans_and_writes_nothing(
         assert f"Would write a file, at most 4.6 kB: {out}" in said
         assert "Nothing was written." in said
         assert not out.exists()
-    assert run([*fit, "--summary", "--workers", "1", "--json"]) == 0
+    assert run([*fit, "--summary", "--json"]) == 0
     job = json.loads(capsys.readouterr().out)["job"]
     assert set(job["limits"]) == {"storage", "memory", "matrix products"}
     assert sum(job["rows_of_workers"].values()) == 2 * N

@@ -49,7 +49,9 @@ def apply(
     from fillgap.aligners import load_aligner
     from fillgap.io import transform_files
 
-    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
+    executor = engine_of(
+        engine, workers, address, skip_bad_shards=skip_bad_shards, summary=summary, device=device
+    )
     if dry_run:
         from fillgap.distributed import ThisProcess, plan_apply
 

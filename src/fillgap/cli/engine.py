@@ -13,7 +13,7 @@ Engine: TypeAlias = Annotated[
     typer.Option(
         "--engine",
         help="Who reads the shards: processes of this machine, or workers of Dask or Ray. "
-        "Left out, this process alone, unless --workers asks for processes.",
+        "Left out, this process alone, unless another option asks for workers.",
         show_default=False,
     ),
 ]
@@ -51,10 +51,11 @@ def engine_of(
     address: str | None,
     *,
     skip_bad_shards: bool = False,
+    summary: bool = False,
     device: str | None = None,
 ) -> Any:
     """Return the executor that the options ask for, or None for this process alone."""
-    if engine is None and workers is None and address is None and not skip_bad_shards:
+    if (engine, workers, address) == (None, None, None) and not skip_bad_shards and not summary:
         return None
     if device is not None:
         from fillgap._checks import InputError

@@ -70,7 +70,9 @@ def fit(
     check_target(out, inputs=inputs, overwrite=overwrite)
     if out.is_dir():
         raise InputError(f"{out} must be a file, got a folder. Name the new file in it.")
-    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
+    executor = engine_of(
+        engine, workers, address, skip_bad_shards=skip_bad_shards, summary=summary, device=device
+    )
     if dry_run:
         from fillgap.distributed import ThisProcess, plan_fit
 

@@ -24,8 +24,8 @@ Summary: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--summary",
-        help="With workers: say at the end what each one did, and how near the job came to what "
-        "this machine can do.",
+        help="Use workers, and say at the end what each one did, and how near the job came to "
+        "what this machine can do.",
     ),
 ]
 

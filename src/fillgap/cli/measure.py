@@ -55,7 +55,9 @@ def measure(
 
     Workers read all rows: sums are exact, and a sample of queries is asked against all of them.
     """
-    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
+    executor = engine_of(
+        engine, workers, address, skip_bad_shards=skip_bad_shards, summary=summary, device=device
+    )
     if dry_run:
         plan = _plan(
             images, texts, executor, unpaired=unpaired, max_images=max_images,
