@@ -74,6 +74,31 @@ def test_hugging_face_labels_and_splits(tmp_path: Path) -> None:
         open_dataset(f"hugging-face:{tmp_path / 'whole'}", split="test")
 
 
+@pytest.mark.parametrize("place", ["inside", "elsewhere"])
+@pytest.mark.parametrize(
+    ("spec", "write", "option", "name"),
+    [
+        ("coco", files.coco, "annotations", "annotations/captions_val2017.json"),
+        ("coco", files.coco, "images", "val2017"),
+        ("conceptual-captions", files.conceptual, "images", "images"),
+        ("flickr", files.flickr, "images", None),
+        ("folder", files.folder_csv, "captions", None),
+    ],
+)
+def test_what_an_option_names_is_sought_inside_first(
+    tmp_path: Path, spec, write, option, name, place
+) -> None:
+    root = write(tmp_path / "data")
+    if name is None:
+        kept = [p for p in root.iterdir() if p.is_dir() == (option == "images")]
+        name = kept[0].name
+    moved = (root if place == "inside" else tmp_path) / "moved" / Path(name).name
+    moved.parent.mkdir()
+    (root / name).rename(moved)
+    value = f"moved/{moved.name}" if place == "inside" else str(moved)
+    assert len(open_dataset(f"{spec}:{root}", **{option: value})) == files.N
+
+
 def test_scenes() -> None:
     dataset = open_dataset("digit-scenes", split="fitting")
     assert dataset[0].image.shape == (36, 36)
