@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+
 from _timing import describe_machine, interleaved
 
 BLOCK = 8192
