@@ -115,8 +115,8 @@ def test_a_plan_of_copies_knows_what_is_finished(folder: Path, tmp_path: Path) -
 
 
 def test_a_plan_refuses_what_the_job_refuses(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="function of sums"):
-        plan_fit(make_aligner("refined"), folder, executor=ThisProcess())
+    with ProcessPool(1) as pool, pytest.raises(InputError, match="function of sums"):
+        plan_fit(make_aligner("refined"), folder, executor=pool)
     with pytest.raises(InputError, match="nothing there"):
         plan_measure(tmp_path / "none", executor=ThisProcess())
 
@@ -133,6 +133,8 @@ def test_the_command_line_plans_and_writes_nothing(
         assert f"Would write a file, at most 4.6 kB: {out}" in said
         assert "Nothing was written." in said
         assert not out.exists()
+    assert run(["fit", "refined", str(folder), "-o", str(out), "--dry-run"]) == 0
+    assert "How long it takes is not known" in capsys.readouterr().out
     assert run([*fit, "--summary", "--json"]) == 0
     job = json.loads(capsys.readouterr().out)["job"]
     assert set(job["limits"]) == {"storage", "memory", "matrix products"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
@@ -45,12 +46,15 @@ def say_plan(plan: JobPlan, out: Any = None, *, as_json: bool = False) -> None:
         say("Nothing is left to be read.")
     if plan.n_files:
         files = "a file" if plan.n_files == 1 else f"{plan.n_files} files"
-        say(f"Would write {files}, at most {_bytes(plan.written_bytes)}: {out}")
+        size = f", at most {_bytes(plan.written_bytes)}" if plan.written_bytes else ""
+        say(f"Would write {files}{size}: {out}")
     if plan.kept:
         say(f"{plan.kept} shards are finished, and would be kept.")
     for reason in plan.skipped.values():
         say(f"Would skip: {reason}")
-    if plan.n_rows:
+    if math.isnan(plan.seconds_per_row):
+        say("How long it takes is not known: the method holds all rows at once. Try fewer.")
+    elif plan.n_rows:
         who = "one worker" if plan.n_workers == 1 else f"{plan.n_workers} workers or threads"
         say(
             f"About {duration(plan.seconds)} by {who}, not counting their start: one took "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fillgap._remote import as_path
-from fillgap.distributed._executor import Executor
+from fillgap.aligners import SumAligner
+from fillgap.distributed._executor import Executor, ThisProcess
 from fillgap.distributed._pieces import (
     Part,
     Piece,
@@ -44,7 +46,7 @@ class JobPlan:
     trial_rows : int
         Rows that one worker read in the trial.
     seconds_per_row : float
-        What one row took there, over all passes.
+        What one row took there, over all passes; NaN where nothing could be tried.
     seconds_at_end : float
         What the trial took when all was read: the algebra of a fit.
     n_files, written_bytes : int
@@ -89,8 +91,12 @@ def plan_fit(
 ) -> JobPlan:
     """Return what `fit_shards` would do with the same arguments.
 
-    Headers are read, and the first blocks by one worker; nothing is written.
+    Headers are read, and the first blocks by one worker; nothing is written. Without workers also
+    methods can be planned that hold all rows: how long these take is not known.
     """
+    if isinstance(executor, ThisProcess) and not isinstance(aligner, SumAligner):
+        held = pieces_of_sides(*open_sides(images, texts, skip_bad_shards=skip_bad_shards))
+        return _plan(held, ThisProcess(1), Clock(passes=[math.nan]), n_files=1)
     sums = check_method(aligner)
     sides, pieces, bad = fit_pieces(sums, images, texts, skip_bad_shards=skip_bad_shards)
     clock = _tried(executor, TryFit(sums, sides), pieces)
