@@ -6,12 +6,19 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from fillgap._checks import InputError
-from fillgap._files import atomic_file, atomic_folder, check_target, missing_path
+from fillgap._files import (
+    atomic_file,
+    atomic_folder,
+    check_target,
+    missing_path,
+    written_back,
+)
 
 
 class Stop(BaseException):
@@ -226,3 +233,24 @@ def test_near_names_are_offered(tmp_path: Path) -> None:
     assert "Did you mean images.npy?" in str(missing_path(tmp_path / "image.npy"))
     assert "Check the spelling" in str(missing_path(tmp_path / "zzz"))
     assert "Check the spelling" in str(missing_path(tmp_path / "no" / "images.npy"))
+
+
+def test_a_file_is_brought_onto_the_disk_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    synchronised = threading.Event()
+
+    def fdatasync(descriptor: int) -> None:
+        seen.append(os.fstat(descriptor).st_size)
+        synchronised.set()
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    path = tmp_path / "new"
+    with written_back(path), path.open("wb", buffering=0) as file:
+        file.write(b"12345")
+        assert synchronised.wait(10)
+    assert set(seen) <= {0, 5}
+    assert not [thread for thread in threading.enumerate() if "write_back" in thread.name]
+    with pytest.raises(ZeroDivisionError), written_back(tmp_path / "never"):
+        1 / 0  # noqa: B018

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,10 @@ from pathlib import Path
 from fillgap._checks import InputError
 from fillgap._remote import RemotePath, as_path, uploaded
 
-__all__ = ["atomic_file", "atomic_folder", "check_target", "missing_path"]
+__all__ = ["atomic_file", "atomic_folder", "check_target", "missing_path", "written_back"]
+
+#: Seconds between two times that a file is brought onto the disk while it is written.
+_BETWEEN = 0.05
 
 
 @contextmanager
@@ -49,6 +53,35 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
         raise _refused(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_back(file: Path) -> Iterator[None]:
+    """Bring a file that is being written onto the disk meanwhile, so that nobody waits at its end.
+
+    Parameters
+    ----------
+    file : Path
+        What the body writes; it need not be there yet.
+    """
+    done = threading.Event()
+
+    def write_back() -> None:
+        while not done.wait(_BETWEEN):
+            with suppress(OSError):
+                descriptor = os.open(file, os.O_RDONLY)
+                try:
+                    getattr(os, "fdatasync", os.fsync)(descriptor)
+                finally:
+                    os.close(descriptor)
+
+    thread = threading.Thread(target=write_back, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fillgap._checks import InputError, InputTypeError, check_matrix
-from fillgap._files import atomic_file, atomic_folder, check_target
+from fillgap._files import atomic_file, atomic_folder, check_target, written_back
 from fillgap._progress import Progress, silent
 from fillgap._remote import is_remote
 from fillgap.io._names import SUFFIXES, Modality, split_key
@@ -141,7 +141,7 @@ def transform_file(
     """
     path: Any = source.path  # type: ignore[attr-defined]
     apply = _applies([source], function, progress or silent)[0]
-    with atomic_file(target) as temporary:
+    with atomic_file(target) as temporary, written_back(temporary):
         adapter_of(path).rewrite(source, temporary, apply)
     return target
 
