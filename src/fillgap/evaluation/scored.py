@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from fillgap.evaluation.two_sided import IMAGE_SHARES, TwoSidedPool
 from fillgap.scores import Calibration, Modality
 
-__all__ = ["Scorer", "calibrated", "ndcg_of_lists", "one_sided_values", "two_sided_values"]
+__all__ = [
+    "Scorer",
+    "calibrated",
+    "ndcg_of_lists",
+    "one_sided_values",
+    "ranks_among",
+    "two_sided_values",
+]
 
 Array = NDArray[Any]
 Pair: TypeAlias = tuple[Modality, Modality]
@@ -66,8 +73,8 @@ def one_sided_values(
         order = np.argsort(asking, kind="stable")
         of_query, item = asking[order], answers[order]
         n = len(rows[query])
-        mixed = _ranks((own, scores[other]), of_query, scores[other][of_query, item])
-        cross = _ranks((scores[other],), of_query, scores[other][of_query, item])
+        mixed = ranks_among((own, scores[other]), of_query, scores[other][of_query, item])
+        cross = ranks_among((scores[other],), of_query, scores[other][of_query, item])
         values["mixed_ndcg_at_10", direction] = ndcg_of_lists(mixed, of_query, n)
         values["recall_at_1", direction] = _recall(cross, of_query, n)
         values["exposure_at_10", direction] = _exposure(own, scores[other])
@@ -88,13 +95,17 @@ def two_sided_values(
         scores = scorer("text", {d: queries @ side.T for d, side in documents.items()}, documents)
         together = np.concatenate([scores["text"], scores["image"]], axis=1)
         each = np.arange(len(queries))
-        ranks = _ranks((together,), each, together[each, pool.answer])
+        ranks = ranks_among((together,), each, together[each, pool.answer])
         found.append((f"{share:.0%} images", pool.queries, ndcg_of_lists(ranks, each, len(each))))
     return found
 
 
 def ndcg_of_lists(
-    ranks: NDArray[np.float64], of_query: NDArray[np.intp], n_queries: int, k: int = 10
+    ranks: NDArray[np.float64],
+    of_query: NDArray[np.intp],
+    n_queries: int,
+    k: int = 10,
+    grades: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the NDCG at k of each query; the ideal list begins with all relevant items.
 
@@ -104,15 +115,28 @@ def ndcg_of_lists(
         Rank of each relevant item.
     of_query : array of int of shape (n_pairs,)
         The query that it is relevant to.
+    n_queries, k : int
+    grades : array of shape (n_pairs,), optional
+        The gain of each, above 0; 1 where it is left out.
+
+    Returns
+    -------
+    array of shape (n_queries,)
+        NaN where nothing is relevant.
     """
-    gains = np.where(ranks <= k, 1.0 / np.log2(1.0 + ranks), 0.0)
-    found = np.bincount(of_query, gains, minlength=n_queries)
-    relevant = np.bincount(of_query, minlength=n_queries)
-    ideal = np.concatenate([[np.nan], np.cumsum(1.0 / np.log2(2.0 + np.arange(k)))])
-    return np.asarray(found / ideal[np.minimum(relevant, k)])
+    gains = np.ones(len(ranks)) if grades is None else grades
+    found = np.bincount(
+        of_query, np.where(ranks <= k, gains / np.log2(1.0 + ranks), 0.0), minlength=n_queries
+    )
+    order = np.lexsort((-gains, of_query))
+    counts = np.bincount(of_query, minlength=n_queries)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    best = np.where(place < k, gains[order] / np.log2(2.0 + place), 0.0)
+    ideal = np.bincount(of_query[order], best, minlength=n_queries)
+    return np.divide(found, ideal, out=np.full(n_queries, np.nan), where=counts > 0)
 
 
-def _ranks(lists: tuple[Array, ...], of_query: Array, at: Array) -> NDArray[np.float64]:
+def ranks_among(lists: tuple[Array, ...], of_query: Array, at: Array) -> NDArray[np.float64]:
     """Return the rank of each relevant score in the lists together; level ones share a rank.
 
     Relevant items of one query that are level take consecutive ranks around their mean.

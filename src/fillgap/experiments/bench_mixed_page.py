@@ -15,6 +15,18 @@ TITLES: Final = {
     "two_sided_ndcg_at_10": "two-sided NDCG@10",
     "mixed_ndcg_at_10": "mixed NDCG@10",
     "recall_at_1": "recall@1 within the other modality",
+    "ndcg_at_10": "NDCG@10",
+    "ndcg_at_10.image": "of images",
+    "ndcg_at_10.text": "of texts",
+    "ndcg_at_10.image+text": "of both in one",
+}
+
+EXPOSURES: Final = {
+    "image_to_text": "image queries",
+    "text_to_image": "text queries",
+    "image": "of images",
+    "text": "of texts",
+    "image+text": "of both in one",
 }
 
 _STYLE: Final = """
@@ -69,10 +81,10 @@ def to_html(boards: Sequence[Leaderboard]) -> str:
 
 
 def _about(board: Leaderboard) -> str:
+    whose = ", ".join(EXPOSURES.get(name, name) for name in board.lines[0].exposure)
     return (
-        f"In each split {board.n_fit} images fitted on and {board.n_test} others tested on, "
-        f"{board.n_images} judged in all. 95 % intervals over images; p of the gain over raw by "
-        "paired permutation, corrected by Holm. Exposure: 1 is fair; image, text queries."
+        f"{board.about} 95 % intervals; p of the gain over raw by paired permutation, corrected by "
+        f"Holm. Exposure: 1 is fair; {whose}."
     )
 
 
