@@ -62,10 +62,10 @@ def test_graded_ndcg_is_that_of_ir_measures(tmp_path: Path) -> None:
     ]
     qrels = [ir.Qrel(q, doc, grade) for q, docs in grades.items() for doc, grade in docs.items()]
     wanted = {m.query_id: m.value for m in ir.iter_calc([ir.nDCG @ 10], qrels, ranked)}
-    found = board.values[Combination()]["ndcg_at_10"]
+    found = board.values[Combination()]["mixed_ndcg_at_10"]
     assert np.isnan(found[len(grades) :]).all()
     np.testing.assert_allclose(found[: len(grades)], [wanted[q] for q in grades], atol=1e-6)
-    assert board.line(Combination()).estimates["ndcg_at_10"].value == pytest.approx(
+    assert board.line(Combination()).estimates["mixed_ndcg_at_10"].value == pytest.approx(
         np.mean(list(wanted.values())), abs=1e-6
     )
 
@@ -93,12 +93,21 @@ def test_an_encoder_gives_what_embeddings_give(
         board = json.loads(capsys.readouterr().out)
         lines = {line["what"]["aligner"] + "+" + line["what"]["calibration"]: line
                  for line in board["lines"]}  # fmt: skip
-        values.append([lines[name]["estimates"]["ndcg_at_10"]["value"] for name in sorted(lines)])
+        values.append(
+            [lines[name]["estimates"]["mixed_ndcg_at_10"]["value"] for name in sorted(lines)]
+        )
         raw, centred = lines["raw+none"], lines["gr-clip+none"]
-        for measure in ("ndcg_at_10", "ndcg_at_10.image", "ndcg_at_10.image+text"):
+        for measure in (
+            "mixed_ndcg_at_10",
+            "mixed_ndcg_at_10.image",
+            "mixed_ndcg_at_10.image+text",
+        ):
             assert measure in raw["estimates"]
         assert raw["exposure"]["image"]["value"] < centred["exposure"]["image"]["value"]
-        assert raw["estimates"]["ndcg_at_10"]["value"] < centred["estimates"]["ndcg_at_10"]["value"]
+        assert (
+            raw["estimates"]["mixed_ndcg_at_10"]["value"]
+            < centred["estimates"]["mixed_ndcg_at_10"]["value"]
+        )
     np.testing.assert_allclose(*values, atol=0.02)  # thumbnails are rounded to 8 bits
 
 
@@ -130,7 +139,7 @@ def test_the_page_names_what_it_shows(folder: Path, tmp_path: Path) -> None:
     assert run(["bench", "mixed", str(folder), "-m", "balanced", "-o", str(out), "-q"]) == 0
     text = out.read_text()
     assert "48 judged queries, 48 documents (16 image, 16 image+text, 16 text)" in text
-    assert "| NDCG@10 | of images | of both in one | of texts | p | exposure |" in text
+    assert "| mixed NDCG@10 | of images | of both in one | of texts | p | exposure |" in text
     assert "balanced + rrf" in text
 
 

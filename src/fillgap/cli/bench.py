@@ -83,6 +83,7 @@ def mixed(
     from fillgap.datasets import is_judged
     from fillgap.experiments.bench_mixed import bench_mixed
     from fillgap.experiments.bench_mixed_page import to_html, to_markdown
+    from fillgap.experiments.bench_published import against_published
 
     if out is not None and out.suffix not in {".html", ".md"}:
         raise InputError(f"--out must end in .html or .md, got {out.name}. Choose one of them.")
@@ -104,14 +105,15 @@ def mixed(
         else:
             pair = _read(images, texts, image_index, max_images, seed)
             board = bench_mixed(pair, max_test=max_test, **common)
+    versus = against_published(board, random_state=seed)
     if out is not None:
-        page = to_html([board]) if out.suffix == ".html" else to_markdown([board])
+        page = (to_html if out.suffix == ".html" else to_markdown)(board, versus)
         with atomic_file(out) as temporary:
             temporary.write_text(page, encoding="utf-8")
     if as_json:
-        print_json(board.to_dict())
+        print_json(board.to_dict() | {"published": [one.to_dict() for one in versus]})
     else:
-        say(to_markdown([board]))
+        say(to_markdown(board, versus))
 
 
 def _judged(

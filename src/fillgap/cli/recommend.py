@@ -138,12 +138,12 @@ def _print(found: SpaceRecommendation) -> None:
         f"tested on; chosen by the {board.n_images} images below, the figures above are those of "
         "the others; 95 % intervals."
     )
-    names = list(board.lines[0].estimates)
     titles = {
         "two_sided_ndcg_at_10": "two-sided NDCG@10",
         "mixed_ndcg_at_10": "NDCG@10",
         "recall_at_1": "recall@1",
     }
+    names = [name for name in titles if name in board.lines[0].estimates]
     rows = []
     for line in board.lines:
         cells = [

@@ -13,13 +13,13 @@ from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.combine import Combination, Tally
 from fillgap.evaluation.estimates import Estimate, per_image
 from fillgap.evaluation.judge import QueryValues
-from fillgap.evaluation.significance import holm, paired_permutation_test
+from fillgap.evaluation.significance import holm, paired_permutation_tests
 from fillgap.metrics.intervals import bootstrap_interval
 
-__all__ = ["EXPOSURE", "Difference", "Leaderboard", "Line", "image_means", "interval"]
+__all__ = ["EXPOSURE", "Leaderboard", "Line", "image_means", "interval"]
 
 Values = NDArray[np.float64]
-MEASURES: Final = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10", "recall_at_1")
+MEASURES: Final = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10", "ndcg_at_10", "recall_at_1")
 #: What the names of exposures begin with.
 EXPOSURE: Final = "exposure."
 
@@ -46,31 +46,6 @@ class Line:
     changes: Mapping[str, Estimate]
     p_values: Mapping[str, float]
     exposure: Mapping[str, Estimate]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """One combination against another, on the same images.
-
-    Attributes
-    ----------
-    first, second : Combination
-    measure : str
-    change : Estimate
-        Mean of first minus second, with its paired interval.
-    p_value : float
-        Of a paired permutation test.
-    """
-
-    first: Combination
-    second: Combination
-    measure: str
-    change: Estimate
-    p_value: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -169,18 +144,25 @@ class Leaderboard:
         seen = [name for name in raw if name.startswith(EXPOSURE)]
         p_values = _p_values(values, names, random_state)
 
-        def estimate(found: Values) -> Estimate:
-            return interval(found, n_resamples=n_resamples, random_state=random_state)
+        combinations = list(values)
 
+        def estimates(name: str, *, change: bool = False) -> list[Estimate]:
+            table = [
+                found[name] - raw[name] if change else found[name] for found in values.values()
+            ]
+            return intervals(table, n_resamples=n_resamples, random_state=random_state)
+
+        means = {name: estimates(name) for name in names + seen}
+        changes = {name: estimates(name, change=True) for name in names}
         lines = [
             Line(
                 what,
-                {name: estimate(found[name]) for name in names},
-                {name: estimate(found[name] - raw[name]) for name in names},
+                {name: means[name][i] for name in names},
+                {name: changes[name][i] for name in names},
                 p_values.get(what, {}),
-                {name.removeprefix(EXPOSURE): estimate(found[name]) for name in seen},
+                {name.removeprefix(EXPOSURE): means[name][i] for name in seen},
             )
-            for what, found in values.items()
+            for i, what in enumerate(combinations)
         ]
         lines.sort(key=lambda line: -line.estimates[names[0]].value)
         return cls(
@@ -191,25 +173,6 @@ class Leaderboard:
     def line(self, what: Combination) -> Line:
         """Return the line of one combination."""
         return next(line for line in self.lines if line.what == what)
-
-    def difference(
-        self,
-        first: Combination,
-        second: Combination,
-        measure: str,
-        *,
-        n_resamples: int = 1000,
-        random_state: int = 0,
-    ) -> Difference:
-        """Return the paired difference of two combinations in one measure."""
-        change = self.values[first][measure] - self.values[second][measure]
-        return Difference(
-            first,
-            second,
-            measure,
-            interval(change, n_resamples=n_resamples, random_state=random_state),
-            paired_permutation_test(change[np.isfinite(change)], random_state=random_state),
-        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -246,9 +209,18 @@ def image_means(
 
 def interval(values: Values, *, n_resamples: int, random_state: int) -> Estimate:
     """Return the mean of the values that are there, with its bootstrap interval."""
-    present = values[np.isfinite(values)]
-    bounds = bootstrap_interval(present, n_resamples=n_resamples, random_state=random_state)
-    return Estimate(float(present.mean()), float(bounds.low[0]), float(bounds.high[0]))
+    return intervals([values], n_resamples=n_resamples, random_state=random_state)[0]
+
+
+def intervals(rivals: Sequence[Values], *, n_resamples: int, random_state: int) -> list[Estimate]:
+    """Return the same for several combinations, which have values for the same images."""
+    present = np.isfinite(rivals[0])
+    columns = np.column_stack([values[present] for values in rivals])
+    bounds = bootstrap_interval(columns, n_resamples=n_resamples, random_state=random_state)
+    return [
+        Estimate(float(mean), float(low), float(high))
+        for mean, low, high in zip(columns.mean(axis=0), bounds.low, bounds.high, strict=True)
+    ]
 
 
 def _p_values(
@@ -257,14 +229,12 @@ def _p_values(
     """Return p of the change from raw of each measure, corrected for the number of rivals."""
     raw, others = table[Combination()], [what for what in table if what != Combination()]
     corrected: dict[Combination, dict[str, float]] = {what: {} for what in others}
+    # The smallest p there can be, times the number of rivals, must be well below .05.
+    n_permutations = max(2000, 100 * len(others))
     for measure in names if others else ():
-        p = []
-        for what in others:
-            change = table[what][measure] - raw[measure]
-            change = change[np.isfinite(change)]
-            p.append(
-                paired_permutation_test(change, n_permutations=2000, random_state=random_state)
-            )
+        changes = [table[what][measure] - raw[measure] for what in others]
+        filled = np.nan_to_num(np.column_stack(changes))
+        p = paired_permutation_tests(filled, n_permutations, random_state)
         for what, value in zip(others, holm(p), strict=True):
             corrected[what][measure] = float(value)
     return corrected

@@ -38,8 +38,10 @@ def calibrations_to_try() -> dict[str, Calibration | None]:
         "z-score": ZScore(),
         "z-score on all": ZScore(on="all"),
         "quantile-map": QuantileMap(),
-        "nnn": NNN(alpha=0.3),
-        "z-score after nnn": ZScore(after=NNN(alpha=0.3)),
+        "nnn": NNN(),
+        "z-score after nnn": ZScore(after=NNN()),
+        "z-score on all after nnn": ZScore(on="all", after=NNN()),
+        "quantile-map after nnn": QuantileMap(after=NNN()),
     }
 
 

@@ -76,6 +76,7 @@ def one_sided_values(
         mixed = ranks_among((own, scores[other]), of_query, scores[other][of_query, item])
         cross = ranks_among((scores[other],), of_query, scores[other][of_query, item])
         values["mixed_ndcg_at_10", direction] = ndcg_of_lists(mixed, of_query, n)
+        values["ndcg_at_10", direction] = ndcg_of_lists(cross, of_query, n)
         values["recall_at_1", direction] = _recall(cross, of_query, n)
         values["exposure_at_10", direction] = _exposure(own, scores[other])
     return values

@@ -17,6 +17,14 @@ _LABELS: Final = {
     "two_sided_ndcg_at_10": "two-sided NDCG@10",
     "mixed_ndcg_at_10": "mixed NDCG@10",
 }
+#: By whose exposure it is; see `Line`.
+_SEEN: Final = {
+    "image_to_text": "image queries see {} times the other modality's fair share",
+    "text_to_image": "text queries see {} times the other modality's fair share",
+    "image": "images are seen {} times their fair share",
+    "text": "texts are seen {} times their fair share",
+    "image+text": "documents of both are seen {} times their fair share",
+}
 
 
 def choose(
@@ -39,15 +47,12 @@ def _objection(line: Line, objective: str, max_loss: float) -> str | None:
     if gain.low <= 0 or line.p_values[objective] >= 0.05:
         return f"its gain in {_LABELS[objective]} may be chance ({_signed(gain)})"
     low, high = FAIR_EXPOSURE
-    for direction, who in (("image_to_text", "image"), ("text_to_image", "text")):
-        exposure = line.exposure[direction].value
-        if not low <= exposure <= high:
-            return (
-                f"{who} queries see {exposure:.2f} times the other modality's fair share, "
-                f"outside {low:g} to {high:g}"
-            )
-    loss = line.changes["recall_at_1"]
-    if -loss.value > max_loss:
+    for whose, exposure in line.exposure.items():
+        if not low <= exposure.value <= high:
+            seen = _SEEN[whose].format(f"{exposure.value:.2f}")
+            return f"{seen}, outside {low:g} to {high:g}"
+    loss = line.changes.get("recall_at_1")
+    if loss is not None and -loss.value > max_loss:
         return (
             f"it loses {-loss.value:.3f} of recall@1 within the other modality, more than "
             f"max_loss = {max_loss:g}"

@@ -148,12 +148,12 @@ class _Table:
         query, document = number[self.of_query[mine]], self.of_document[mine]
         ranks = ranks_among((scores,), query, scores[query, document])
         ndcg = ndcg_of_lists(ranks, query, len(rows), _K, self.grades[mine])
-        self._put(found, f"ndcg_at_{_K}", rows, ndcg)
+        self._put(found, f"mixed_ndcg_at_{_K}", rows, ndcg)
         best = min(_K, scores.shape[1])
         first = np.argpartition(-scores, best - 1, axis=1)[:, :best]
         for kind, of_kind in self.of_kind.items() if len(self.of_kind) > 1 else ():
             others = np.bincount(query, ~of_kind[document], minlength=len(rows)) > 0
-            self._put(found, f"ndcg_at_{_K}.{kind}", rows, np.where(others, np.nan, ndcg))
+            self._put(found, f"mixed_ndcg_at_{_K}.{kind}", rows, np.where(others, np.nan, ndcg))
             share = of_kind[first].mean(axis=1) / of_kind.mean()
             self._put(found, f"{EXPOSURE}{kind}", rows, share)
 
