@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,28 +12,21 @@ from PIL import Image
 
 from fillgap.datasets import load_digit_scenes
 from fillgap.search import open_index
-from fillgap.serve import build_demo_index, create_app
+from fillgap.serve import build_demo_index
+from served import serving
 
 httpx = pytest.importorskip("httpx")
-uvicorn = pytest.importorskip("uvicorn")
-pytest.importorskip("fastapi")
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the bundled scenes on a free port."""
     folder = tmp_path_factory.mktemp("serve")
-    with open_index(build_demo_index(folder / "demo")) as index:
-        app = create_app(index, max_bytes=200_000, max_pixels=10_000)
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.05)
-            assert thread.is_alive()
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with (
+        open_index(build_demo_index(folder / "demo")) as index,
+        serving(index, max_bytes=200_000, max_pixels=10_000) as running,
+    ):
+        yield running
 
 
 def picture(pixels: np.ndarray) -> bytes:
