@@ -30,10 +30,13 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-# PyTorch comes first: what needs it would else bring its own build, several GB with CUDA.
+# PyTorch comes first: what needs it would else bring its own build, several GB with CUDA. open_clip
+# lies apart with its torchvision, which transformers would find, and cannot load beside this PyTorch.
 $(TESTED): $(READY)
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --group test --group docs
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/open-clip \
+		open_clip_torch==3.3.0 torchvision==0.28.0 timm ftfy wcwidth
 	touch $@
 
 clean:

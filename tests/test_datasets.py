@@ -29,6 +29,7 @@ LAYOUTS = [
     ("folder", files.folder_jsonl, 2),
     ("folder", files.folder_parquet, 2),
     ("hugging-face", files.hugging_face, 2),
+    ("hugging-face", files.hub_parquet, 2),
 ]
 
 
@@ -72,6 +73,99 @@ def test_hugging_face_labels_and_splits(tmp_path: Path) -> None:
     assert [dataset[i].label for i in range(4)] == [0, 1, 0, 1]
     with pytest.raises(InputError, match="split must be one of train, got 'test'"):
         open_dataset(f"hugging-face:{tmp_path / 'whole'}", split="test")
+
+
+class TestParquetOfTheHub:
+    def test_labels_are_those_that_the_library_described(self, tmp_path: Path) -> None:
+        dataset = open_dataset(f"hugging-face:{files.hub_parquet(tmp_path / 'a')}")
+        assert dataset.class_names == ["even", "odd"]
+        assert [record.label for record in dataset] == [0, 1, 0, 1, 0, 1]
+        plain = open_dataset(f"hugging-face:{files.hub_parquet(tmp_path / 'b', described=False)}")
+        assert plain.class_names is None
+        assert plain[5].captions == dataset[5].captions
+
+    def test_one_file_and_one_of_several_splits(self, tmp_path: Path) -> None:
+        root = files.hub_parquet(tmp_path / "data")
+        shard = root / "data" / "train-00001-of-00002.parquet"
+        assert [number_of(r) for r in open_dataset(f"hugging-face:{shard}")] == [3, 4, 5]
+        (root / "data" / "test-00000-of-00001.parquet").write_bytes(shard.read_bytes())
+        with pytest.raises(InputError, match="split must be one of test, train, got None"):
+            open_dataset(f"hugging-face:{root}")
+        assert len(open_dataset(f"hugging-face:{root}", split="test")) == 3
+
+    def test_drawn_pairs_read_each_group_of_rows_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import pyarrow.parquet as pq
+
+        dataset = open_dataset(f"hugging-face:{files.hub_parquet(tmp_path / 'data')}")
+        asked: list[tuple[int, list[str]]] = []
+        read = pq.ParquetFile.read_row_group
+
+        def counted(self, group, **options):
+            asked.append((group, options["columns"]))
+            return read(self, group, **options)
+
+        monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+        pairs, _ = draw_pairs(dataset, n_pairs=6, n_transport=0)
+        assert sorted(number_of(record) for record in pairs) == list(range(6))
+        assert asked == [(0, ["image"]), (1, ["image"])] * 2
+
+    def test_pictures_that_are_missing_or_lie_beside_the_file(self, tmp_path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        (tmp_path / "2.png").write_bytes(files.picture(2, "PNG"))
+        pictures = [None, {"bytes": None, "path": "../x.png"}, {"bytes": None, "path": "2.png"}]
+        columns = {"image": pa.array(pictures, kind), "text": ["a", "b", "c"]}
+        pq.write_table(pa.table(columns), tmp_path / "some.parquet")
+        dataset = open_dataset(f"hugging-face:{tmp_path / 'some.parquet'}")
+        assert [dataset[0].image, dataset[1].image] == [b"", b""]
+        assert number_of(dataset[2]) == 2
+
+    def test_a_column_of_encoded_pictures(self, tmp_path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = {"jpg": [files.picture(i) for i in range(3)], "caption": ["a", "b", "c"]}
+        pq.write_table(pa.table(columns), tmp_path / "some.parquet")
+        dataset = open_dataset(f"hugging-face:{tmp_path / 'some.parquet'}", image_column="jpg")
+        assert [number_of(record) for record in dataset] == [0, 1, 2]
+
+    def test_a_file_that_broke_off(self, tmp_path: Path) -> None:
+        root = files.hub_parquet(tmp_path / "data")
+        shard = root / "data" / "train-00001-of-00002.parquet"
+        shard.write_bytes(shard.read_bytes()[:-20])
+        with pytest.raises(
+            InputError, match=r"train-00001-of-00002.parquet must be a whole Parquet"
+        ):
+            open_dataset(f"hugging-face:{root}")
+
+
+@pytest.mark.parametrize("place", ["inside", "elsewhere"])
+@pytest.mark.parametrize(
+    ("spec", "write", "option", "name"),
+    [
+        ("coco", files.coco, "annotations", "annotations/captions_val2017.json"),
+        ("coco", files.coco, "images", "val2017"),
+        ("conceptual-captions", files.conceptual, "images", "images"),
+        ("flickr", files.flickr, "images", None),
+        ("folder", files.folder_csv, "captions", None),
+    ],
+)
+def test_what_an_option_names_is_sought_inside_first(
+    tmp_path: Path, spec, write, option, name, place
+) -> None:
+    root = write(tmp_path / "data")
+    if name is None:
+        kept = [p for p in root.iterdir() if p.is_dir() == (option == "images")]
+        name = kept[0].name
+    moved = (root if place == "inside" else tmp_path) / "moved" / Path(name).name
+    moved.parent.mkdir()
+    (root / name).rename(moved)
+    value = f"moved/{moved.name}" if place == "inside" else str(moved)
+    assert len(open_dataset(f"{spec}:{root}", **{option: value})) == files.N
 
 
 def test_scenes() -> None:

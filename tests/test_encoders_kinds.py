@@ -19,6 +19,7 @@ from tiny_models import (  # noqa: E402
     save_colpali,
     save_sentence_transformer,
     save_siglip2,
+    save_text_model,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries, about each other
@@ -96,6 +97,12 @@ def test_sentence_transformers_gives_what_the_library_gives(folders):
     np.testing.assert_allclose(encoder.encode_texts(TEXTS), model.encode(TEXTS), atol=1e-5)
     images = model.encode(pictures())
     np.testing.assert_allclose(encoder.encode_images(pictures()), images, atol=1e-5)
+
+
+def test_a_model_of_texts_alone_is_refused(tmp_path):
+    folder = save_text_model(tmp_path / "st", tmp_path / "bert")
+    with pytest.raises(InputError, match="st must be a model of pictures and texts, got one that"):
+        open_encoder(f"sentence-transformers:{folder}", device="cpu")
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "first", "last"])

@@ -71,6 +71,88 @@ def test_values_against_a_direct_forward_pass(folders, kind, padding):
     np.testing.assert_allclose(encoder.encode_images(pictures()), unit(images), atol=1e-5)
 
 
+@pytest.mark.parametrize("framed", [False, True])
+def test_llm2clip_is_the_published_composition(folders, tmp_path, framed):
+    """By formula: each text alone, full attention by an explicit mask, the adapter in NumPy."""
+    import shutil
+
+    from PIL import Image
+    from safetensors.torch import load_file
+    from transformers import (
+        AutoImageProcessor,
+        AutoTokenizer,
+        CLIPVisionModelWithProjection,
+        LlamaModel,
+    )
+
+    tower = folders["llm2clip"][0].partition(":")[2]
+    language = tmp_path / "llama"
+    shutil.copytree(folders["llm2clip"][1]["language_model"], language)
+    tokenizer = AutoTokenizer.from_pretrained(language)
+    before, behind = "", ""
+    if framed:
+        frame = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+        tokenizer.add_special_tokens({"additional_special_tokens": frame})
+        tokenizer.save_pretrained(language)
+        before, behind = "<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"
+    model = LlamaModel.from_pretrained(language, attn_implementation="eager").eval()
+    pooled = []
+    for text in TEXTS:
+        ids = tokenizer(before + text + behind, return_tensors="pt")["input_ids"]
+        n_pooled = len(tokenizer(text + behind, add_special_tokens=False)["input_ids"])
+        n_tokens = ids.shape[1]
+        with torch.no_grad():
+            hidden = model(ids, attention_mask=torch.zeros(1, 1, n_tokens, n_tokens))
+        pooled.append(hidden.last_hidden_state[0, -n_pooled:].mean(dim=0).numpy())
+    expected = unit(adapted(unit(pooled), load_file(f"{tower}/model.safetensors")))
+
+    encoder = open_encoder(f"llm2clip:{tower}", device="cpu", language_model=str(language))
+    np.testing.assert_allclose(encoder.encode_texts(TEXTS), expected, atol=1e-5)
+    pixels = AutoImageProcessor.from_pretrained(tower, backend="pil")(
+        [Image.fromarray(picture) for picture in pictures()], return_tensors="pt"
+    )
+    with torch.no_grad():
+        images = CLIPVisionModelWithProjection.from_pretrained(tower)(**pixels).image_embeds
+    np.testing.assert_allclose(encoder.encode_images(pictures()), unit(images), atol=1e-5)
+
+
+def adapted(rows: np.ndarray, tensors) -> np.ndarray:
+    """x + W₂ GELU(W₁ LN(x) + b₁) + b₂ twice, a normalisation, a projection."""
+    from scipy.special import erf
+
+    def part(key):
+        return tensors[f"text_adapter.text_adaptor.{key}"].double().numpy()
+
+    def normalised(x, name):
+        centred = x - x.mean(axis=1, keepdims=True)
+        deviation = np.sqrt(centred.var(axis=1, keepdims=True) + 1e-5)
+        return centred / deviation * part(f"{name}weight") + part(f"{name}bias")
+
+    for block in (0, 1):
+        inner = normalised(rows, f"{block}.ln.") @ part(f"{block}.fn.0.weight").T
+        inner += part(f"{block}.fn.0.bias")
+        inner *= (1 + erf(inner / np.sqrt(2))) / 2
+        rows = rows + inner @ part(f"{block}.fn.3.weight").T + part(f"{block}.fn.3.bias")
+    return normalised(rows, "2.") @ part("3.weight").T + part("3.bias")
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip", "llm2clip"])
+def test_name_and_revision_tell_which_weights_they_are(folders, tmp_path, kind):
+    from fillgap.encoders._weights import find_weights
+
+    spec, options = folders[kind]
+    folder = spec.partition(":")[2]
+    encoder = open_encoder(spec, device="cpu", **options)
+    if kind == "llm2clip":
+        language = options["language_model"]
+        assert encoder.name == "llm2clip behind llama"
+        parts = [find_weights(folder).revision, find_weights(language).revision]
+        assert encoder.revision == "+".join(parts)
+    else:
+        assert (encoder.name, encoder.revision) == (kind, find_weights(folder).revision)
+    assert len(set(encoder.revision.split("+"))) == 1 + (kind == "llm2clip")
+
+
 def test_a_model_without_some_weights_is_refused(folders, tmp_path):
     from safetensors.torch import load_file, save_file
 

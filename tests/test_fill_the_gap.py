@@ -77,7 +77,7 @@ class TestPattern:
 
     @staticmethod
     def recall(found: ExperimentResults, way: str, k: int = 10) -> float:
-        (data,) = found.experiment.data
+        (data,) = found.data
         return found.value(data.name, way, f"mixed_recall_at_{k}", "image_to_text")
 
     def test_on_the_scenes(self, scenes: ExperimentResults) -> None:
@@ -137,14 +137,31 @@ class TestShown:
             overflow = "return document.documentElement.scrollWidth - innerWidth"
             assert ask(page, overflow, width=width) <= 0
 
+    def test_other_projections_are_drawn_beside(self, scenes: ExperimentResults) -> None:
+        seen = []
+
+        def flat(rows, seed):
+            seen.append((rows, seed))
+            return rows[:, :2]
+
+        page = render_page(scenes, {"flat": flat})
+        ((rows, seed),) = seen
+        assert seed == scenes.experiment.random_state
+        assert rows.shape == (600, 128)
+        assert (rows**2).sum(axis=1) == pytest.approx(1)
+        assert "digit scenes, principal components: images" in page
+        assert "digit scenes, flat: images and texts" in page
+        assert page.count("<svg") == render_page(scenes).count("<svg") + 1
+
     def test_names_are_text(self, scenes: ExperimentResults) -> None:
         from dataclasses import replace
 
         evil = "<script>x</script>"
-        data = replace(scenes.experiment.data[0], name=evil)
+        data = replace(scenes.data[0], name=evil)
         renamed = ExperimentResults(
             replace(scenes.experiment, data=(data,)),
             tuple(replace(row, data=evil) for row in scenes.rows),
+            data=(data,),
         )
         assert "<script>" not in render_page(renamed)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    BertConfig,
+    BertModel,
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
@@ -116,6 +118,23 @@ def save_sentence_transformer(folder: Path, clip: Path) -> Path:
     picture = CLIPImageProcessorPil.from_pretrained(clip)
     CLIPProcessor(image_processor=picture, tokenizer=tokenizer).save_pretrained(clip)
     whole = SentenceTransformer(modules=[Transformer(str(clip)), Normalize()], device="cpu")
+    whole.save(str(folder))
+    return folder
+
+
+def save_text_model(folder: Path, bert: Path) -> Path:
+    """A BERT as sentence-transformers saves it: it takes no picture."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    config = BertConfig(
+        hidden_size=16, intermediate_size=32, num_attention_heads=2, num_hidden_layers=2,
+        vocab_size=40,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(bert)
+    save_tokenizer(bert, 20)
+    whole = SentenceTransformer(modules=[Transformer(str(bert)), Pooling(16)], device="cpu")
     whole.save(str(folder))
     return folder
 

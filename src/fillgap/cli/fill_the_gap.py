@@ -45,6 +45,24 @@ def fill_the_gap(
             show_default=False,
         ),
     ] = None,
+    datasets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dataset",
+            metavar="DATASET",
+            help="Images with captions to embed, as for fillgap embed; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    encoders: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--encoder",
+            metavar="MODEL",
+            help="What embeds them, as for fillgap embed; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Also write every cell as CSV.")
     ] = None,
@@ -62,6 +80,9 @@ def fill_the_gap(
     ] = 5000,
     eta: Annotated[float, typer.Option("--eta", help="η of the transport.")] = 1.0,
     alpha: Annotated[float, typer.Option("--alpha", help="α of the transport.")] = 0.5,
+    umap: Annotated[
+        bool, typer.Option("--umap", help="Draw UMAP on the page too: pip install 'fillgap[viz]'.")
+    ] = False,
     cache: Cache = None,
     workers: Workers = None,
     overwrite: Overwrite = False,
@@ -71,20 +92,29 @@ def fill_the_gap(
 ) -> None:
     """Fill tables 2 to 6 and figure 3 of "Fill the Gap" (arXiv:2505.03703).
 
-    Without --data it runs on the bundled scenes. Cells are kept as they are computed: a run that
-    was stopped goes on.
+    Without --data and --dataset it runs on the bundled scenes. Embeddings of datasets and cells are
+    kept as they are computed: a run that was stopped goes on.
     """
     from fillgap._files import check_target
     from fillgap.experiments import fill_the_gap as paper
     from fillgap.experiments.cell_cache import default_cache
     from fillgap.experiments.experiment_run import run_experiment
     from fillgap.experiments.fill_the_gap_page import cells_as_csv, render_page
+    from fillgap.experiments.specification import EncoderModel, PictureData, default_name
+    from fillgap.report.manifolds import umap_points
 
     for target in (csv, html, results):
         if target is not None:
             check_target(target, overwrite=overwrite)
+    if umap:
+        from fillgap._checks import require
+
+        require("umap", "viz", "UMAP")
+    found_data = [] if data is None else paper.find_embeddings(data)
+    pictures = [PictureData(default_name(spec), spec) for spec in datasets or []]
     experiment = paper.fill_the_gap(
-        None if data is None else paper.find_embeddings(data),
+        (*found_data, *pictures) or None,
+        encoders=[EncoderModel(default_name(spec), spec) for spec in encoders or []],
         n_judged=n_judged, n_separate=n_separate, eta=eta, alpha=alpha, random_state=seed,
     )  # fmt: skip
     with progress_bar(quiet=quiet) as progress:
@@ -94,9 +124,10 @@ def fill_the_gap(
     cells, lines = paper.paper_cells(found), paper.remarks(found)
     if results is not None:
         found.save(results, overwrite=overwrite)
-    for target, content in ((csv, cells_as_csv), (html, render_page)):
-        if target is not None:
-            _write(target, content(found))
+    if csv is not None:
+        _write(csv, cells_as_csv(found))
+    if html is not None:
+        _write(html, render_page(found, {"UMAP": umap_points} if umap else {}))
     if as_json:
         print_json({"remarks": lines, "notes": found.notes(), "cells": [_plain(c) for c in cells]})
         return

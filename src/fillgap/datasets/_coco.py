@@ -8,7 +8,7 @@ from typing import Any
 from fillgap._checks import InputError
 from fillgap._files import missing_path
 from fillgap.datasets._collect import Collector
-from fillgap.datasets._files import OUTSIDE, FolderImages, find_folder, is_inside
+from fillgap.datasets._files import OUTSIDE, FolderImages, find_folder, find_named, is_inside
 from fillgap.datasets._record import Dataset
 from fillgap.datasets._tables import read_json
 
@@ -28,14 +28,18 @@ def open_coco(
     split : str, optional
         For example "val2017"; needed where there are several.
     annotations, images : str, optional
-        The file and the folder, where they lie elsewhere.
+        The file and the folder, where they lie elsewhere: below `path`, or a path of its own.
     """
-    file = Path(annotations) if annotations else _annotation_file(path, split)
-    split = split or file.stem.removeprefix("captions_")
     root = path.parent if path.is_file() else path
     if path.is_file() and root.name == "annotations":
         root = root.parent
-    folder = Path(images) if images else find_folder(root, (split, f"images/{split}", "images"))
+    file = find_named(root, annotations) if annotations else _annotation_file(path, split)
+    split = split or file.stem.removeprefix("captions_")
+    folder = (
+        find_named(root, images)
+        if images
+        else find_folder(root, (split, f"images/{split}", "images"))
+    )
     document = read_json(file)
     files, captions = _entries(document, file)
     pictures = FolderImages(folder)

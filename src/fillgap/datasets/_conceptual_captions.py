@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from fillgap._checks import InputError, check_choice
 from fillgap._files import missing_path
 from fillgap.datasets._collect import Collector
-from fillgap.datasets._files import OUTSIDE, FolderImages, find_folder, is_inside
+from fillgap.datasets._files import OUTSIDE, FolderImages, find_folder, find_named, is_inside
 from fillgap.datasets._record import Dataset
 from fillgap.datasets._tables import read_separated
 from fillgap.datasets._web import open_web
@@ -49,7 +49,7 @@ def open_conceptual_captions(
     path : Path
         The folder, or the TSV file; a folder of .tar files is read as they are.
     images : str, optional
-        Folder of the images, where it is not named images beside the table.
+        Folder of the images, where it is not named images beside the table: beside it, or a path.
     names : {"file", "row", "md5"}
         How the images are called: as in their address (or the path that stands in its place), by
         the number of the row from 0 (zeros before it do not matter), or by the MD5 of the address.
@@ -58,7 +58,9 @@ def open_conceptual_captions(
     if path.is_dir() and next(path.glob("*.tar"), None):
         return open_web(path)
     table = _table(path)
-    pictures = FolderImages(images or find_folder(table.parent, ("images", "training", "data")))
+    usual = ("images", "training", "data")
+    folder = find_named(table.parent, images) if images else find_folder(table.parent, usual)
+    pictures = FolderImages(folder)
     by_stem = {_stem(name): name for name in pictures.walk()}
     found = Collector(f"Conceptual Captions ({table.stem})", table, read=pictures.path)
     rule = NAMES[names]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from fillgap._checks import InputError, check_integer, check_random_state
 from fillgap.datasets._record import Dataset, Record
 
@@ -72,14 +74,10 @@ def draw_pairs(
     rng = check_random_state(random_state)
     rows = rng.permutation(len(dataset))
     captions = rng.integers(1 << 30, size=len(dataset))
-    last = n_pairs + n_transport
-    pairs, transport = (
-        _DrawnDataset(
-            dataset, rows[part], captions[part], f"{dataset.name}, {len(rows[part])} {of}"
-        )
-        for part, of in (
-            (slice(0, n_pairs), "pairs"),
-            (slice(n_pairs, last), "for transport"),
-        )
-    )
-    return pairs, transport
+    drawn = []
+    for start, count, of in ((0, n_pairs, "pairs"), (n_pairs, n_transport, "for transport")):
+        # In the order of the dataset, so that files of many pictures are read once, front to back.
+        part = start + np.argsort(rows[start : start + count])
+        name = f"{dataset.name}, {count} {of}"
+        drawn.append(_DrawnDataset(dataset, rows[part], captions[part], name))
+    return drawn[0], drawn[1]

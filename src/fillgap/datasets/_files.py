@@ -10,7 +10,7 @@ from typing import Final
 from fillgap._checks import InputError
 from fillgap._files import missing_path
 
-__all__ = ["IMAGE_SUFFIXES", "OUTSIDE", "FolderImages", "find_folder", "is_inside"]
+__all__ = ["IMAGE_SUFFIXES", "OUTSIDE", "FolderImages", "find_folder", "find_named", "is_inside"]
 
 #: Suffixes of files that are taken for pictures.
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -91,3 +91,9 @@ def find_folder(root: Path, names: tuple[str, ...], option: str = "images") -> P
         f"{root} must hold the folder of its images ({', '.join(names)}), got none of these. "
         f"Name it with the option {option}."
     )
+
+
+def find_named(root: Path, name: str) -> Path:
+    """Return what an option names: below `root` where it is there, else as it is written."""
+    inside = root / name
+    return inside if inside.exists() else Path(name)

@@ -10,7 +10,7 @@ from typing import Any
 from fillgap._checks import InputError
 from fillgap._files import missing_path
 from fillgap.datasets._collect import Collector
-from fillgap.datasets._files import OUTSIDE, FolderImages, find_folder, is_inside
+from fillgap.datasets._files import OUTSIDE, FolderImages, find_folder, find_named, is_inside
 from fillgap.datasets._record import Dataset
 from fillgap.datasets._tables import read_json, read_lines, read_separated
 
@@ -38,12 +38,12 @@ def open_flickr(
         "train", "dev" or "test" of Flickr_8k.SPLITImages.txt, or the name in the JSON file of
         splits; left out, all images.
     captions, images : str, optional
-        The file and the folder, where they have other names.
+        The file and the folder, where they have other names: below `path`, or paths of their own.
     """
     if not path.exists():
         raise missing_path(path)
-    file = Path(captions) if captions else _captions_file(path)
-    pictures = FolderImages(images or find_folder(path, _FOLDERS))
+    file = find_named(path, captions) if captions else _captions_file(path)
+    pictures = FolderImages(find_named(path, images) if images else find_folder(path, _FOLDERS))
     wanted = _names_of_split(path, file, split)
     found = Collector(path.name, file, read=pictures.path)
     texts: dict[str, list[Any]] = {}

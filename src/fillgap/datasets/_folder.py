@@ -8,7 +8,7 @@ from typing import Any, Final
 from fillgap._checks import InputError
 from fillgap._files import missing_path
 from fillgap.datasets._collect import Collector
-from fillgap.datasets._files import OUTSIDE, FolderImages, is_inside
+from fillgap.datasets._files import OUTSIDE, FolderImages, find_named, is_inside
 from fillgap.datasets._record import Dataset
 from fillgap.datasets._tables import TABLE_SUFFIXES, choose_column, read_table
 
@@ -33,13 +33,14 @@ def open_folder(
     path : Path
         The folder.
     captions : str, optional
-        The table, where it is not the only one in the folder; file names are relative to `path`.
+        The table, where it is not the only one in the folder: below `path`, or a path of its own.
+        File names are relative to `path`.
     image_column, caption_column : str, optional
         Columns; left out, the usual names are tried (file_name, image, path; caption, text). A
         caption can be a list of texts. Rows of one image are its captions.
     """
     pictures = FolderImages(path)
-    table = Path(captions) if captions else _only_table(path)
+    table = find_named(path, captions) if captions else _only_table(path)
     if not table.is_file():
         raise missing_path(table)
     found = Collector(path.name, table, read=pictures.path)

@@ -1,16 +1,17 @@
-"""Datasets that the library of Hugging Face saved to disk, read without that library."""
+"""Datasets of Hugging Face on disk, read without its library."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fillgap._checks import InputError
 from fillgap._files import missing_path
 from fillgap.datasets._collect import Collector, Image
 from fillgap.datasets._files import OUTSIDE, is_inside
 from fillgap.datasets._folder import CAPTION_COLUMNS
+from fillgap.datasets._parquet_shards import ParquetShards, find_shards
 from fillgap.datasets._record import Dataset
 from fillgap.datasets._tables import choose_column, read_json
 
@@ -21,41 +22,66 @@ def open_hugging_face(
     path: Path, *, split: str | None = None, image_column: str | None = None,
     caption_column: str | None = None, label_column: str | None = None,
 ) -> Dataset:  # fmt: skip
-    """Open a folder that `save_to_disk` wrote: Arrow files, state.json, dataset_info.json.
+    """Open what `save_to_disk` wrote, or Parquet files as they are downloaded from the hub.
 
     Parameters
     ----------
     path : Path
-        The folder of a dataset, or of a dictionary of splits.
+        The folder of a dataset or of a dictionary of splits, a folder with Parquet files in it or
+        below it, or one such file.
     split : str, optional
         Which of the splits; needed where there are several.
     image_column, caption_column, label_column : str, optional
         Columns; left out, the one column of images, the usual names of captions (a list of texts
         is several), and the one column of class labels.
     """
+    if not path.exists():
+        raise missing_path(path)
+    if files := find_shards(path, split):
+        shards = ParquetShards(files)
+        chosen = _Columns.among(shards.features, path, image_column, caption_column, label_column)
+        found = Collector(path.stem, path, read=shards.picture)
+        for number, (place, texts, kind) in enumerate(shards.rows(*chosen[:3])):
+            found.add(str(number), place, texts, label=kind)
+        return found.dataset(class_names=chosen.class_names)
     folder = _split_folder(path, split)
     features = _features(folder)
-    image = image_column or _only(features, "Image", folder)
-    labels = [name for name, kind in features.items() if _type(kind) == "ClassLabel"]
-    label = label_column or (labels[0] if len(labels) == 1 else None)
-    names = features.get(label, {}).get("names") if label else None
-    caption: str | None = None
-    if caption_column is not None or label is None:
-        caption = choose_column(list(features), caption_column, CAPTION_COLUMNS, "caption", folder)
-    else:
-        caption = next((name for name in CAPTION_COLUMNS if name in features), None)
-    wanted = [name for name in (image, caption, label) if name is not None]
-    for name in wanted:
-        if name not in features:
-            raise InputError(
-                f"{folder} must have the column {name!r}, got {', '.join(features)}. Check it."
+    return _collect(
+        folder, _Columns.among(features, folder, image_column, caption_column, label_column)
+    )
+
+
+class _Columns(NamedTuple):
+    """The columns that are read."""
+
+    image: str
+    caption: str | None
+    label: str | None
+    class_names: list[str] | None
+
+    @classmethod
+    def among(cls, features: dict[str, Any], place: Path, *named: str | None) -> _Columns:
+        """Choose among features; those that are named (image, caption, label) come first."""
+        image_column, caption_column, label_column = named
+        image = image_column or _only(features, "Image", place)
+        labels = [name for name, kind in features.items() if _type(kind) == "ClassLabel"]
+        label = label_column or (labels[0] if len(labels) == 1 else None)
+        if caption_column is not None or label is None:
+            caption: str | None = choose_column(
+                list(features), caption_column, CAPTION_COLUMNS, "caption", place
             )
-    return _collect(folder, image, caption, label, names)
+        else:
+            caption = next((name for name in CAPTION_COLUMNS if name in features), None)
+        for name in (image, caption, label):
+            if name is not None and name not in features:
+                raise InputError(
+                    f"{place} must have the column {name!r}, got {', '.join(features)}. Check it."
+                )
+        return cls(image, caption, label, features.get(label, {}).get("names") if label else None)
 
 
-def _collect(
-    folder: Path, image: str, caption: str | None, label: str | None, names: list[str] | None
-) -> Dataset:
+def _collect(folder: Path, columns: _Columns) -> Dataset:
+    image, caption, label, names = columns
     tables: list[Any] = []
 
     def read(place: tuple[int, int]) -> Image:
@@ -99,13 +125,11 @@ def _usable(place: str, folder: Path) -> bool:
 
 
 def _split_folder(path: Path, split: str | None) -> Path:
-    if not path.exists():
-        raise missing_path(path)
     if not (path / "dataset_dict.json").is_file():
         if not (path / "state.json").is_file():
             raise InputError(
-                f"{path} must be a folder that save_to_disk wrote, got one without state.json. "
-                "Load it with the library and save it to disk."
+                f"{path} must be a folder that save_to_disk wrote or hold Parquet files, got no "
+                "state.json and none of these. Load it with the library and save it to disk."
             )
         return path
     document = read_json(path / "dataset_dict.json")

@@ -59,18 +59,22 @@ def _import_open_clip(torch: Any) -> Any:
     """Import open_clip, also where torchvision was built for another PyTorch.
 
     torchvision from the registry is built for CUDA; beside a PyTorch for the CPU its compiled part
-    does not load, and describing two operators that this part would define fails. Neither is used
-    here, so they are declared by name alone, and only where the import fails for that reason.
+    does not load, and describing operators that this part would define fails. None is used here, so
+    they are declared by name alone, and only where the import fails for that reason.
     """
     try:
         return require("open_clip", "openclip", "open_clip")
     except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
+        if "torchvision::" not in str(error):
             raise
     library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define(
-        "roi_align(Tensor input, Tensor rois, float spatial_scale, int pooled_height, "
-        "int pooled_width, int sampling_ratio, bool aligned) -> Tensor"
-    )
-    return require("open_clip", "openclip", "open_clip")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    try:
+        return require("open_clip", "openclip", "open_clip")
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"torchvision must be one that this PyTorch can load, got another ({reason}). "
+            "Install both from the same index of PyTorch."
+        ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from fillgap._checks import require
+from fillgap._checks import InputError, require
 from fillgap.encoders._torch import TorchEncoder
 from fillgap.encoders._weights import Weights
 
@@ -42,6 +42,20 @@ class SentenceTransformersEncoder(TorchEncoder):
                 **first.processing_kwargs,
                 "text": {"padding": "max_length", "max_length": length, "truncation": True},
             }
+
+        self._check_pictures(weights)
+
+    def _check_pictures(self, weights: Weights) -> None:
+        """Refuse a model of texts alone before anything is embedded."""
+        blank = require("PIL.Image", "encoders", self._kind).new("RGB", (32, 32))
+        try:
+            self._encode([blank])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"{weights.name} must be a model of pictures and texts, got one that takes no "
+                f"picture ({reason}). Choose a CLIP or its like."
+            ) from error
 
     def _prepare(self, picture: Any) -> Any:
         return picture

@@ -22,7 +22,7 @@ from fillgap.experiments.embed_shard import embed_shard
 from fillgap.io import EmbeddedShard, Manifest, read_manifest
 from fillgap.io._embedded import file_hash, write_manifest
 
-__all__ = ["embed_dataset", "shards_of"]
+__all__ = ["describe_dataset", "embed_dataset", "is_whole", "shards_of"]
 
 #: Records in a shard: 8 MiB of 512 float32 columns a side, a minute or so of work on a GPU.
 SHARD_ROWS: Final = 4096
@@ -75,9 +75,9 @@ def embed_dataset(
     if shard_rows is not None:
         check_integer(shard_rows, "shard_rows", low=1)
     root = check_target(folder, overwrite=True)
-    asked = Manifest(_model(encoder), _description(dataset), dtype, shard_rows or SHARD_ROWS)
+    asked = Manifest(_model(encoder), describe_dataset(dataset), dtype, shard_rows or SHARD_ROWS)
     manifest = _begun(root, asked, shard_rows)
-    whole = {shard.number: shard for shard in manifest.shards if _is_whole(root, shard)}
+    whole = {shard.number: shard for shard in manifest.shards if _is_written(root, shard)}
     manifest = replace(manifest, shards=tuple(whole.values()))
     report = _with_rate(progress or silent, manifest.n_done, len(dataset))
     with warnings.catch_warnings():  # here, since in threads it is not safe
@@ -100,6 +100,11 @@ def shards_of(n_records: int, shard_rows: int) -> list[range]:
     return [range(start, min(start + shard_rows, n_records)) for start in starts]
 
 
+def is_whole(folder: str | Path, manifest: Manifest) -> bool:
+    """Tell whether every record is dealt with and every file is there as it was written."""
+    return manifest.complete and all(_is_written(Path(folder), item) for item in manifest.shards)
+
+
 def _model(encoder: Encoder) -> dict[str, Any]:
     return {
         "name": encoder.name,
@@ -108,7 +113,7 @@ def _model(encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def _description(dataset: Dataset) -> dict[str, Any]:
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
     """Return what tells one dataset from another, without reading all of it."""
     if not len(dataset):
         raise InputError(f"{dataset.name} must have images, got none. Check the path.")
@@ -159,7 +164,7 @@ def _identities(found: Manifest, asked: Manifest) -> Iterator[tuple[str, Any, An
     yield "size of the shards", found.shard_rows, asked.shard_rows
 
 
-def _is_whole(root: Path, shard: EmbeddedShard) -> bool:
+def _is_written(root: Path, shard: EmbeddedShard) -> bool:
     """Tell whether every file of a shard is there, as it was written."""
     return all(
         (root / name).is_file() and file_hash(root / name) == expected

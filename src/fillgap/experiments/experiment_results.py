@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fillgap._files import atomic_file, check_target
-from fillgap.experiments.specification import Experiment
+from fillgap.experiments.specification import EmbeddingData, Experiment
 
 __all__ = ["ExperimentResults", "ResultRow"]
 
@@ -19,8 +19,12 @@ class ResultRow:
 
     Attributes
     ----------
-    data, path, representation, method, parameters, fitted_on, measure, random_state
+    data, representation, method, parameters, fitted_on, measure, random_state
         Of the specification; `parameters` as JSON.
+    path : str
+        Of the embeddings, or the dataset that was embedded.
+    encoder : str
+        NAME@REVISION of the model behind the embeddings, "" where it is not known.
     fingerprint : str
         SHA-256 of the rows that were judged and fitted on.
     n_judged, n_separate, n_features : int
@@ -32,7 +36,7 @@ class ResultRow:
     reason : str or None
         Why not.
     note : str
-        What the fit remarked.
+        What the fit remarked, and what was left out.
     version : str
         Of this program.
     cell : str
@@ -41,6 +45,7 @@ class ResultRow:
 
     data: str
     path: str
+    encoder: str
     fingerprint: str
     n_judged: int
     n_separate: int
@@ -71,11 +76,14 @@ class ExperimentResults:
         In the order of data, representations and measures.
     n_cached : int
         Cells that were there already.
+    data : tuple of EmbeddingData
+        What was judged: the data of the experiment, after its pictures were embedded.
     """
 
     experiment: Experiment
     rows: tuple[ResultRow, ...]
     n_cached: int = 0
+    data: tuple[EmbeddingData, ...] = ()
 
     def find(
         self, data: str, representation: str, measure: str, part: str = "value"

@@ -6,10 +6,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from fillgap import __version__
@@ -17,6 +18,7 @@ from fillgap._checks import InputError, InputTypeError, check_integer
 from fillgap._progress import Progress, silent
 from fillgap.experiments.cell_cache import CellCache, cell_key
 from fillgap.experiments.experiment_cells import Cell, compute_cells
+from fillgap.experiments.experiment_embeddings import Embedded, embed_pictures
 from fillgap.experiments.experiment_results import ExperimentResults, ResultRow
 from fillgap.experiments.experiment_rows import draw_rows
 from fillgap.experiments.specification import EmbeddingData, Experiment, Representation
@@ -44,6 +46,7 @@ class _Task:
 class _Known:
     """What is known of data before anything is computed."""
 
+    embedded: Embedded
     fingerprint: str = ""
     n_judged: int = 0
     n_separate: int = 0
@@ -60,17 +63,20 @@ def run_experiment(
 ) -> ExperimentResults:
     """Compute every cell that is not in the cache, and keep each as soon as it is there.
 
+    Pictures are embedded first, in this process.
+
     Parameters
     ----------
     experiment : Experiment
         What to compute.
     cache : str, path or None
-        Folder of cells; a run that was stopped goes on from what is there. None keeps nothing.
+        Folder of cells and of embeddings of pictures; a run that was stopped goes on from what is
+        there. None keeps nothing.
     n_workers : int or None
         Processes, with one BLAS thread each; None: the number of processors, or fewer where
         memory holds fewer. 1 computes in this process.
     progress : callable, optional
-        Called as progress(cells done, cells in all, what).
+        Called as progress(done, in all, what), of pictures and then of cells.
 
     Returns
     -------
@@ -84,13 +90,30 @@ def run_experiment(
     """
     if n_workers is not None:
         check_integer(n_workers, "n_workers", low=1)
-    store, report = CellCache(cache), progress or silent
-    known = {data.name: _examine(experiment, data) for data in experiment.data}
+    with ExitStack() as stack:
+        place = cache if cache is not None else stack.enter_context(TemporaryDirectory())
+        data = embed_pictures(experiment, Path(place) / "embeddings", progress or silent)
+        return _run(experiment, data, CellCache(cache), n_workers, progress or silent)
+
+
+def _run(
+    experiment: Experiment,
+    data: list[Embedded],
+    store: CellCache,
+    n_workers: int | None,
+    report: Progress,
+) -> ExperimentResults:
+    known = {item.data.name: _examine(experiment, item) for item in data}
+    if len(known) < len(data):
+        raise InputError(
+            f"names of data must differ, got {', '.join(item.data.name for item in data)}. "
+            "Rename one."
+        )
     if all(item.problem for item in known.values()):
         raise InputError(next(iter(known.values())).problem or "")
     keys = {
-        (data.name, way.name, measure): _key(experiment, known[data.name], way, measure)
-        for data in experiment.data
+        (name, way.name, measure): _key(experiment, of, way, measure)
+        for name, of in known.items()
         for way in experiment.representations
         for measure in experiment.measures
     }
@@ -109,19 +132,23 @@ def run_experiment(
             cells[key] = cell
             store.put(key, cell)
         report(len(cells), len(keys), f"{task.data.name}, {task.representation.name}")
-    return ExperimentResults(experiment, tuple(_rows(experiment, known, keys, cells)), n_cached)
+    rows = tuple(_rows(experiment, known, keys, cells))
+    return ExperimentResults(experiment, rows, n_cached, tuple(item.data for item in data))
 
 
 def _sizes(experiment: Experiment) -> tuple[int, int, int]:
     return experiment.n_judged, experiment.n_separate, experiment.random_state
 
 
-def _examine(experiment: Experiment, data: EmbeddingData) -> _Known:
+def _examine(experiment: Experiment, item: Embedded) -> _Known:
+    if item.problem:
+        return _Known(item, problem=item.problem)
     try:
-        rows = draw_rows(data, *_sizes(experiment))
+        rows = draw_rows(item.data, *_sizes(experiment))
     except (InputError, InputTypeError) as error:
-        return _Known(problem=str(error))
-    return _Known(rows.fingerprint, rows.judged.n_images, rows.n_separate, rows.judged.n_features)
+        return _Known(item, problem=str(error))
+    judged = rows.judged
+    return _Known(item, rows.fingerprint, judged.n_images, rows.n_separate, judged.n_features)
 
 
 def _key(experiment: Experiment, known: _Known, way: Representation, measure: str) -> str:
@@ -145,14 +172,12 @@ def _tasks(
 ) -> list[_Task]:
     """Return what is left to compute, data by data."""
     tasks = []
-    for data in experiment.data:
+    for name, of in known.items():
         for way in experiment.representations:
-            missing = tuple(
-                m for m in experiment.measures if keys[data.name, way.name, m] not in cells
-            )
+            missing = tuple(m for m in experiment.measures if keys[name, way.name, m] not in cells)
             if missing:
-                n_bytes = _bytes(known[data.name], way)
-                tasks.append(_Task(data, way, missing, _sizes(experiment), n_bytes))
+                size = _bytes(of, way)
+                tasks.append(_Task(of.embedded.data, way, missing, _sizes(experiment), size))
     return tasks
 
 
@@ -212,17 +237,17 @@ def _rows(
     keys: dict[tuple[str, str, str], str],
     cells: dict[str, Cell],
 ) -> Iterable[ResultRow]:
-    for data in experiment.data:
-        of = known[data.name]
+    for name, of in known.items():
         for way in experiment.representations:
             for measure in experiment.measures:
-                key = keys[data.name, way.name, measure]
+                key = keys[name, way.name, measure]
                 cell = cells[key]
                 values: dict[str, float | None] = dict(cell.values) or {"value": None}
+                note = ". ".join(text for text in (of.embedded.note, cell.note) if text)
                 for part, value in values.items():
                     yield ResultRow(
-                        data.name, data.path, of.fingerprint, of.n_judged, of.n_separate,
-                        of.n_features, way.name, way.method or "raw",
+                        name, of.embedded.source, of.embedded.model, of.fingerprint, of.n_judged,
+                        of.n_separate, of.n_features, way.name, way.method or "raw",
                         json.dumps(dict(way.parameters)), way.fitted_on, measure, part, value,
-                        cell.reason, cell.note, experiment.random_state, __version__, key,
+                        cell.reason, note, experiment.random_state, __version__, key,
                     )  # fmt: skip

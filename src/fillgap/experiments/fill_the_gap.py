@@ -21,7 +21,9 @@ from fillgap.experiments.specification import (
     BUNDLED,
     RECOMMENDED,
     EmbeddingData,
+    EncoderModel,
     Experiment,
+    PictureData,
     Representation,
 )
 
@@ -74,8 +76,9 @@ class PaperCell:
 
 
 def fill_the_gap(
-    data: Sequence[EmbeddingData] | None = None,
+    data: Sequence[EmbeddingData | PictureData] | None = None,
     *,
+    encoders: Sequence[EncoderModel] = (),
     n_judged: int = 2500,
     n_separate: int = 5000,
     eta: float = 1.0,
@@ -86,8 +89,10 @@ def fill_the_gap(
 
     Parameters
     ----------
-    data : sequence of EmbeddingData, optional
+    data : sequence of EmbeddingData or PictureData, optional
         Left out, the scenes that come with the package.
+    encoders : sequence of EncoderModel
+        What embeds pictures, where there are any.
     n_judged, n_separate : int
         Pairs to judge on, and pairs to learn a transport from.
     eta, alpha : float
@@ -119,6 +124,7 @@ def fill_the_gap(
         n_judged=n_judged,
         n_separate=n_separate,
         random_state=random_state,
+        encoders=tuple(encoders),
     )
 
 
@@ -164,7 +170,7 @@ def paper_cells(results: ExperimentResults) -> tuple[PaperCell, ...]:
     """
     cells = []
     for table, (_, measures) in TABLES.items():
-        for data in results.experiment.data:
+        for data in results.data:
             row = paper_row(data.name) or "COCO CLIP"
             for label, measure, part in measures:
                 for way in COLUMNS[table]:
@@ -184,13 +190,13 @@ def remarks(results: ExperimentResults) -> tuple[str, ...]:
     """Return on what the tables rest, and what to keep in mind with them."""
     experiment = results.experiment
     lines = []
-    if any(data.path == BUNDLED for data in experiment.data):
+    if any(data.path == BUNDLED for data in results.data):
         lines.append(
             "No embeddings were named: these are the bundled scenes of handwritten digits. Their "
             "effective rank is near 30, so SPEC20 is the spectral column to look at: SPEC60 and "
             "SPEC120 add noise there."
         )
-    for data in experiment.data:
+    for data in results.data:
         row = next(row for row in results.rows if row.data == data.name)
         whose = paper_row(data.name)
         beside = f"of {whose}" if whose else "of other data (COCO CLIP): compare the pattern"

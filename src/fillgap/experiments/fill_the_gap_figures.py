@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fillgap._checks import InputError, unit_rows
 from fillgap.experiments.experiment_results import ExperimentResults
 from fillgap.experiments.experiment_rows import draw_rows
 
-__all__ = ["distances_svg", "scatter_svg"]
+__all__ = ["Projection", "distances_svg", "scatter_svg"]
+
+#: From unit rows and a seed to two columns.
+Projection: TypeAlias = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
 
 _INK, _FAINT, _PAIRS, _ALL = "#26292f", "#d9dce1", "#0072b2", "#d55e00"
 #: Rows of each modality that are drawn at most.
@@ -23,9 +27,9 @@ _POINTS: Final = 500
 def distances_svg(results: ExperimentResults) -> str:
     """Return figure 3: mean cosine distance of pairs, and of all combinations."""
     experiment = results.experiment
-    figure, panels = _figure(len(experiment.data), 0.32 * len(experiment.representations) + 1.0)
+    figure, panels = _figure(len(results.data), 0.32 * len(experiment.representations) + 1.0)
     names = [way.name for way in experiment.representations]
-    for axes, data in zip(panels, experiment.data, strict=True):
+    for axes, data in zip(panels, results.data, strict=True):
         for measure, label, colour, mark in (
             ("pair_cosine_distance", "pairs", _PAIRS, "o"),
             ("cross_cosine_distance", "all combinations", _ALL, "D"),
@@ -44,33 +48,43 @@ def distances_svg(results: ExperimentResults) -> str:
     return _svg(figure, "d", "Figure 3: mean cosine distance of pairs and of all combinations")
 
 
-def scatter_svg(results: ExperimentResults) -> Iterator[tuple[str, str]]:
-    """Yield (data, figure) of the first two principal components of both modalities."""
+def scatter_svg(
+    results: ExperimentResults, projections: Mapping[str, Projection]
+) -> Iterator[tuple[str, str]]:
+    """Yield (caption, figure) of both modalities in two dimensions: principal components first."""
     experiment = results.experiment
     sizes = experiment.n_judged, experiment.n_separate, experiment.random_state
-    for number, data in enumerate(experiment.data):
+    ways = {"principal components": _components, **projections}
+    for number, data in enumerate(results.data):
         try:
             judged = draw_rows(data, *sizes).judged
         except InputError:  # its cells say why
             continue
-        step = max(1, judged.n_images // _POINTS)
+        step = -(-judged.n_images // _POINTS)
         sides = [
             unit_rows(np.asarray(rows[::step], dtype=np.float64), "rows")
             for rows in (judged.images, judged.texts)
         ]
-        stacked = np.vstack(sides)
-        centred = stacked - stacked.mean(axis=0)
-        _, _, axes_of = np.linalg.svd(centred, full_matrices=False)
-        points = centred @ axes_of[:2].T
-        figure, (axes,) = _figure(1, 3.4)
-        for rows, label, colour, mark in (
-            (points[: len(sides[0])], "images", _PAIRS, "o"),
-            (points[len(sides[0]) :], "texts", _ALL, "D"),
-        ):
-            axes.plot(*rows.T, mark, color=colour, label=label, markersize=3, alpha=0.6)
-        axes.set(xlabel="component 1", ylabel="component 2", aspect="equal")
-        axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-        yield data.name, _svg(figure, f"s{number}", f"Principal components of {data.name}")
+        for way, project in ways.items():
+            points = project(np.vstack(sides), experiment.random_state)
+            halves = points[: len(sides[0])], points[len(sides[0]) :]
+            title = f"{data.name}, {way}"
+            yield title, _scatter(halves, way, title, f"s{number}{way[:2]}")
+
+
+def _components(rows: NDArray[np.float64], _random_state: int) -> NDArray[np.float64]:
+    centred = rows - rows.mean(axis=0)
+    return np.asarray(centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T)
+
+
+def _scatter(halves: Sequence[NDArray[np.float64]], way: str, title: str, name: str) -> str:
+    figure, (axes,) = _figure(1, 3.4)
+    looks = (("images", _PAIRS, "o"), ("texts", _ALL, "D"))
+    for rows, (label, colour, mark) in zip(halves, looks, strict=True):
+        axes.plot(*rows.T, mark, color=colour, label=label, markersize=3, alpha=0.6)
+    axes.set(xlabel=f"{way}: 1", ylabel="2", aspect="equal")
+    axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return _svg(figure, name, title)
 
 
 def _figure(n_panels: int, height: float) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from importlib.resources import files
 from math import isinf
 from typing import Any
@@ -12,7 +13,7 @@ from markupsafe import Markup
 
 from fillgap.experiments.experiment_results import ExperimentResults
 from fillgap.experiments.fill_the_gap import COLUMNS, PaperCell, paper_cells, remarks
-from fillgap.experiments.fill_the_gap_figures import distances_svg, scatter_svg
+from fillgap.experiments.fill_the_gap_figures import Projection, distances_svg, scatter_svg
 from fillgap.experiments.fill_the_gap_tables import TABLES
 
 __all__ = ["cells_as_csv", "render_page"]
@@ -34,8 +35,19 @@ def cells_as_csv(results: ExperimentResults) -> str:
     return text.getvalue()
 
 
-def render_page(results: ExperimentResults) -> str:
-    """Return the page as text; it loads nothing and runs nothing."""
+def render_page(
+    results: ExperimentResults, projections: Mapping[str, Projection] | None = None
+) -> str:
+    """Return the page as text; it loads nothing and runs nothing.
+
+    Parameters
+    ----------
+    results : ExperimentResults
+        Of `fill_the_gap`.
+    projections : mapping from str to callable, optional
+        What else than principal components the embeddings are drawn by: functions of unit rows and
+        a seed that return two columns, by their names.
+    """
     from jinja2 import Environment, StrictUndefined
 
     source = files("fillgap.experiments").joinpath("templates", "fill_the_gap.html.j2")
@@ -53,7 +65,7 @@ def render_page(results: ExperimentResults) -> str:
         reasons=list(reasons),
         tables=[(n, title, COLUMNS[n], _rows(n, cells)) for n, (title, _) in TABLES.items()],
         distances=_drawn(distances_svg(results)),
-        scatters=[(name, _drawn(svg)) for name, svg in scatter_svg(results)],
+        scatters=[(text, _drawn(svg)) for text, svg in scatter_svg(results, projections or {})],
     )
 
 

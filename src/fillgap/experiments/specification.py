@@ -1,4 +1,4 @@
-"""What an experiment is: data × representations × measures, as frozen values."""
+"""What an experiment is: data × encoders × representations × measures, as frozen values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Final
 
 from fillgap._checks import InputError, check_choice, check_integer
@@ -17,8 +18,11 @@ __all__ = [
     "BUNDLED",
     "RECOMMENDED",
     "EmbeddingData",
+    "EncoderModel",
     "Experiment",
+    "PictureData",
     "Representation",
+    "default_name",
     "find_measure",
 ]
 
@@ -28,6 +32,9 @@ BUNDLED: Final = "digit-scenes"
 RECOMMENDED: Final = "recommended"
 #: The Fréchet distance of vectors at the length that they are given in, as papers compute it.
 AS_GIVEN: Final = "frechet_distance_as_given"
+
+#: Layouts of one dataset each, which is then a better name than that of its folder.
+_DATASETS: Final = ("coco", "conceptual-captions")
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,50 @@ class EmbeddingData:
     path: str
     texts: str | None = None
     separate: str | None = None
+
+
+@dataclass(frozen=True)
+class PictureData:
+    """Images with captions, which every encoder of the experiment embeds.
+
+    Attributes
+    ----------
+    name : str
+        What tables call it, with the name of the encoder behind it.
+    dataset : str
+        LAYOUT:PATH of `fillgap.datasets.open_dataset`.
+    options : mapping from str to str
+        Of the layout, for example split="val2017". Kept as a sorted tuple of pairs.
+    """
+
+    name: str
+    dataset: str
+    options: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", _pairs(self.options))
+
+
+@dataclass(frozen=True)
+class EncoderModel:
+    """A model that embeds the images and captions of `PictureData`.
+
+    Attributes
+    ----------
+    name : str
+        What tables call it.
+    model : str
+        KIND:MODEL of `fillgap.encoders.open_encoder`.
+    options : mapping from str to value
+        Of the encoder, for example device="cuda". Kept as a sorted tuple of pairs.
+    """
+
+    name: str
+    model: str
+    options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", _pairs(self.options))
 
 
 @dataclass(frozen=True)
@@ -76,11 +127,7 @@ class Representation:
     def __post_init__(self) -> None:
         check_choice(self.fitted_on, "fitted_on", ("separate", "judged"))
         given = dict(self.parameters)
-        pairs = sorted(
-            (key, tuple(value) if isinstance(value, list) else value)
-            for key, value in given.items()
-        )
-        object.__setattr__(self, "parameters", tuple(pairs))
+        object.__setattr__(self, "parameters", _pairs(given))
         if self.method is not None and self.method != RECOMMENDED:
             make_aligner(self.method, **given)  # refuses unknown names
         elif given:
@@ -98,7 +145,7 @@ class Experiment:
     ----------
     name : str
         What the results call it.
-    data : tuple of EmbeddingData
+    data : tuple of EmbeddingData or PictureData
         Names differ.
     representations : tuple of Representation
         Names differ.
@@ -110,29 +157,40 @@ class Experiment:
         are divided in this proportion.
     random_state : int
         Seed of what is drawn.
+    encoders : tuple of EncoderModel
+        What embeds each `PictureData`; names differ.
 
     Raises
     ------
     InputError
-        If a measure is unknown, a name appears twice, or there is nothing to compute.
+        If a measure is unknown, a name appears twice, there is nothing to compute, or pictures and
+        encoders are not both there.
     """
 
     name: str
-    data: tuple[EmbeddingData, ...]
+    data: tuple[EmbeddingData | PictureData, ...]
     representations: tuple[Representation, ...]
     measures: tuple[str, ...]
     n_judged: int = 2500
     n_separate: int = 5000
     random_state: int = 0
+    encoders: tuple[EncoderModel, ...] = ()
 
     def __post_init__(self) -> None:
-        for what in ("data", "representations", "measures"):
+        for what in ("data", "representations", "measures", "encoders"):
             items = tuple(getattr(self, what))
             object.__setattr__(self, what, items)
             names = [getattr(item, "name", item) for item in items]
-            if not names or len(set(names)) < len(names):
+            if (not names and what != "encoders") or len(set(names)) < len(names):
                 got = f"{max(names, key=names.count)!r} twice" if names else "none"
                 raise InputError(f"{what} must be one or more of different names, got {got}.")
+        pictures = [item.name for item in self.data if isinstance(item, PictureData)]
+        if bool(pictures) != bool(self.encoders):
+            here, missing = ("pictures", "encoder") if pictures else ("encoders", "dataset")
+            raise InputError(
+                f"{here} must be given with the {missing} that they need, got none. "
+                f"Name the {missing}."
+            )
         check_integer(self.n_judged, "n_judged", low=4)
         check_integer(self.n_separate, "n_separate", low=0)
         check_integer(self.random_state, "random_state", low=0)
@@ -142,9 +200,34 @@ class Experiment:
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON holds."""
         plain = asdict(self)
-        for item in plain["representations"]:
-            item["parameters"] = dict(item["parameters"])
+        for item in (*plain["data"], *plain["encoders"], *plain["representations"]):
+            for key in {"options", "parameters"} & item.keys():
+                item[key] = dict(item[key])
         return plain
+
+
+def _pairs(given: Any) -> tuple[tuple[str, Any], ...]:
+    """Return options or parameters as what can be hashed and compared."""
+    return tuple(
+        sorted(
+            (key, tuple(value) if isinstance(value, list) else value)
+            for key, value in dict(given).items()
+        )
+    )
+
+
+def default_name(spec: str) -> str:
+    """Return what tables call a dataset or a model that was given without a name.
+
+    Examples
+    --------
+    >>> default_name("clip:openai/clip-vit-large-patch14"), default_name("folder:my/photos")
+    ('clip-vit-large-patch14', 'photos')
+    >>> default_name("coco:/data/annotations/captions_train2017.json")
+    'coco'
+    """
+    kind, _, place = spec.partition(":")
+    return kind if kind in _DATASETS or not place else Path(place).name
 
 
 def find_measure(name: str) -> tuple[Measure, dict[str, Any]]:

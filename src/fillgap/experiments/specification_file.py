@@ -12,15 +12,18 @@ from fillgap._files import missing_path
 from fillgap.experiments.specification import (
     BUNDLED,
     EmbeddingData,
+    EncoderModel,
     Experiment,
+    PictureData,
     Representation,
+    default_name,
 )
 from fillgap.io._reading import reading
 
 __all__ = ["read_experiment"]
 
 _KEYS: Final[dict[str, type | tuple[type, ...]]] = {
-    "name": str, "data": list, "representation": list, "measures": list,
+    "name": str, "data": list, "encoder": list, "representation": list, "measures": list,
     "n_judged": int, "n_separate": int, "random_state": int,
 }  # fmt: skip
 _DATA: Final = tuple(item.name for item in fields(EmbeddingData))
@@ -29,8 +32,9 @@ _DATA: Final = tuple(item.name for item in fields(EmbeddingData))
 def read_experiment(path: str | Path) -> Experiment:
     """Return the experiment that a TOML file describes.
 
-    Paths of data are relative to the folder of the file. In `[[representation]]` what is not
-    `name`, `method` or `fitted_on` is a parameter of the method.
+    Paths are relative to the folder of the file. In `[[representation]]` what is not `name`,
+    `method` or `fitted_on` is a parameter of the method; in `[[data]]` with a `dataset`, and in
+    `[[encoder]]`, what is not `name`, `dataset` or `model` is an option.
 
     Parameters
     ----------
@@ -57,6 +61,7 @@ def read_experiment(path: str | Path) -> Experiment:
         if not document.get(key):
             raise InputError(f"{file}: {key} must be given, got none. Add it.")
     data = [_data(file, i, item) for i, item in enumerate(document["data"])]
+    models = [_encoder(file, i, item) for i, item in enumerate(document.get("encoder", []))]
     ways = [_representation(file, i, x) for i, x in enumerate(document.get("representation", []))]
     for i, name in enumerate(document["measures"]):
         _check_type(file, f"measures[{i}]", name, str)
@@ -67,33 +72,63 @@ def read_experiment(path: str | Path) -> Experiment:
             data=tuple(data),
             representations=tuple(ways) or (Representation("raw"),),
             measures=tuple(document["measures"]),
+            encoders=tuple(models),
             **rest,
         )
     except (InputError, InputTypeError) as error:
         raise InputError(f"{file}: {error}") from error
 
 
-def _data(file: Path, number: int, item: Any) -> EmbeddingData:
+def _data(file: Path, number: int, item: Any) -> EmbeddingData | PictureData:
     """Return one entry of the data: a path, or a table."""
     key = f"data[{number}]"
     if isinstance(item, str):
         item = {"path": item}
     _check_type(file, key, item, dict)
     for name, value in item.items():
-        if name in ("dataset", "encoder"):
-            raise InputError(
-                f"{file}: {key}.{name} must be left out, got {value!r}. "
-                "Embed first (fillgap embed), and give the folder as path."
-            )
-        _check_key(file, name, _DATA, key)
+        if "dataset" not in item:
+            _check_key(file, name, (*_DATA, "dataset"), key)
         _check_type(file, f"{key}.{name}", value, str)
+    if "dataset" in item:
+        if "path" in item:
+            raise InputError(
+                f"{file}: {key}.path must be left out where a dataset is given, got "
+                f"{item['path']!r}. Keep one of the two."
+            )
+        options = {k: v for k, v in item.items() if k not in ("name", "dataset")}
+        layout, colon, place = item["dataset"].partition(":")
+        spec = f"{layout}:{file.parent / place}" if colon else layout
+        return PictureData(item.get("name", default_name(spec)), spec, options)
     if not item.get("path"):
-        raise InputError(f"{file}: {key}.path must be given, got none. Name the embeddings.")
+        raise InputError(
+            f"{file}: {key}.path must be given, got none. Name the embeddings, or a dataset."
+        )
     placed = {
         name: value if name == "name" or value == BUNDLED else str(file.parent / value)
         for name, value in item.items()
     }
     return EmbeddingData(**{"name": Path(item["path"]).stem, **placed})
+
+
+def _encoder(file: Path, number: int, item: Any) -> EncoderModel:
+    """Return one model: KIND:MODEL, or a table; a folder that exists is relative to the file."""
+    key = f"encoder[{number}]"
+    if isinstance(item, str):
+        item = {"model": item}
+    _check_type(file, key, item, dict)
+    if not item.get("model"):
+        raise InputError(
+            f"{file}: {key}.model must be given, got none. Write KIND:MODEL, for example "
+            "clip:openai/clip-vit-large-patch14."
+        )
+    for name in ("name", "model"):
+        if name in item:
+            _check_type(file, f"{key}.{name}", item[name], str)
+    kind, colon, place = item["model"].partition(":")
+    local = file.parent / place
+    spec = f"{kind}:{local}" if colon and local.is_dir() else item["model"]
+    options = {k: v for k, v in item.items() if k not in ("name", "model")}
+    return EncoderModel(item.get("name", default_name(spec)), spec, options)
 
 
 def _representation(file: Path, number: int, item: Any) -> Representation:

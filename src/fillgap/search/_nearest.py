@@ -111,13 +111,14 @@ class _Scan:
         """Put what the block has above the k-th best score into the list of each query."""
         maxima = self.block.reshape(len(self.block), self.fold, self.groups).max(axis=1)
         bounds = self.scores[:, -1]
-        if self.k <= self.groups and bounds.min() == -np.inf:
-            # Nothing to compare with yet: the k-th largest maximum is a bound from below.
+        above = maxima > bounds[:, None]
+        if self.k <= self.groups and np.count_nonzero(above) > self.k * len(above):
+            # The k-th largest maximum is another bound from below: nearly all are above the old one
+            # at the start, and where rows of the modality of the queries begin.
             least = np.partition(maxima, -self.k, axis=1)[:, -self.k]
-            row, group = np.nonzero((maxima >= least[:, None]) & (maxima > -np.inf))
-            bounds = np.nextafter(least, np.float32(-np.inf))
-        else:
-            row, group = np.nonzero(maxima > bounds[:, None])
+            bounds = np.maximum(bounds, np.nextafter(least, np.float32(-np.inf)))
+            above = maxima > bounds[:, None]
+        row, group = np.nonzero(above)
         if not len(row):
             return
         columns = group[:, None] + self.groups * np.arange(self.fold)
