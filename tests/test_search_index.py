@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,27 @@ def test_a_reader_sees_what_a_writer_adds(index: MixedIndex, sides: Any, tmp_pat
         assert reader.get("new3").modality == "image"
         assert index.delete(["new3", "nobody"]) == 1
         assert "new3" not in {hit.id for hit in reader.search(image=sides[0][3], k=1000)}
+
+
+def test_a_list_is_known_by_what_it_says(index: MixedIndex, sides: Any, tmp_path: Path) -> None:
+    """A list that replaces another may get its inode back, and have its size and time."""
+    listed = tmp_path / "index" / "vectors" / "segments.json"
+    index.add_images(["changing"], sides[0][:1], [{"now": 1}])
+    with open_index(tmp_path / "index") as reader:
+        assert reader.get("changing").payload == {"now": 1}
+        before = listed.stat()
+        os.link(listed, tmp_path / "kept")  # so that the inode is not given to another file
+        index.add_images(["changing"], sides[0][:1], [{"now": 2}], replace=True)
+        (tmp_path / "kept").write_bytes(listed.read_bytes())
+        os.utime(tmp_path / "kept", ns=(before.st_atime_ns, before.st_mtime_ns))
+        (tmp_path / "kept").replace(listed)
+        after = listed.stat()
+        assert (after.st_ino, after.st_mtime_ns, after.st_size) == (
+            before.st_ino,
+            before.st_mtime_ns,
+            before.st_size,
+        )
+        assert reader.get("changing").payload == {"now": 2}
 
 
 def test_replacing(index: MixedIndex, sides: Any) -> None:

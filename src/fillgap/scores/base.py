@@ -169,6 +169,11 @@ class Calibration(BaseEstimator):
             )
         return self._coefficients(documents, document, query)
 
+    def is_fitted_for(self, query: Modality, document: Modality) -> bool:
+        """Return whether scores of queries of one modality with documents of another are mapped."""
+        self._check_fitted()
+        return any(name.startswith(f"{query}.{document}.") for name in self.fitted_)
+
     def _learn(
         self, queries: Sides, documents: Sides, relevant: Relevant, progress: Progress
     ) -> None:

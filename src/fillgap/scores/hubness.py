@@ -50,6 +50,11 @@ class BankCalibration(Calibration):
             self.fitted_[f"{query}.{_BANK}"] = np.concatenate(before)
         self._learn_bank(documents, progress)
 
+    def is_fitted_for(self, query: Modality, document: Modality) -> bool:  # noqa: ARG002
+        """Return whether there are reference queries of that modality; any document will do."""
+        self._check_fitted()
+        return f"{query}.{_BANK}" in self.fitted_
+
     def _check_parameters(self) -> None:
         """Refuse parameters that make no sense."""
         raise NotImplementedError
