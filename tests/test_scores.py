@@ -24,6 +24,7 @@ from fillgap.scores import (
     make_calibration,
     restore_calibration,
 )
+from fillgap.scores.samples import MODALITIES
 
 PAIRS = [(q, d) for q in ("image", "text") for d in ("image", "text")]
 Q_ROWS, D_ROWS, DIM = 40, 60, 12
@@ -182,6 +183,8 @@ class TestEveryCalibration:
         assert np.isfinite(only.calibrate(scores, query="text", **arguments)).all()
         with pytest.raises(InputError, match="the calibration must be fitted for image queries"):
             only.calibrate(scores, query="image", **arguments)
+        fitted = {(q, d) for q in MODALITIES for d in MODALITIES if only.is_fitted_for(q, d)}
+        assert fitted == {("text", "image"), ("text", "text")}
 
     def test_it_is_a_scikit_learn_estimator(self, row: Row) -> None:
         made = row.make()
