@@ -14,7 +14,7 @@ from fillgap.cli.app import run
 from fillgap.evaluation import Combination
 from fillgap.evaluation.combine import FUSIONS, Tally
 from fillgap.evaluation.leaderboard import Leaderboard
-from fillgap.evaluation.scored import calibrated, one_sided_values
+from fillgap.evaluation.scored import all_scores, calibrated, one_sided_values
 from fillgap.experiments.bench_mixed import bench_mixed
 from fillgap.experiments.bench_mixed_page import sentence_of, to_html, to_markdown
 from fillgap.experiments.bench_published import against_published, is_published
@@ -56,7 +56,7 @@ class TestScoredMeasures:
             "image": part.images / np.linalg.norm(part.images, axis=1, keepdims=True),
             "text": part.texts / np.linalg.norm(part.texts, axis=1, keepdims=True),
         }
-        found = one_sided_values(rows, np.asarray(part.image_index), calibrated(None))
+        found = one_sided_values(all_scores(rows, calibrated(None)), np.asarray(part.image_index))
         for name, expected in (
             ("mixed_ndcg_at_10", mixed_ndcg_at_k(part)),
             ("recall_at_1", recall_at_k(part, k=1)),
@@ -75,7 +75,8 @@ class TestScoredMeasures:
             "image": pair.images / np.linalg.norm(pair.images, axis=1, keepdims=True),
             "text": pair.texts / np.linalg.norm(pair.texts, axis=1, keepdims=True),
         }
-        found = one_sided_values(rows, np.asarray(pair.image_index), calibrated(Shift()))
+        scores = all_scores(rows, calibrated(Shift()))
+        found = one_sided_values(scores, np.asarray(pair.image_index))
         assert found["exposure_at_10", "image_to_text"].max() == 0
         assert found["exposure_at_10", "text_to_image"].min() > 2
 

@@ -90,6 +90,20 @@ class TestEveryCalibration:
         assert np.isfinite(got).all()
         assert np.array_equal(got.argsort(), scores.argsort()) == row.keeps_order
 
+    def test_whether_the_other_documents_count(self, row: Row, calibration: Calibration) -> None:
+        """Half of the documents score what they score among all, unless `reads_list` says no."""
+        changed, others = [], sides(Q_ROWS, 3)  # not those fitted to, whose best are all hubs
+        for query in MODALITIES:
+            for document in MODALITIES:
+                D = DOCUMENTS.of(document)
+                cosines = others.of(query) @ D.T
+                whole = calibration.calibrate(cosines, query=query, document=document, documents=D)
+                half = calibration.calibrate(
+                    cosines[:, ::2], query=query, document=document, documents=D[::2]
+                )
+                changed.append(np.abs(whole[:, ::2] - half).max() > 1e-9)
+        assert any(changed) == calibration.reads_list
+
     def test_parts_merge_to_one_fit(self, row: Row, calibration: Calibration) -> None:
         parts = row.make()
         for start, stop in ((0, 11), (11, 30), (30, Q_ROWS)):

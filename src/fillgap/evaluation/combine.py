@@ -17,7 +17,13 @@ from fillgap._progress import Progress
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.judge import QueryValues
-from fillgap.evaluation.scored import Scorer, calibrated, one_sided_values, two_sided_values
+from fillgap.evaluation.scored import (
+    Scorer,
+    all_scores,
+    calibrated,
+    one_sided_values,
+    two_sided_values,
+)
 from fillgap.evaluation.splits import held_out_splits
 from fillgap.evaluation.two_sided import TwoSidedPool, draw_two_sided
 from fillgap.scores import (
@@ -200,11 +206,12 @@ class _Split:
                     if calibration is None
                     else clone(calibration).fit(asked, documents, relevant=self._relevant())
                 )
-                self._judge(what, rows, calibrated(ready), tally)
+                alone = ready is None or not ready.reads_list
+                self._judge(what, rows, calibrated(ready), tally, alone=alone)
             except CANNOT_RUN as error:
                 tally.failures[what] = str(error)
         for label, fusion in fusions.items():
-            self._judge(Combination(name, label), rows, _fused(fusion), tally)
+            self._judge(Combination(name, label), rows, _fused(fusion), tally, alone=False)
 
     def _relevant(self) -> dict[tuple[Modality, Modality], Array] | None:
         """Return what belongs together among the rows fitted on, where they are the queries."""
@@ -214,15 +221,20 @@ class _Split:
         pairs = np.column_stack([index, np.arange(len(index))])
         return {("image", "text"): pairs, ("text", "image"): pairs[:, ::-1]}
 
-    def _judge(self, what: Combination, sides: Sides, scorer: Scorer, tally: Tally) -> None:
+    def _judge(
+        self, what: Combination, sides: Sides, scorer: Scorer, tally: Tally, *, alone: bool
+    ) -> None:
+        """Judge one scorer; `alone` says that a score does not depend on the rest of the pool."""
         rows: dict[Modality, Array] = {"image": sides.images, "text": sides.texts}  # type: ignore[dict-item]
         index = np.asarray(self.test.image_index)
-        for (measure, direction), values in one_sided_values(rows, index, scorer).items():
+        scores = all_scores(rows, scorer)
+        for (measure, direction), values in one_sided_values(scores, index).items():
             of_images = direction == "image_to_text"
             where = self.image_rows if of_images else self.text_rows
             n = self.pair.n_images if of_images else self.pair.n_texts
             tally.add(what, (measure, direction), where, values, n)
-        for share, queries, values in two_sided_values(rows, self.pools, scorer):
+        known = scores if alone else None
+        for share, queries, values in two_sided_values(rows, self.pools, scorer, known):
             key = ("two_sided_ndcg_at_10", share)
             tally.add(what, key, self.text_rows[queries], values, self.pair.n_texts)
 

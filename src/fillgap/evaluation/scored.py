@@ -13,6 +13,7 @@ from fillgap.scores import Calibration, Modality
 
 __all__ = [
     "Scorer",
+    "all_scores",
     "calibrated",
     "ndcg_of_lists",
     "one_sided_values",
@@ -25,6 +26,8 @@ Pair: TypeAlias = tuple[Modality, Modality]
 #: From the cosines of queries of one modality with images and with texts, and those rows, to the
 #: scores that are sorted together.
 Scorer: TypeAlias = Callable[[Modality, Mapping[Modality, Array], Mapping[Modality, Array]], Any]
+#: Of queries of one modality with documents of another.
+Scores: TypeAlias = Mapping[Modality, Mapping[Modality, Array]]
 
 
 def calibrated(calibration: Calibration | None) -> Scorer:
@@ -46,18 +49,36 @@ def calibrated(calibration: Calibration | None) -> Scorer:
     return score
 
 
-def one_sided_values(
-    rows: Mapping[Modality, Array], index: NDArray[np.intp], scorer: Scorer
-) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Return the value of each query by (measure, direction), all items on both sides.
+def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
+    """Return the scores of all rows as queries with all rows as documents.
 
     Parameters
     ----------
     rows : mapping
         Aligned unit rows: "image" of shape (n_images, d), "text" of shape (n_texts, d).
+    scorer : callable
+
+    Returns
+    -------
+    mapping from query modality to mapping from document modality to array
+    """
+    return {
+        query: scorer(query, {document: rows[query] @ rows[document].T for document in rows}, rows)
+        for query in rows
+    }
+
+
+def one_sided_values(
+    scores: Scores, index: NDArray[np.intp]
+) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Return the value of each query by (measure, direction), all items on both sides.
+
+    Parameters
+    ----------
+    scores : mapping
+        As `all_scores` gives them.
     index : array of int of shape (n_texts,)
         Row of each text's image.
-    scorer : callable
     """
     values: dict[tuple[str, str], NDArray[np.float64]] = {}
     texts = np.arange(len(index))
@@ -66,36 +87,42 @@ def one_sided_values(
         ("text", "image", "text_to_image", texts, index),
     )
     for query, other, direction, asking, answers in sides:
-        cosines: dict[Modality, Array] = {d: rows[query] @ rows[d].T for d in rows}
-        scores = scorer(query, cosines, rows)
-        own = np.array(scores[query])
+        own, across = np.array(scores[query][query]), scores[query][other]
         np.fill_diagonal(own, -np.inf)
         order = np.argsort(asking, kind="stable")
         of_query, item = asking[order], answers[order]
-        n = len(rows[query])
-        mixed = ranks_among((own, scores[other]), of_query, scores[other][of_query, item])
-        cross = ranks_among((scores[other],), of_query, scores[other][of_query, item])
+        n = len(own)
+        mixed = ranks_among((own, across), of_query, across[of_query, item])
+        cross = ranks_among((across,), of_query, across[of_query, item])
         values["mixed_ndcg_at_10", direction] = ndcg_of_lists(mixed, of_query, n)
         values["ndcg_at_10", direction] = ndcg_of_lists(cross, of_query, n)
         values["recall_at_1", direction] = _recall(cross, of_query, n)
-        values["exposure_at_10", direction] = _exposure(own, scores[other])
+        values["exposure_at_10", direction] = _exposure(own, across)
     return values
 
 
 def two_sided_values(
-    rows: Mapping[Modality, Array], pools: list[TwoSidedPool], scorer: Scorer
+    rows: Mapping[Modality, Array],
+    pools: list[TwoSidedPool],
+    scorer: Scorer,
+    scores: Scores | None = None,
 ) -> list[tuple[str, NDArray[np.intp], NDArray[np.float64]]]:
-    """Return (name of the share, rows of the query texts, their NDCG@10) of each pool."""
+    """Return (name of the share, rows of the query texts, their NDCG@10) of each pool.
+
+    `scores` are those of `all_scores`, where a score does not depend on the rest of the pool.
+    """
     found = []
     for share, pool in zip(IMAGE_SHARES, pools, strict=False):
-        documents: dict[Modality, Array] = {
-            "text": rows["text"][pool.documents],
-            "image": rows["image"][pool.images],
-        }
-        queries = rows["text"][pool.queries]
-        scores = scorer("text", {d: queries @ side.T for d, side in documents.items()}, documents)
-        together = np.concatenate([scores["text"], scores["image"]], axis=1)
-        each = np.arange(len(queries))
+        within: dict[Modality, Array] = {"text": pool.documents, "image": pool.images}
+        if scores is None:
+            documents = {side: rows[side][chosen] for side, chosen in within.items()}
+            queries = rows["text"][pool.queries]
+            cosines = {side: queries @ part.T for side, part in documents.items()}
+            lists = scorer("text", cosines, documents)
+        else:
+            lists = {d: scores["text"][d][np.ix_(pool.queries, at)] for d, at in within.items()}
+        together = np.concatenate([lists["text"], lists["image"]], axis=1)
+        each = np.arange(len(pool.queries))
         ranks = ranks_among((together,), each, together[each, pool.answer])
         found.append((f"{share:.0%} images", pool.queries, ndcg_of_lists(ranks, each, len(each))))
     return found
