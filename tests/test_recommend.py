@@ -146,6 +146,30 @@ class TestRecommend:
             recommend(pair, aligners=["nothing"])
 
 
+def test_a_calibration_is_fitted_to_a_sample_whose_pairs_are_known(
+    monkeypatch: pytest.MonkeyPatch, pair: EmbeddingPair
+) -> None:
+    """Of more rows than a bank should hold, some are taken; what is relevant is numbered anew."""
+    monkeypatch.setattr("fillgap.evaluation.combine._SAMPLE", 40)
+    seen = []
+
+    class Watched(ZScore):
+        def fit(self, queries, documents, *, relevant=None, progress=None):  # type: ignore[no-untyped-def]
+            for images, texts in relevant["image", "text"]:
+                seen.append(float(queries.images[images] @ documents.texts[texts]))
+            strangers = (queries.images @ documents.texts.T).mean()
+            assert len(queries.images) == len(documents.texts) == 40
+            assert np.mean(seen) > strangers + 0.1
+            return super().fit(queries, documents)
+
+    found = recommend(
+        pair, aligners=["mean-centering"], calibrations={"watched": Watched(on="all")},
+        n_splits=1, n_resamples=100,
+    )  # fmt: skip
+    assert seen
+    assert Combination("raw", "watched") in {line.what for line in found.leaderboard.lines}
+
+
 class TestCommands:
     @pytest.fixture
     def files(self, pair: EmbeddingPair, tmp_path: Path) -> list[str]:
@@ -168,6 +192,17 @@ class TestCommands:
         assert "must be a new name" in capsys.readouterr().err
         assert run(["recommend", *files]) == 0
         assert told["sentence"] in capsys.readouterr().out
+
+    def test_only_what_folds_is_tried_for_databases(
+        self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "s.safetensors"
+        assert run(["recommend", *files, "--folds", "-o", str(out), "--json"]) == 0
+        lines = json.loads(capsys.readouterr().out)["leaderboard"]["lines"]
+        tried = {line["what"]["calibration"] for line in lines}
+        assert "z-score after nnn" in tried
+        assert not {"quantile-map", "quantile-map after nnn"} & tried
+        assert load_space(out).folds
 
     def test_bench_writes_a_page(
         self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -197,6 +197,15 @@ def test_a_build_that_fails_leaves_nothing(space: MixedSpace, sides: Any, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_encoder_that_cannot_be_is_refused_before_anything_is_built(
+    space: MixedSpace, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="the encoder must be one of 'digit-scenes', 'clip'"):
+        create_index(tmp_path / "index", space, encoder="nonsense:model")
+    assert list(tmp_path.iterdir()) == []
+    create_index(tmp_path / "index", space, encoder="clip:weights-that-are-elsewhere").close()
+
+
 def test_an_empty_index_finds_nothing(space: MixedSpace, sides: Any, tmp_path: Path) -> None:
     with create_index(tmp_path / "index", space) as made:
         assert made.search(text=sides[1][0]) == []

@@ -130,7 +130,9 @@ def _judged(
     from fillgap.experiments.judged_embeddings import encode_judged, read_embeddings
 
     if embeddings is not None and encoder is not None:
-        raise InputError("the vectors must be of --embeddings or of --encoder, got both. Choose.")
+        raise InputError(
+            "the vectors must be of --embeddings or of --encoder, got both. Leave one out."
+        )
     judged = open_judged(folder, split=qrels)
     if encoder is not None:
         items = encode_judged(judged, open_encoder(encoder), progress=common["progress"])

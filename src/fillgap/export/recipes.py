@@ -67,7 +67,8 @@ def layout_of(space: MixedSpace, name: str) -> Layout:
         kind = type(space.calibration).__name__
         raise InputError(
             f"the calibration must fold to be kept in an index, got {kind}. "
-            "Apply MixedSpace.calibrate to a longer list of hits, or export without calibration."
+            "Apply MixedSpace.calibrate to a longer list of hits, or choose one that folds "
+            "(fillgap recommend --folds)."
         )
     pairs = calibrated_pairs(space)
     asking = [query for query in MODALITIES if any(query == one for one, _ in pairs)]
