@@ -15,7 +15,7 @@ from conftest import make_gapped
 from fillgap._checks import InputError, InputTypeError
 from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
 from fillgap.search._nearest import Part, nearest
-from fillgap.space import MixedSpace
+from fillgap.space import MixedSpace, load_space
 
 N, D = 120, 16
 NASTY = ["'; DROP TABLE x; --", "<script>alert(1)</script>", "Ünï\n🙂", '"quoted"\\', " "]
@@ -290,6 +290,12 @@ def test_damage_is_one_sentence(index: MixedIndex, tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 99}))
     with pytest.raises(InputError, match="Upgrade fillgap"):
         open_index(folder)
+
+
+def test_the_space_of_an_index_is_that_of_its_folder(index: MixedIndex, tmp_path: Path) -> None:
+    assert load_space(tmp_path / "index").fingerprint == index.space.fingerprint
+    with pytest.raises(InputError, match="must be a file, got a folder"):
+        load_space(tmp_path)
 
 
 def test_only_an_index_is_replaced(space: MixedSpace, tmp_path: Path) -> None:

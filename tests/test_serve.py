@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fillgap.cli.app import run
 from fillgap.datasets import load_digit_scenes
-from fillgap.search import open_index
+from fillgap.search import create_index, open_index
 from fillgap.serve import build_demo_index
+from fillgap.space import MixedSpace
 from served import serving
 
 httpx = pytest.importorskip("httpx")
@@ -59,6 +61,7 @@ def test_a_document_finds_others_like_it(address: str) -> None:
     assert [hit["modality"] for hit in found["chosen"]] == ["image"] * 5
 
 
+JSON = {"Content-Type": "application/json"}
 REFUSED = [
     ({"json": {}}, 422, "one of text, document and vector"),
     ({"json": {"text": " "}}, 422, "at least one word"),
@@ -67,6 +70,9 @@ REFUSED = [
     ({"json": {"document": "'; DROP TABLE x"}}, 422, "must be the id"),
     ({"json": {"text": "three", "k": 0}}, 422, "greater than or equal to 1"),
     ({"json": {"text": "three", "nonsense": 1}}, 422, "not permitted"),
+    ({"content": '{"vector": [NaN, 1.0]}', "headers": JSON}, 422, "finite number"),
+    ({"content": "{bad", "headers": JSON}, 422, "JSON decode error"),
+    ({"json": {"vector": [1e39] * 3}}, 422, "dimension 128"),
     ({"json": {"text": "three"}, "headers": {"Host": "evil.example"}}, 421, "Host header"),
     ({"json": {"text": "three"}, "headers": {"Origin": "http://evil.example"}}, 403, "other sites"),
 ]
@@ -103,3 +109,22 @@ def test_no_answer_names_a_place_on_this_machine(address: str) -> None:
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert str(Path.home()) not in answer.text
         assert "/tmp/" not in answer.text
+
+
+def test_a_body_of_unknown_length_is_cut_off(address: str) -> None:
+    parts = (b"x" * 50_000 for _ in range(5))
+    answer = httpx.post(f"{address}/api/search/image", content=parts, timeout=60)
+    assert answer.status_code == 413
+    assert "at most 200000 bytes" in answer.text
+
+
+def test_an_address_that_is_taken_is_one_sentence(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_index(tmp_path / "index", MixedSpace(n_features=3)).close()
+    words = ["serve", str(tmp_path / "index"), "--port", address.rpartition(":")[2]]
+    assert run(words) == 2
+    told = capsys.readouterr()
+    assert "must be a free one of this machine, got 127.0.0.1 port" in told.err
+    assert told.err.count("\n") == 1
+    assert told.out == ""
