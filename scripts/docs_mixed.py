@@ -17,9 +17,11 @@ from pathlib import Path
 from docs_tables import EVIDENCE, ROOT, table
 from fillgap import EmbeddingPair, __version__, load_digit_scenes, load_pair
 from fillgap.evaluation import Leaderboard
+from fillgap.experiments.bench_judged import bench_judged
 from fillgap.experiments.bench_mixed import bench_mixed
-from fillgap.experiments.bench_mixed_page import TITLES, sentence_of
+from fillgap.experiments.bench_mixed_page import EXPOSURES, TITLES, sentence_of
 from fillgap.experiments.bench_published import Versus, against_published, is_published
+from fillgap.experiments.bench_thirds import in_thirds
 
 DATA = Path(os.environ.get("FILLGAP_TEST_DATA", ROOT.parent / "shared" / "data"))
 #: Lines of each table: the best ones, and raw.
@@ -39,6 +41,12 @@ SETS: list[tuple[str, str, Callable[[], EmbeddingPair]]] = [
         partial(load_digit_scenes, variant="no_gap"),
     ),
     (
+        "Scenes in thirds",
+        "The same scenes as MixBench has its items: a third images, a third texts, a third both in "
+        "one document; asked for by the other caption, and those that are texts by the image too",
+        load_digit_scenes,
+    ),
+    (
         "COCO, CLIP B/16",
         "500 pairs of MSCOCO val2017, OpenAI CLIP ViT-B/16",
         partial(read, "coco_clip_vitb16_500/coco_clip_vitb16_500"),
@@ -52,13 +60,16 @@ SETS: list[tuple[str, str, Callable[[], EmbeddingPair]]] = [
     ("COCO, CLOOB", "100 pairs, CLOOB, whose gap is small", partial(read, "amumo/coco100__CLOOB")),
 ]
 
+#: Those judged as `fillgap bench mixed --thirds` does.
+THIRDS = {"Scenes in thirds"}
+
 HEAD = """# Mixed search against published methods
 
 What `fillgap bench mixed` gives, version {version}; `scripts/docs_mixed.py` writes this page.
 
 *What is chosen* is the choice of `recommend` among all aligners and calibrations of the benchmark:
 the gain is no chance, exposure is between .8 and 1.25, and recall@1 within the other modality falls
-by no more than .02. Each half of the images is judged by what the other half chose. *The best
+by no more than .02 (in thirds the gain alone decides). Each half is judged by what the other chose. *The best
 published method* is one aligner or one calibration known from elsewhere, alone, or a merging of two
 lists; it is picked in hindsight, on all the images that it is judged by, which is to its advantage.
 Everything is fitted to other images than those searched, and differences are paired by image.
@@ -71,11 +82,11 @@ independent evidence. The defaults of `balanced` were chosen on it and on four s
 
 {targets}
 
-Two-sided search needs two texts an image, so only the scenes can show it. In one-sided search all
-items are in the pool on both sides, and no document of the query's own modality is relevant. There,
-showing one of each kind in turn, as reciprocal rank fusion does, is nearly the best that can be
-done, whatever the scores say, and no choice here reaches it on COCO and DiffusionDB. What that
-costs where a document may be of either kind is told by two-sided NDCG@10 on the scenes:
+Two-sided search and thirds need two texts an image, so only the scenes can show them. In one-sided
+search all items are in the pool on both sides, and no document of the query's own modality is
+relevant. Showing one of each kind in turn, as reciprocal rank fusion does, is then nearly the best
+that can be done, whatever the scores say, and no choice here reaches it on COCO and DiffusionDB.
+What that costs where a document may be of either kind is told by two-sided NDCG@10 on the scenes:
 {fusion}.
 An index of fillgap ranks by scores and merges no lists.
 
@@ -86,7 +97,8 @@ def main() -> None:
     judged = []
     for name, about, load in SETS:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        board = bench_mixed(load())
+        pair = load()
+        board = bench_judged(*in_thirds(pair)) if name in THIRDS else bench_mixed(pair)
         judged.append((name, about, board, against_published(board)))
     fusion = next(board for name, _, board, _ in judged if name == "Scenes")
     told = " and ".join(
@@ -144,7 +156,8 @@ def section(name: str, about: str, board: Leaderboard, versus: Sequence[Versus])
         for line in shown
     ]
     sentences = "\n".join(f"- {sentence_of(one)}" for one in versus)
-    header = ["aligner + calibration", *(TITLES[one] for one in names), "exposure, image and text"]
+    whose = ", ".join(EXPOSURES[one] for one in board.lines[0].exposure)
+    header = ["aligner + calibration", *(TITLES[one] for one in names), f"exposure, {whose}"]
     count = f"The first {SHOWN} of {len(board.lines)} combinations and raw."
     return (
         f"## {name}\n\n{about}. {board.about}\n\n{sentences}\n\n{count}\n\n{table(header, rows)}\n"

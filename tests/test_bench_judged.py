@@ -12,7 +12,8 @@ from fillgap import InputError
 from fillgap.cli.app import run
 from fillgap.datasets import is_judged, load_digit_scenes, open_judged
 from fillgap.evaluation import Combination
-from fillgap.experiments.bench_judged import bench_judged
+from fillgap.experiments.bench_judged import _parts, bench_judged
+from fillgap.experiments.bench_thirds import in_thirds
 from fillgap.experiments.judged_embeddings import read_embeddings
 from fillgap.scores import ZScore
 from judged_folders import N, write_beir, write_embeddings, write_mixbench
@@ -143,6 +144,53 @@ def test_the_page_names_what_it_shows(folder: Path, tmp_path: Path) -> None:
     assert "balanced + rrf" in text
 
 
+class TestThirds:
+    def test_every_item_is_in_the_pool_once_and_asked_by_what_is_not(self) -> None:
+        pair = load_digit_scenes().take_images(np.arange(90))
+        judged, queries, documents = in_thirds(pair)
+        kinds, count = np.unique(documents.kinds, return_counts=True)
+        assert dict(zip(kinds.tolist(), count.tolist(), strict=True)) == {
+            "image": 30, "text": 30, "image+text": 30,
+        }  # fmt: skip
+        assert (queries.kinds == "image").sum() == 30
+        assert [item.kind for item in judged.documents] == documents.kinds.tolist()
+        rows = {"image": pair.images, "text": pair.texts}
+        index = {"image": np.arange(90), "text": np.asarray(pair.image_index)}
+        item_of = {}  # of a query or a document, by the row of its embedding
+        for who, items in (("query", queries), ("document", documents)):
+            for side, of in items.of.items():
+                found = np.argmax(items.rows[side] @ rows[side].T, axis=1)
+                np.testing.assert_array_equal(items.rows[side], rows[side][found])
+                for number, row in zip(of, found, strict=True):
+                    item_of.setdefault((who, number), []).append((side, row, index[side][row]))
+        for query, document, grade in judged.relevant:
+            asked, answers = item_of["query", query], item_of["document", document]
+            assert grade == 1
+            assert len({item for *_, item in asked + answers}) == 1
+            assert not {(side, row) for side, row, _ in asked} & {(s, r) for s, r, _ in answers}
+
+    def test_queries_of_one_thing_stay_together(self) -> None:
+        judged, *_ = in_thirds(load_digit_scenes().take_images(np.arange(90)))
+        part = _parts(judged, 4, 0)
+        of_document: dict[int, set[int]] = {}
+        for query, document, _ in judged.relevant:
+            of_document.setdefault(document, set()).add(int(part[query]))
+        assert all(len(parts) == 1 for parts in of_document.values())
+        assert set(part.tolist()) == {0, 1, 2, 3}
+
+    def test_the_command(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        pair = load_digit_scenes().take_images(np.arange(60))
+        for name, rows in (("i", pair.images), ("t", pair.texts), ("x", pair.image_index)):
+            np.save(tmp_path / f"{name}.npy", np.asarray(rows))
+        files = [str(tmp_path / f"{name}.npy") for name in "it"]
+        words = ["bench", "mixed", *files, "--thirds", "-m", "balanced", "-q"]
+        assert run([*words, "--image-index", str(tmp_path / "x.npy")]) == 0
+        told = capsys.readouterr().out
+        assert "80 judged queries, 60 documents (20 image, 20 image+text, 20 text)" in told
+        assert run(words) == 2
+        assert "images with two texts must be at least 12" in capsys.readouterr().err
+
+
 def spoil(folder: Path, what: str) -> list[str]:
     """Break one thing, and return further words of the command."""
     vectors = folder / "embeddings"
@@ -181,6 +229,8 @@ def spoil(folder: Path, what: str) -> list[str]:
         (vectors / "query_texts.ids.txt").write_text("\n".join(f"x{i}" for i in range(N)))
     elif what == "no pictures":
         return ["--encoder", "digit-scenes"]
+    elif what == "thirds":
+        return ["--thirds"]
     elif what == "both":
         return ["--encoder", "digit-scenes", "--embeddings", str(vectors)]
     return []
@@ -202,6 +252,7 @@ SPOILT = {
     "other dimension": "must be of one dimension, got 127 and 128",
     "missing ids": "got none for 'q0' and 47 others",
     "no pictures": "the image of 'd0' must be a file of",
+    "thirds": "--thirds must be given with pairs",
     "both": "must be of --embeddings or of --encoder, got both",
 }
 

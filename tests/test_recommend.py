@@ -241,11 +241,17 @@ def test_the_leaderboard_holds_every_combination(pair: EmbeddingPair) -> None:
         assert f"<p>{sentence_of(one)}</p>" in page
 
 
-def board_of(values: dict[Combination, np.ndarray], exposure: float = 1.0) -> Leaderboard:
-    """Return a leaderboard of values of each image; all lose nothing within a modality."""
+def board_of(
+    values: dict[Combination, np.ndarray], exposure: float = 1.0, *, twice: bool = True
+) -> Leaderboard:
+    """Return a leaderboard of values of each image; all lose nothing within a modality.
+
+    `twice` says that each item is in the pool as an image and as a text.
+    """
     table = {
         what: {
             "mixed_ndcg_at_10": mixed,
+            **({"ndcg_at_10": np.ones(len(mixed))} if twice else {}),
             "recall_at_1": np.ones(len(mixed)),
             "exposure.image_to_text": np.full(len(mixed), exposure),
         }
@@ -298,6 +304,8 @@ class TestAgainstPublished:
     def test_unfair_rivals_and_choices_do_not_count_one_sided(self) -> None:
         values = {self.raw: np.zeros(200), self.ours[0]: np.ones(200), self.z: np.full(200, 0.4)}
         assert against_published(board_of(values, exposure=1.9)) == []
+        (found,) = against_published(board_of(values, exposure=1.9, twice=False))
+        assert (found.chosen[0], found.published) == (self.ours[0], self.z)
 
     def test_what_is_published(self) -> None:
         assert is_published(Combination("mean-centering"))

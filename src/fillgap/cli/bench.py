@@ -62,6 +62,14 @@ def mixed(
         str | None,
         typer.Option("--qrels", metavar="SPLIT", help="Which judgements of a judged folder."),
     ] = None,
+    thirds: Annotated[
+        bool,
+        typer.Option(
+            "--thirds",
+            help="Part images that have two texts as MixBench does: a third of the documents are "
+            "images, a third texts, a third both in one.",
+        ),
+    ] = False,
     n_splits: Annotated[int, typer.Option("--splits", min=1, help="Held-out splits.")] = 4,
     max_test: Annotated[
         int, typer.Option("--max-test", min=10, help="The most images tested on in a split.")
@@ -81,9 +89,11 @@ def mixed(
     from fillgap._checks import InputError
     from fillgap._files import atomic_file, check_target
     from fillgap.datasets import is_judged
+    from fillgap.experiments.bench_judged import bench_judged
     from fillgap.experiments.bench_mixed import bench_mixed
     from fillgap.experiments.bench_mixed_page import to_html, to_markdown
     from fillgap.experiments.bench_published import against_published
+    from fillgap.experiments.bench_thirds import in_thirds
 
     if out is not None and out.suffix not in {".html", ".md"}:
         raise InputError(f"--out must end in .html or .md, got {out.name}. Choose one of them.")
@@ -95,6 +105,10 @@ def mixed(
             "--embeddings, --encoder and --qrels must be given with a folder of queries, a corpus "
             f"and judgements, got {images or 'none'}. Leave them out."
         )
+    if judged and thirds:
+        raise InputError(
+            f"--thirds must be given with pairs, got {images}, which has judgements. Leave it out."
+        )
     with progress_bar(quiet=quiet) as progress:
         common: dict[str, Any] = {
             "aligners": methods or None, "n_splits": n_splits, "random_state": seed,
@@ -104,7 +118,10 @@ def mixed(
             board = _judged(Path(str(images)), embeddings, encoder, qrels, common)
         else:
             pair = _read(images, texts, image_index, max_images, seed)
-            board = bench_mixed(pair, max_test=max_test, **common)
+            if thirds:
+                board = bench_judged(*in_thirds(pair, random_state=seed), **common)
+            else:
+                board = bench_mixed(pair, max_test=max_test, **common)
     versus = against_published(board, random_state=seed)
     if out is not None:
         page = (to_html if out.suffix == ".html" else to_markdown)(board, versus)

@@ -76,8 +76,7 @@ def bench_judged(
             f"judged queries must be at least {2 * n_splits}, for {n_splits} parts, got "
             f"{len(asked)}. Use fewer parts (--splits), or more data."
         )
-    part_of = np.full(len(judged.queries), -1)
-    part_of[check_random_state(random_state).permutation(asked)] = np.arange(len(asked)) % n_splits
+    part_of = _parts(judged, n_splits, random_state)
     named: dict[str, Aligner | None] = {"raw": None}
     named |= {name: _aligner(name) for name in aligners or (GR_CLIP, *ALIGNERS)}
     table, tally = _Table(judged, documents.kinds), Tally()
@@ -102,6 +101,24 @@ def bench_judged(
         n_resamples=n_resamples,
         random_state=random_state,
     )
+
+
+def _parts(judged: Judged, n_parts: int, random_state: int) -> NDArray[np.intp]:
+    """Return the part of each query, -1 where nothing is relevant to it.
+
+    Queries to which the same documents are relevant ask for one thing, and stay together.
+    """
+    wanted: dict[int, set[int]] = {}
+    for query, document, _ in judged.relevant:
+        wanted.setdefault(query, set()).add(document)
+    groups: dict[frozenset[int], list[int]] = {}
+    for query, documents in wanted.items():
+        groups.setdefault(frozenset(documents), []).append(query)
+    part_of = np.full(len(judged.queries), -1)
+    order = check_random_state(random_state).permutation(len(groups))
+    for place, members in zip(order, groups.values(), strict=True):
+        part_of[members] = place % n_parts
+    return part_of
 
 
 def _aligner(name: str) -> Aligner:

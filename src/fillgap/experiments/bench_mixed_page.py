@@ -78,7 +78,7 @@ def sentence_of(one: Versus) -> str:
     """Return a choice against a published method in one sentence, and what it costs in another."""
     names = list(dict.fromkeys(map(str, one.chosen)))
     own = " and ".join(names) + (
-        ", each judged on the half that the other chose by" * (len(names) > 1)
+        ", each judged on the half that the other was chosen by" * (len(names) > 1)
     )
     text = (
         f"{TITLES[one.measure]}: what is chosen ({own}) reaches {one.ours.value:.3f}, {one.kind} "

@@ -92,9 +92,9 @@ def against_published(
 ) -> list[Versus]:
     """Return the choice against the best published method, two-sided and one-sided.
 
-    One-sided scores can be had by always showing one modality first: there the published methods
-    are those within a fair exposure, as the choice must be. Where the best of them merges two
-    lists, the best of the others is added.
+    Where all items are in the pool on both sides, scores can be had by always showing one modality
+    first: there the published methods are those within a fair exposure, as the choice must be.
+    Where the best of them merges two lists, the best of the others is added.
 
     Parameters
     ----------
@@ -109,8 +109,9 @@ def against_published(
     for measure in _MEASURES:
         if measure not in board.lines[0].estimates:
             continue
-        ours, chosen = _choice(board, measure, max_loss, options)
-        fair = measure == "mixed_ndcg_at_10"
+        one_sided = "ndcg_at_10" in board.lines[0].estimates  # each item is there twice
+        ours, chosen = _choice(board, measure, max_loss, options, fair=one_sided)
+        fair = one_sided and measure == "mixed_ndcg_at_10"
         rivals = _rivals(board, measure, fair=fair)
         kind = "the best single published method" + " of fair exposure" * fair
         shown = [(rivals[0], kind)] if rivals else []
@@ -125,7 +126,12 @@ def against_published(
 
 
 def _choice(
-    board: Leaderboard, measure: str, max_loss: float, options: Mapping[str, int]
+    board: Leaderboard,
+    measure: str,
+    max_loss: float,
+    options: Mapping[str, int],
+    *,
+    fair: bool,
 ) -> tuple[dict[str, Values], tuple[Combination, Combination]]:
     """Return the values of the choice, each from the half that it was not chosen by."""
     candidates = {
@@ -144,7 +150,7 @@ def _choice(
         smaller = Leaderboard.from_values(
             board.data, part, Tally(), about="", n_judged=int(half.sum()), **options
         )
-        picked.append(choose(smaller, max_loss)[0] or Combination())
+        picked.append(choose(smaller, max_loss, fair=fair)[0] or Combination())
     ours = {
         name: np.where(first, candidates[picked[1]][name], candidates[picked[0]][name])
         for name in candidates[Combination()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -60,6 +61,17 @@ class JudgedSplit:
         dict
             What cannot run, and why.
         """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return self._judged(name, aligner, calibrations, add)
+
+    def _judged(
+        self,
+        name: str,
+        aligner: Aligner | None,
+        calibrations: Mapping[str, Calibration | None],
+        add: Callable[[Combination, Array, Array], None],
+    ) -> dict[Combination, str]:
         try:
             space = self._space(name, aligner)
             rows = {side: space.align_documents(r, side) for side, r in self.documents.rows.items()}
