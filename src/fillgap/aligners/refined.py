@@ -190,6 +190,14 @@ class RefinedAligner(Aligner):
 
 
 def _units(side: Any, what: str) -> Matrix:
-    """Return all rows at unit length as one float64 array."""
-    blocks = [to_numpy(unit_rows(rows, what, first_row=i)) for i, rows in iter_blocks(side, what)]
-    return np.concatenate(blocks)
+    """Return all rows at unit length as one float64 array.
+
+    They are scaled in float64 too: the descent would turn the rounding of another library or of
+    float32 into other digits of the maps.
+    """
+    return np.concatenate(
+        [
+            unit_rows(to_numpy(rows).astype(np.float64), what, first_row=i)
+            for i, rows in iter_blocks(side, what)
+        ]
+    )
