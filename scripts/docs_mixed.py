@@ -14,14 +14,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from docs_tables import EVIDENCE, ROOT, table
-from fillgap import EmbeddingPair, __version__, load_digit_scenes, load_pair
+from fillgap import BalancedAligner, EmbeddingPair, Sides, __version__, load_digit_scenes, load_pair
 from fillgap.evaluation import Leaderboard
 from fillgap.experiments.bench_judged import bench_judged
 from fillgap.experiments.bench_mixed import bench_mixed
 from fillgap.experiments.bench_mixed_page import EXPOSURES, TITLES, sentence_of
 from fillgap.experiments.bench_published import Versus, against_published, is_published
 from fillgap.experiments.bench_thirds import in_thirds
+from fillgap.metrics import expected_calibration_error, precision_at_threshold
+from fillgap.scores import RelevanceProbability
 
 DATA = Path(os.environ.get("FILLGAP_TEST_DATA", ROOT.parent / "shared" / "data"))
 #: Lines of each table: the best ones, and raw.
@@ -108,8 +112,61 @@ def main() -> None:
         if str(line.what) in {"raw + rrf", "raw + z-score"}
     )
     text = HEAD.format(version=__version__, targets=targets(judged), fusion=told)
-    text += "\n".join(section(*one) for one in judged)
+    text += "\n".join([thresholds(), *(section(*one) for one in judged)])
     (EVIDENCE / "mixed-search.md").write_text(text, encoding="utf-8")
+
+
+def thresholds() -> str:
+    """Return how far a probability can be believed, fitted to scenes and asked of others."""
+    fitting = load_digit_scenes("fitting")
+    asked = load_digit_scenes().take_images(np.arange(fitting.n_images))
+    aligner = BalancedAligner().fit(fitting.images, fitting.texts)
+    queries, documents, relevant = parted(aligner, fitting)
+    others, found, truth = parted(aligner, asked)
+    rows = []
+    for kind in ("logistic", "isotonic"):
+        fitted = RelevanceProbability(kind=kind).fit(queries, documents, relevant=relevant)
+        for document in ("image", "text"):
+            cosines = others.texts @ found.of(document).T
+            p = fitted.probability(cosines, query="text", document=document)
+            marks = np.zeros(p.shape, dtype=bool)
+            marks[tuple(truth["text", document].T)] = True
+            best = np.arange(len(p)), p.argmax(axis=1)
+            errors = [
+                expected_calibration_error(p.ravel(), marks.ravel()),
+                expected_calibration_error(p[best], marks[best]),
+            ]
+            beyond = [precision_beyond(p, marks, threshold) for threshold in (0.25, 0.5)]
+            rows.append([kind, document, f"{errors[0]:.5f}", f"{errors[1]:.2f}", *beyond])
+    header = ["curve", "documents", "ECE of all", "ECE of the best", "right at .25", "right at .5"]
+    return f"""## A threshold that means the same
+
+`RelevanceProbability` after `balanced`, fitted to the 1000 scenes for fitting and asked of 1000
+others: first captions ask for images, and for second captions. Where a probability can be believed,
+the share that is right beyond a threshold is at least that threshold, for images as for texts. ECE
+is the expected calibration error: over all pairs, of which one in a thousand is right, and over the
+best document of each query, which was picked for its score and is promised too much.
+
+{table(header, rows)}
+"""
+
+
+def precision_beyond(p: np.ndarray, marks: np.ndarray, threshold: float) -> str:
+    count = int((p >= threshold).sum())
+    if not count:
+        return "none so high"
+    found = precision_at_threshold(p.ravel(), marks.ravel(), threshold=threshold)
+    return f"{found:.2f} of {count}"
+
+
+def parted(
+    aligner: BalancedAligner, pair: EmbeddingPair
+) -> tuple[Sides, Sides, dict[tuple[str, str], np.ndarray]]:
+    """Return first captions as queries, images and second captions as documents, and the pairs."""
+    images, texts = aligner.transform_pair(pair.images, pair.texts)
+    both = np.repeat(np.arange(pair.n_images)[:, None], 2, axis=1)
+    relevant = {("text", "image"): both, ("text", "text"): both}
+    return Sides(texts=texts[::2]), Sides(images, texts[1::2]), relevant
 
 
 def targets(judged: Sequence[tuple[str, str, Leaderboard, list[Versus]]]) -> str:
