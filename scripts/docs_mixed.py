@@ -145,7 +145,8 @@ def thresholds() -> str:
 others: first captions ask for images, and for second captions. Where a probability can be believed,
 the share that is right beyond a threshold is at least that threshold, for images as for texts. ECE
 is the expected calibration error: over all pairs, of which one in a thousand is right, and over the
-best document of each query, which was picked for its score and is promised too much.
+best document of each query, of which more are right than it says: being the best of a list tells
+something that the score alone does not.
 
 {table(header, rows)}
 """
