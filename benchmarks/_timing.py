@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 import numpy as np
 
 
-def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each, after one round that does not count."""
+def interleaved(
+    contestants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    summary: Callable[[Sequence[float]], float] = median,
+) -> dict[str, float]:
+    """Return the median or another summary of the seconds of each; the first round is left out."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(rounds + 1):
         for name, run in contestants.items():
@@ -19,7 +23,7 @@ def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) ->
             run()
             if number:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: median(values) for name, values in seconds.items()}
+    return {name: summary(values) for name, values in seconds.items()}
 
 
 def describe_machine() -> str:

@@ -3,7 +3,7 @@
 One index of 1 million documents of 512 float32, half images and half texts, is asked for its 10
 best at each stage. The bare product multiplies the same queries with one matrix of as many rows,
 mapped from a file like those of the index, and does nothing with the scores. Rounds are
-interleaved.
+interleaved, and the best of each counts, because other programs may share the cores.
 
 Targets: search within 1.3 times the bare product; calibrated within 5 % of aligned; and the peak
 memory of a build that does not grow with the rows, but for ids and the files that are mapped.
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--features", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 256])
     parser.add_argument("--folder", help="where the index is written: 10 GB for a million rows")
     options = parser.parse_args()
@@ -102,6 +102,7 @@ def compare(folder: Path, queries: np.ndarray, options: argparse.Namespace) -> N
                     for stage in index.stages
                 },
                 options.rounds,
+                min,
             )
             print(f"\n{size} queries     seconds  of the bare product  of aligned")
             for name, value in seconds.items():

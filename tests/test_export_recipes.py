@@ -17,7 +17,7 @@ from fillgap import InputError
 from fillgap.aligners import MeanCentering
 from fillgap.export import ENGINES, render_recipe
 from fillgap.export.recipes import PLACEHOLDER
-from fillgap.scores import Calibration
+from fillgap.scores import NNN, Calibration, Sides, ZScore
 from fillgap.space import MixedSpace
 from postgres import running_postgres
 
@@ -208,3 +208,13 @@ def test_qdrant_ranks_as_the_space_does(tmp_path: Path) -> None:
             assert [point.score for point in found] == pytest.approx(
                 [score for _, score in best[:10]], abs=1e-4
             )
+
+
+@pytest.mark.parametrize("calibration", [ZScore(), NNN()], ids=["z-score", "nnn"])
+def test_only_queries_that_were_fitted_for_get_vectors(calibration: Calibration) -> None:
+    X, Y = make_gapped(60, 12, seed=1)
+    rows = Sides(X, Y)
+    space = MixedSpace(None, calibration.fit(Sides(texts=Y), rows))
+    told = render_recipe(space, "qdrant")["README.md"]
+    assert "for_text_queries" in told
+    assert "for_image_queries" not in told

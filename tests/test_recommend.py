@@ -12,10 +12,12 @@ from conftest import make_gapped
 from fillgap import EmbeddingPair, InputError, InputTypeError, Sides, load_space, recommend
 from fillgap.cli.app import run
 from fillgap.evaluation import Combination
-from fillgap.evaluation.combine import FUSIONS
-from fillgap.evaluation.scored import calibrated, one_sided_values
+from fillgap.evaluation.combine import FUSIONS, Tally
+from fillgap.evaluation.leaderboard import Leaderboard
+from fillgap.evaluation.scored import all_scores, calibrated, one_sided_values
 from fillgap.experiments.bench_mixed import bench_mixed
-from fillgap.experiments.bench_mixed_page import to_html, to_markdown
+from fillgap.experiments.bench_mixed_page import sentence_of, to_html, to_markdown
+from fillgap.experiments.bench_published import against_published, is_published
 from fillgap.metrics import (
     expected_calibration_error,
     exposure_at_k,
@@ -54,7 +56,7 @@ class TestScoredMeasures:
             "image": part.images / np.linalg.norm(part.images, axis=1, keepdims=True),
             "text": part.texts / np.linalg.norm(part.texts, axis=1, keepdims=True),
         }
-        found = one_sided_values(rows, np.asarray(part.image_index), calibrated(None))
+        found = one_sided_values(all_scores(rows, calibrated(None)), np.asarray(part.image_index))
         for name, expected in (
             ("mixed_ndcg_at_10", mixed_ndcg_at_k(part)),
             ("recall_at_1", recall_at_k(part, k=1)),
@@ -73,7 +75,8 @@ class TestScoredMeasures:
             "image": pair.images / np.linalg.norm(pair.images, axis=1, keepdims=True),
             "text": pair.texts / np.linalg.norm(pair.texts, axis=1, keepdims=True),
         }
-        found = one_sided_values(rows, np.asarray(pair.image_index), calibrated(Shift()))
+        scores = all_scores(rows, calibrated(Shift()))
+        found = one_sided_values(scores, np.asarray(pair.image_index))
         assert found["exposure_at_10", "image_to_text"].max() == 0
         assert found["exposure_at_10", "text_to_image"].min() > 2
 
@@ -143,6 +146,36 @@ class TestRecommend:
             recommend(pair, aligners=["nothing"])
 
 
+def test_a_calibration_is_fitted_to_a_sample_whose_pairs_are_known(
+    monkeypatch: pytest.MonkeyPatch, pair: EmbeddingPair
+) -> None:
+    """Of more rows than a bank should hold, some are taken; what is relevant is numbered anew."""
+    monkeypatch.setattr("fillgap.evaluation.combine._SAMPLE", 40)
+    sides = [
+        side / np.linalg.norm(side, axis=1, keepdims=True) for side in (pair.images, pair.texts)
+    ]
+    seen = []
+
+    class Watched(ZScore):
+        def fit(self, queries, documents, *, relevant=None, progress=None):  # type: ignore[no-untyped-def]
+            if not seen:  # the first fit is to raw rows, whose origin can be told
+                images, texts = (
+                    np.argmax(part @ whole.T, axis=1)
+                    for part, whole in zip((queries.images, documents.texts), sides, strict=True)
+                )
+                assert len(images) == len(texts) == 40
+                for image, text in relevant["image", "text"]:
+                    seen.append(images[image] == np.asarray(pair.image_index)[texts[text]])
+            return super().fit(queries, documents)
+
+    recommend(
+        pair, aligners=["mean-centering"], calibrations={"watched": Watched(on="all")},
+        n_splits=1, n_resamples=100,
+    )  # fmt: skip
+    assert len(seen) > 5
+    assert all(seen)
+
+
 class TestCommands:
     @pytest.fixture
     def files(self, pair: EmbeddingPair, tmp_path: Path) -> list[str]:
@@ -166,6 +199,17 @@ class TestCommands:
         assert run(["recommend", *files]) == 0
         assert told["sentence"] in capsys.readouterr().out
 
+    def test_only_what_folds_is_tried_for_databases(
+        self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "s.safetensors"
+        assert run(["recommend", *files, "--folds", "-o", str(out), "--json"]) == 0
+        lines = json.loads(capsys.readouterr().out)["leaderboard"]["lines"]
+        tried = {line["what"]["calibration"] for line in lines}
+        assert "z-score after nnn" in tried
+        assert not {"quantile-map", "quantile-map after nnn"} & tried
+        assert load_space(out).folds
+
     def test_bench_writes_a_page(
         self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -174,7 +218,7 @@ class TestCommands:
         told = json.loads(capsys.readouterr().out)
         assert told["objective"] == "two_sided_ndcg_at_10"
         page = out.read_text(encoding="utf-8")
-        assert "<h1>Mixed search</h1>" in page
+        assert "<h1>Mixed search: " in page
         assert "http" not in page
         assert run(["bench", "mixed", *files, "-o", str(tmp_path / "b.pdf")]) == 2
         assert "--out must end in .html or .md" in capsys.readouterr().err
@@ -188,9 +232,94 @@ def test_the_leaderboard_holds_every_combination(pair: EmbeddingPair) -> None:
     values = [line.estimates[board.objective].value for line in board.lines]
     assert values == sorted(values, reverse=True)
     assert not board.failures
-    text = to_markdown([board])
+    versus = against_published(board)
+    text, page = to_markdown(board, versus), to_html(board, versus)
     assert text.count("\n| ") == len(board.lines) + 2
-    assert to_html([board]).count("<tr>") == len(board.lines) + 1
+    assert page.count("<tr>") == len(board.lines) + 1
+    for one in versus:
+        assert f"- {sentence_of(one)}\n" in text
+        assert f"<p>{sentence_of(one)}</p>" in page
+
+
+def board_of(
+    values: dict[Combination, np.ndarray], exposure: float = 1.0, *, twice: bool = True
+) -> Leaderboard:
+    """Return a leaderboard of values of each image; all lose nothing within a modality.
+
+    `twice` says that each item is in the pool as an image and as a text.
+    """
+    table = {
+        what: {
+            "mixed_ndcg_at_10": mixed,
+            **({"ndcg_at_10": np.ones(len(mixed))} if twice else {}),
+            "recall_at_1": np.ones(len(mixed)),
+            "exposure.image_to_text": np.full(len(mixed), exposure),
+        }
+        for what, mixed in values.items()
+    }
+    return Leaderboard.from_values(
+        "toy", table, Tally(), about="", n_judged=200, n_resamples=100, random_state=0
+    )
+
+
+class TestAgainstPublished:
+    raw, z, rrf = Combination(), Combination("raw", "z-score"), Combination("raw", "rrf")
+    ours = (Combination("balanced", "nnn"), Combination("balanced", "z-score"))
+
+    def test_the_choice_is_judged_on_what_it_was_not_made_by(self) -> None:
+        """Each of two is perfect on one half and useless on the other: chosen, worth nothing."""
+        first = np.random.default_rng(0).permutation(200) % 2 == 0
+        values = {
+            self.raw: np.zeros(200),
+            self.ours[0]: np.where(first, 1.0, 0.0),
+            self.ours[1]: np.where(first, 0.0, 1.0),
+            self.z: np.full(200, 0.4),
+        }
+        (found,) = against_published(board_of(values))
+        assert found.chosen == (self.ours[0], self.ours[1])
+        assert found.published == self.z
+        assert found.ours.value == 0
+        assert found.change.value == pytest.approx(-0.4)
+        assert found.p_value < 0.001
+
+    def test_the_difference_is_paired(self) -> None:
+        noise = np.random.default_rng(1).uniform(0.2, 0.8, 200)
+        values = {self.raw: np.zeros(200), self.ours[0]: noise + 0.01, self.z: noise}
+        (found,) = against_published(board_of(values))
+        assert found.change.low == pytest.approx(0.01)
+        assert found.change.high == pytest.approx(0.01)
+
+    def test_merged_lists_are_rivals_but_no_choice(self) -> None:
+        values = {
+            self.raw: np.zeros(200),
+            self.ours[0]: np.full(200, 0.5),
+            self.z: np.full(200, 0.4),
+            self.rrf: np.full(200, 0.9),
+        }
+        merged, scored = against_published(board_of(values))
+        assert (merged.published, scored.published) == (self.rrf, self.z)
+        assert merged.chosen == scored.chosen == (self.ours[0], self.ours[0])
+        assert scored.kind.endswith("that does not merge two lists")
+
+    def test_unfair_rivals_and_choices_do_not_count_one_sided(self) -> None:
+        values = {self.raw: np.zeros(200), self.ours[0]: np.ones(200), self.z: np.full(200, 0.4)}
+        assert against_published(board_of(values, exposure=1.9)) == []
+        (found,) = against_published(board_of(values, exposure=1.9, twice=False))
+        assert (found.chosen[0], found.published) == (self.ours[0], self.z)
+
+    def test_what_is_published(self) -> None:
+        assert is_published(Combination("mean-centering"))
+        assert is_published(Combination("raw", "nnn"))
+        assert not is_published(Combination("balanced"))
+        assert not is_published(Combination("raw", "z-score after nnn"))
+        assert not is_published(Combination("mean-centering", "z-score"))
+
+
+def test_many_rivals_do_not_hide_a_sure_gain() -> None:
+    """The smallest p that permutations can give must survive the correction for their number."""
+    values = {Combination(): np.zeros(200)}
+    values |= {Combination("balanced", str(i)): np.ones(200) for i in range(120)}
+    assert all(line.p_values["mixed_ndcg_at_10"] < 0.05 for line in board_of(values).lines[:-1])
 
 
 class TestProbabilities:

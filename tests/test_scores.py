@@ -24,6 +24,7 @@ from fillgap.scores import (
     make_calibration,
     restore_calibration,
 )
+from fillgap.scores.samples import MODALITIES
 
 PAIRS = [(q, d) for q in ("image", "text") for d in ("image", "text")]
 Q_ROWS, D_ROWS, DIM = 40, 60, 12
@@ -88,6 +89,20 @@ class TestEveryCalibration:
         assert got.shape == scores.shape
         assert np.isfinite(got).all()
         assert np.array_equal(got.argsort(), scores.argsort()) == row.keeps_order
+
+    def test_whether_the_other_documents_count(self, row: Row, calibration: Calibration) -> None:
+        """Half of the documents score what they score among all, unless `reads_list` says no."""
+        changed, others = [], sides(Q_ROWS, 3)  # not those fitted to, whose best are all hubs
+        for query in MODALITIES:
+            for document in MODALITIES:
+                D = DOCUMENTS.of(document)
+                cosines = others.of(query) @ D.T
+                whole = calibration.calibrate(cosines, query=query, document=document, documents=D)
+                half = calibration.calibrate(
+                    cosines[:, ::2], query=query, document=document, documents=D[::2]
+                )
+                changed.append(np.abs(whole[:, ::2] - half).max() > 1e-9)
+        assert any(changed) == calibration.reads_list
 
     def test_parts_merge_to_one_fit(self, row: Row, calibration: Calibration) -> None:
         parts = row.make()
@@ -182,6 +197,8 @@ class TestEveryCalibration:
         assert np.isfinite(only.calibrate(scores, query="text", **arguments)).all()
         with pytest.raises(InputError, match="the calibration must be fitted for image queries"):
             only.calibrate(scores, query="image", **arguments)
+        fitted = {(q, d) for q in MODALITIES for d in MODALITIES if only.is_fitted_for(q, d)}
+        assert fitted == {("text", "image"), ("text", "text")}
 
     def test_it_is_a_scikit_learn_estimator(self, row: Row) -> None:
         made = row.make()

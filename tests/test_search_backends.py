@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from conftest import make_gapped
 from export_spaces import needed
 from fillgap._checks import InputError, InputTypeError
+from fillgap.cli.app import run
 from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
 from fillgap.search._folder import BACKENDS
 from fillgap.space import MixedSpace
@@ -186,28 +188,88 @@ def test_searches_go_on_while_documents_are_added(index: MixedIndex, sides: Any)
 
 
 CRASH = """
-import os, sys
+import os, signal, sys, threading, time
 import numpy as np
 from fillgap.search import open_index
-index = open_index(sys.argv[1])
-index.add_images(["late-%d" % i for i in range(9)], np.load(sys.argv[2])[:9])
-print("added", flush=True)
-os.kill(os.getpid(), 9)
+index, rows = open_index(sys.argv[1]), np.load(sys.argv[2])
+for number in range(50):
+    if number == 1:  # the first batch told how long one takes
+        threading.Timer(float(sys.argv[3]) * took, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    start = time.perf_counter()
+    index.add_images([f"late{number}-{i}" for i in range(len(rows))], rows)
+    took = time.perf_counter() - start
+    print(number, flush=True)
 """
 
 
-def test_what_was_added_outlives_a_crash(index: MixedIndex, sides: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", [0.4, 1.7])
+def test_a_crash_while_a_batch_is_added(
+    index: MixedIndex, sides: Any, tmp_path: Path, when: float
+) -> None:
+    """Killed within an addition: what was added before is there, and no batch by half."""
     index.close()
-    np.save(tmp_path / "rows.npy", sides[0])
+    rows = np.concatenate([sides[0]] * 6)
+    np.save(tmp_path / "rows.npy", rows)
+    words = [str(tmp_path / "index"), str(tmp_path / "rows.npy"), str(when)]
     done = subprocess.run(
-        [sys.executable, "-c", CRASH, str(tmp_path / "index"), str(tmp_path / "rows.npy")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.stdout == "added\n", done.stderr
+        [sys.executable, "-c", CRASH, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -9, done.stderr
+    told = done.stdout.count("\n")
+    assert 1 <= told < 50
     with open_index(tmp_path / "index") as again:
-        assert again.count()["image"] == N + 9
-        assert again.get("late-4").modality == "image"
+        added, half = divmod(again.count()["image"] - N, len(rows))
+        assert half == 0
+        assert told <= added <= told + 1  # the last may have been kept but not told
+        assert again.get("late0-4").modality == "image"
         again.add_images(["later"], sides[0][:1])
+        found = again.search(image=sides[0][0], k=10**5, stage="raw")
+        assert len(found) == len(again) == N + 1 + N + added * len(rows) + 1
+
+
+def test_what_is_deleted_is_never_found_again(
+    index: MixedIndex, sides: Any, tmp_path: Path
+) -> None:
+    gone = ["i3", "t7", "both"]
+    assert index.delete([*gone, "nobody"]) == 3
+    index.optimise()
+    index.close()
+    with open_index(tmp_path / "index") as again:
+        for query in ({"image": sides[0][3]}, {"text": sides[1][7]}):
+            for stage in STAGES:
+                for wanted in (None, "image", "text", "image+text"):
+                    found = again.search(**query, k=10**5, stage=stage, modalities=wanted)
+                    assert not {hit.id for hit in found} & set(gone)
+        assert not again.fetch(gone)
+        assert not {one.id for kind in ("image", "text") for one in again.sample(kind, 999)} & set(
+            gone
+        )
+        again.add_images(["i3"], sides[0][3:4])  # the id is free again
+        assert again.search(image=sides[0][3], k=1, stage="raw")[0].id == "i3"
+        assert again.count() == {"image": N, "text": N - 1}
+
+
+def test_the_commands_build_and_ask_it(
+    engine: dict[str, Any], sides: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`fillgap index` and `fillgap search` with the engine, as with exact search."""
+    for name, rows in (("images", sides[0]), ("texts", sides[1]), ("query", sides[1][7:8])):
+        np.save(tmp_path / f"{name}.npy", rows)
+    server = ["--server", engine["server"]] if "server" in engine else []
+    found = {}
+    for backend, words in ((engine["backend"], server), ("exact", [])):
+        files = [str(tmp_path / f"{name}.npy") for name in ("images", "texts")]
+        target = str(tmp_path / backend)
+        options = ["--backend", backend, *words, "-o", target, "--overwrite"]
+        assert run(["index", *files, *options, "--json"]) == 0
+        built = json.loads(capsys.readouterr().out)
+        assert built["count"] == {"image": N, "text": N}
+        ask = ["--vector", str(tmp_path / "query.npy"), "--vector-modality", "text", "--json"]
+        assert run(["search", target, *ask]) == 0
+        hits = json.loads(capsys.readouterr().out)["hits"]
+        found[backend] = [(hit["id"], round(hit["score"], 3)) for hit in hits]
+    assert found[engine["backend"]] == found["exact"]
+    assert any(name.startswith("image") for name, _ in found["exact"])
 
 
 def test_a_build_that_fails_leaves_nothing(

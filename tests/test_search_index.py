@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from conftest import make_gapped
 from fillgap._checks import InputError, InputTypeError
 from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
 from fillgap.search._nearest import Part, nearest
-from fillgap.space import MixedSpace
+from fillgap.space import MixedSpace, load_space
 
 N, D = 120, 16
 NASTY = ["'; DROP TABLE x; --", "<script>alert(1)</script>", "Ünï\n🙂", '"quoted"\\', " "]
@@ -139,6 +140,27 @@ def test_a_reader_sees_what_a_writer_adds(index: MixedIndex, sides: Any, tmp_pat
         assert "new3" not in {hit.id for hit in reader.search(image=sides[0][3], k=1000)}
 
 
+def test_a_list_is_known_by_what_it_says(index: MixedIndex, sides: Any, tmp_path: Path) -> None:
+    """A list that replaces another may get its inode back, and have its size and time."""
+    listed = tmp_path / "index" / "vectors" / "segments.json"
+    index.add_images(["changing"], sides[0][:1], [{"now": 1}])
+    with open_index(tmp_path / "index") as reader:
+        assert reader.get("changing").payload == {"now": 1}
+        before = listed.stat()
+        os.link(listed, tmp_path / "kept")  # so that the inode is not given to another file
+        index.add_images(["changing"], sides[0][:1], [{"now": 2}], replace=True)
+        (tmp_path / "kept").write_bytes(listed.read_bytes())
+        os.utime(tmp_path / "kept", ns=(before.st_atime_ns, before.st_mtime_ns))
+        (tmp_path / "kept").replace(listed)
+        after = listed.stat()
+        assert (after.st_ino, after.st_mtime_ns, after.st_size) == (
+            before.st_ino,
+            before.st_mtime_ns,
+            before.st_size,
+        )
+        assert reader.get("changing").payload == {"now": 2}
+
+
 def test_replacing(index: MixedIndex, sides: Any) -> None:
     with pytest.raises(InputError, match=r"ids must be new, got 'i3'"):
         index.add_images(["fresh", "i3"], sides[0][:2])
@@ -173,6 +195,15 @@ def test_a_build_that_fails_leaves_nothing(space: MixedSpace, sides: Any, tmp_pa
         made.add_images(["a"], sides[0][:1])
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_that_cannot_be_is_refused_before_anything_is_built(
+    space: MixedSpace, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="the encoder must be one of 'digit-scenes', 'clip'"):
+        create_index(tmp_path / "index", space, encoder="nonsense:model")
+    assert list(tmp_path.iterdir()) == []
+    create_index(tmp_path / "index", space, encoder="clip:weights-that-are-elsewhere").close()
 
 
 def test_an_empty_index_finds_nothing(space: MixedSpace, sides: Any, tmp_path: Path) -> None:
@@ -259,6 +290,12 @@ def test_damage_is_one_sentence(index: MixedIndex, tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 99}))
     with pytest.raises(InputError, match="Upgrade fillgap"):
         open_index(folder)
+
+
+def test_the_space_of_an_index_is_that_of_its_folder(index: MixedIndex, tmp_path: Path) -> None:
+    assert load_space(tmp_path / "index").fingerprint == index.space.fingerprint
+    with pytest.raises(InputError, match="must be a file, got a folder"):
+        load_space(tmp_path)
 
 
 def test_only_an_index_is_replaced(space: MixedSpace, tmp_path: Path) -> None:

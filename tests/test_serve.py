@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,30 +10,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fillgap.cli.app import run
 from fillgap.datasets import load_digit_scenes
-from fillgap.search import open_index
-from fillgap.serve import build_demo_index, create_app
+from fillgap.search import create_index, open_index
+from fillgap.serve import build_demo_index
+from fillgap.space import MixedSpace
+from served import serving
 
 httpx = pytest.importorskip("httpx")
-uvicorn = pytest.importorskip("uvicorn")
-pytest.importorskip("fastapi")
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the bundled scenes on a free port."""
     folder = tmp_path_factory.mktemp("serve")
-    with open_index(build_demo_index(folder / "demo")) as index:
-        app = create_app(index, max_bytes=200_000, max_pixels=10_000)
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.05)
-            assert thread.is_alive()
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with (
+        open_index(build_demo_index(folder / "demo")) as index,
+        serving(index, max_bytes=200_000, max_pixels=10_000) as running,
+    ):
+        yield running
 
 
 def picture(pixels: np.ndarray) -> bytes:
@@ -68,6 +61,7 @@ def test_a_document_finds_others_like_it(address: str) -> None:
     assert [hit["modality"] for hit in found["chosen"]] == ["image"] * 5
 
 
+JSON = {"Content-Type": "application/json"}
 REFUSED = [
     ({"json": {}}, 422, "one of text, document and vector"),
     ({"json": {"text": " "}}, 422, "at least one word"),
@@ -76,6 +70,9 @@ REFUSED = [
     ({"json": {"document": "'; DROP TABLE x"}}, 422, "must be the id"),
     ({"json": {"text": "three", "k": 0}}, 422, "greater than or equal to 1"),
     ({"json": {"text": "three", "nonsense": 1}}, 422, "not permitted"),
+    ({"content": '{"vector": [NaN, 1.0]}', "headers": JSON}, 422, "finite number"),
+    ({"content": "{bad", "headers": JSON}, 422, "JSON decode error"),
+    ({"json": {"vector": [1e39] * 3}}, 422, "dimension 128"),
     ({"json": {"text": "three"}, "headers": {"Host": "evil.example"}}, 421, "Host header"),
     ({"json": {"text": "three"}, "headers": {"Origin": "http://evil.example"}}, 403, "other sites"),
 ]
@@ -112,3 +109,22 @@ def test_no_answer_names_a_place_on_this_machine(address: str) -> None:
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert str(Path.home()) not in answer.text
         assert "/tmp/" not in answer.text
+
+
+def test_a_body_of_unknown_length_is_cut_off(address: str) -> None:
+    parts = (b"x" * 50_000 for _ in range(5))
+    answer = httpx.post(f"{address}/api/search/image", content=parts, timeout=60)
+    assert answer.status_code == 413
+    assert "at most 200000 bytes" in answer.text
+
+
+def test_an_address_that_is_taken_is_one_sentence(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_index(tmp_path / "index", MixedSpace(n_features=3)).close()
+    words = ["serve", str(tmp_path / "index"), "--port", address.rpartition(":")[2]]
+    assert run(words) == 2
+    told = capsys.readouterr()
+    assert "must be a free one of this machine, got 127.0.0.1 port" in told.err
+    assert told.err.count("\n") == 1
+    assert told.out == ""

@@ -76,6 +76,8 @@ def read_artifact(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]],
     from safetensors import SafetensorError, safe_open
 
     file = as_path(path)
+    if file.is_dir():
+        raise InputError(f"{file} must be a file, got a folder. Name the file within it.")
     if not file.is_file():
         raise missing_path(file)
     try:

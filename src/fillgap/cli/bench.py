@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from fillgap.cli.output import print_json, progress_bar, say
 
 if TYPE_CHECKING:
     from fillgap.embeddings import EmbeddingPair
+    from fillgap.evaluation.leaderboard import Leaderboard
 
 __all__ = ["app"]
 
@@ -28,7 +29,9 @@ def mixed(
     images: Annotated[
         str | None,
         typer.Argument(
-            metavar="[IMAGES]", help="Image embeddings, as elsewhere; left out, bundled scenes."
+            metavar="[IMAGES]",
+            help="Image embeddings, as elsewhere; or a folder of MixBench or BEIR; left out, "
+            "bundled scenes.",
         ),
     ] = None,
     texts: Texts = None,
@@ -42,6 +45,31 @@ def mixed(
         typer.Option("--method", "-m", metavar="METHOD", help="Only these; may be repeated."),
     ] = None,
     image_index: ImageIndex = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            "--embeddings",
+            metavar="FOLDER",
+            help="Of a judged folder: query_texts, corpus_images and the like; left out, "
+            "FOLDER/embeddings.",
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", metavar="KIND:MODEL", help="Embed a judged folder with this."),
+    ] = None,
+    qrels: Annotated[
+        str | None,
+        typer.Option("--qrels", metavar="SPLIT", help="Which judgements of a judged folder."),
+    ] = None,
+    thirds: Annotated[
+        bool,
+        typer.Option(
+            "--thirds",
+            help="Part images that have two texts as MixBench does: a third of the documents are "
+            "images, a third texts, a third both in one.",
+        ),
+    ] = False,
     n_splits: Annotated[int, typer.Option("--splits", min=1, help="Held-out splits.")] = 4,
     max_test: Annotated[
         int, typer.Option("--max-test", min=10, help="The most images tested on in a split.")
@@ -54,35 +82,80 @@ def mixed(
 ) -> None:
     """Rank every aligner with every calibration and fusion of lists in search over both modalities.
 
-    Standard NDCG@10 on held-out rows, images and texts in several ratios, queries of both kinds.
+    Standard NDCG@10 on held-out rows, images and texts in several ratios, queries of both kinds. In
+    a folder with queries, a corpus and judgements, its own protocol: images, texts, and documents
+    of both in one list.
     """
     from fillgap._checks import InputError
     from fillgap._files import atomic_file, check_target
+    from fillgap.datasets import is_judged
+    from fillgap.experiments.bench_judged import bench_judged
     from fillgap.experiments.bench_mixed import bench_mixed
     from fillgap.experiments.bench_mixed_page import to_html, to_markdown
+    from fillgap.experiments.bench_published import against_published
+    from fillgap.experiments.bench_thirds import in_thirds
 
     if out is not None and out.suffix not in {".html", ".md"}:
         raise InputError(f"--out must end in .html or .md, got {out.name}. Choose one of them.")
     if out is not None:
         check_target(out, overwrite=overwrite)
-    pair = _read(images, texts, image_index, max_images, seed)
-    with progress_bar(quiet=quiet) as progress:
-        board = bench_mixed(
-            pair,
-            aligners=methods or None,
-            n_splits=n_splits,
-            max_test=max_test,
-            random_state=seed,
-            progress=progress,
+    judged = images is not None and is_judged(images)
+    if not judged and (embeddings, encoder, qrels) != (None, None, None):
+        raise InputError(
+            "--embeddings, --encoder and --qrels must be given with a folder of queries, a corpus "
+            f"and judgements, got {images or 'none'}. Leave them out."
         )
+    if judged and thirds:
+        raise InputError(
+            f"--thirds must be given with pairs, got {images}, which has judgements. Leave it out."
+        )
+    with progress_bar(quiet=quiet) as progress:
+        common: dict[str, Any] = {
+            "aligners": methods or None, "n_splits": n_splits, "random_state": seed,
+            "progress": progress,
+        }  # fmt: skip
+        if judged:
+            board = _judged(Path(str(images)), embeddings, encoder, qrels, common)
+        else:
+            pair = _read(images, texts, image_index, max_images, seed)
+            if thirds:
+                board = bench_judged(*in_thirds(pair, random_state=seed), **common)
+            else:
+                board = bench_mixed(pair, max_test=max_test, **common)
+    versus = against_published(board, random_state=seed)
     if out is not None:
-        page = to_html([board]) if out.suffix == ".html" else to_markdown([board])
+        page = (to_html if out.suffix == ".html" else to_markdown)(board, versus)
         with atomic_file(out) as temporary:
             temporary.write_text(page, encoding="utf-8")
     if as_json:
-        print_json(board.to_dict())
+        print_json(board.to_dict() | {"published": [one.to_dict() for one in versus]})
     else:
-        say(to_markdown([board]))
+        say(to_markdown(board, versus))
+
+
+def _judged(
+    folder: Path,
+    embeddings: Path | None,
+    encoder: str | None,
+    qrels: str | None,
+    common: dict[str, Any],
+) -> Leaderboard:
+    from fillgap._checks import InputError
+    from fillgap.datasets import open_judged
+    from fillgap.encoders import open_encoder
+    from fillgap.experiments.bench_judged import bench_judged
+    from fillgap.experiments.judged_embeddings import encode_judged, read_embeddings
+
+    if embeddings is not None and encoder is not None:
+        raise InputError(
+            "the vectors must be of --embeddings or of --encoder, got both. Leave one out."
+        )
+    judged = open_judged(folder, split=qrels)
+    if encoder is not None:
+        items = encode_judged(judged, open_encoder(encoder), progress=common["progress"])
+    else:
+        items = read_embeddings(judged, embeddings or folder / "embeddings")
+    return bench_judged(judged, *items, **common)
 
 
 def _read(

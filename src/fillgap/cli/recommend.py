@@ -51,6 +51,12 @@ def recommend(
         float,
         typer.Option("--max-loss", help="Largest loss of recall@1 that may be recommended."),
     ] = 0.02,
+    folds: Annotated[
+        bool,
+        typer.Option(
+            "--folds", help="Try only calibrations that fold into stored vectors, for databases."
+        ),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="NAME", help="The model behind the embeddings, kept."),
@@ -69,7 +75,13 @@ def recommend(
     from fillgap._files import check_target
     from fillgap.cli.data import read_pair
     from fillgap.evaluation import recommend as choose
+    from fillgap.evaluation.recommend import calibrations_to_try
 
+    tried = {
+        name: calibration
+        for name, calibration in calibrations_to_try().items()
+        if not folds or calibration is None or calibration.folds
+    }
     if out is not None:
         check_target(out, overwrite=overwrite)
     pair = read_pair(
@@ -86,6 +98,7 @@ def recommend(
             pair,
             queries=_queries(image_queries, text_queries),
             aligners=methods or None,
+            calibrations=tried,
             n_splits=n_splits,
             max_loss=max_loss,
             model=model,
@@ -138,12 +151,12 @@ def _print(found: SpaceRecommendation) -> None:
         f"tested on; chosen by the {board.n_images} images below, the figures above are those of "
         "the others; 95 % intervals."
     )
-    names = list(board.lines[0].estimates)
     titles = {
         "two_sided_ndcg_at_10": "two-sided NDCG@10",
         "mixed_ndcg_at_10": "NDCG@10",
         "recall_at_1": "recall@1",
     }
+    names = [name for name in titles if name in board.lines[0].estimates]
     rows = []
     for line in board.lines:
         cells = [

@@ -86,7 +86,9 @@ def _query(
 
     if vector is not None:
         if text is not None or image is not None:
-            raise InputError("a query must be a vector or words and a picture, got both.")
+            raise InputError(
+                "a query must be a vector or words and a picture, got both. Leave one out."
+            )
         return {side: _read_vector(vector)}, []
     if text is None and image is None:
         raise InputError("a query must be given, got none. Pass --text, --image or --vector.")

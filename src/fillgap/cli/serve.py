@@ -43,6 +43,7 @@ def serve(
     page answers this machine only, and has no password: think before you open it to others.
     """
     import tempfile
+    from functools import partial
 
     from fillgap._checks import require
     from fillgap.search import open_index
@@ -57,8 +58,8 @@ def serve(
         path = index or build_demo_index(Path(folder) / "demo")
         with open_index(path) as opened:
             shown = f"[{host}]" if ":" in host else host
-            say(f"Serving {opened.manifest.name} at http://{shown}:{port} (Ctrl-C ends it)")
+            told = f"Serving {opened.manifest.name} at http://{shown}:{port} (Ctrl-C ends it)"
             run(
-                opened, host=host, port=port, hosts=[host, *(names or [])],
-                max_bytes=max_bytes, max_pixels=max_pixels,
+                opened, ready=partial(say, told), host=host, port=port,
+                hosts=[host, *(names or [])], max_bytes=max_bytes, max_pixels=max_pixels,
             )  # fmt: skip

@@ -17,7 +17,13 @@ from fillgap._progress import Progress
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.judge import QueryValues
-from fillgap.evaluation.scored import Scorer, calibrated, one_sided_values, two_sided_values
+from fillgap.evaluation.scored import (
+    Scorer,
+    all_scores,
+    calibrated,
+    one_sided_values,
+    two_sided_values,
+)
 from fillgap.evaluation.splits import held_out_splits
 from fillgap.evaluation.two_sided import TwoSidedPool, draw_two_sided
 from fillgap.scores import (
@@ -29,7 +35,15 @@ from fillgap.scores import (
     reciprocal_rank_fusion,
 )
 
-__all__ = ["FUSIONS", "Combination", "Tally", "aligned_sides", "fit_quietly", "judge_all"]
+__all__ = [
+    "FUSIONS",
+    "Combination",
+    "Tally",
+    "aligned_sides",
+    "fit_quietly",
+    "judge_all",
+    "sample_rows",
+]
 
 Array = NDArray[Any]
 
@@ -39,6 +53,8 @@ FUSIONS: Final = {
     "dbsf": partial(distribution_based_fusion, depth=100),
     "min-max": partial(min_max_fusion, depth=100),
 }
+#: Rows of each side that a calibration is fitted to: a bank of all of them would be searched whole.
+_SAMPLE: Final = 4096
 #: What a fit may raise because of the data.
 CANNOT_RUN: Final = (InputError, ImportError, np.linalg.LinAlgError)
 
@@ -156,6 +172,11 @@ def aligned_sides(aligner: Aligner | None, images: Any | None, texts: Any | None
         )
 
 
+def sample_rows(rows: Any) -> NDArray[np.intp]:
+    """Return which rows a calibration is fitted to: all, or 4096 at even distances."""
+    return np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(np.intp))
+
+
 class _Split:
     """One split: what is fitted on, what is judged, and the two-sided pools."""
 
@@ -172,6 +193,7 @@ class _Split:
         self.pair, self.image_rows, self.queries = pair, test_rows, queries
         self.test = pair.take_images(test_rows)
         self.train = pair.take_images(train_rows) if fit_on is None else fit_on
+        self.samples = [sample_rows(side) for side in (self.train.images, self.train.texts)]
         self.text_rows = np.flatnonzero(np.isin(np.asarray(pair.image_index), test_rows))
         self.pools: list[TwoSidedPool] = draw_two_sided(self.test, rng) or []
 
@@ -190,7 +212,8 @@ class _Split:
         except CANNOT_RUN as error:
             tally.failures |= {Combination(name, c): str(error) for c in (*calibrations, *fusions)}
             return
-        documents = aligned_sides(fitted, self.train.images, self.train.texts)
+        images, texts = self.samples
+        documents = aligned_sides(fitted, self.train.images[images], self.train.texts[texts])
         asked = documents if self.queries is None else aligned_sides(fitted, *self.queries)
         for label, calibration in calibrations.items():
             what = Combination(name, label)
@@ -200,29 +223,37 @@ class _Split:
                     if calibration is None
                     else clone(calibration).fit(asked, documents, relevant=self._relevant())
                 )
-                self._judge(what, rows, calibrated(ready), tally)
+                alone = ready is None or not ready.reads_list
+                self._judge(what, rows, calibrated(ready), tally, alone=alone)
             except CANNOT_RUN as error:
                 tally.failures[what] = str(error)
         for label, fusion in fusions.items():
-            self._judge(Combination(name, label), rows, _fused(fusion), tally)
+            self._judge(Combination(name, label), rows, _fused(fusion), tally, alone=False)
 
     def _relevant(self) -> dict[tuple[Modality, Modality], Array] | None:
         """Return what belongs together among the rows fitted on, where they are the queries."""
         if self.queries is not None or self.train.image_index is None:
             return None
-        index = np.asarray(self.train.image_index)
-        pairs = np.column_stack([index, np.arange(len(index))])
+        images, texts = self.samples
+        index = np.asarray(self.train.image_index)[texts]
+        kept = np.isin(index, images)
+        pairs = np.column_stack([np.searchsorted(images, index[kept]), np.flatnonzero(kept)])
         return {("image", "text"): pairs, ("text", "image"): pairs[:, ::-1]}
 
-    def _judge(self, what: Combination, sides: Sides, scorer: Scorer, tally: Tally) -> None:
+    def _judge(
+        self, what: Combination, sides: Sides, scorer: Scorer, tally: Tally, *, alone: bool
+    ) -> None:
+        """Judge one scorer; `alone` says that a score does not depend on the rest of the pool."""
         rows: dict[Modality, Array] = {"image": sides.images, "text": sides.texts}  # type: ignore[dict-item]
         index = np.asarray(self.test.image_index)
-        for (measure, direction), values in one_sided_values(rows, index, scorer).items():
+        scores = all_scores(rows, scorer)
+        for (measure, direction), values in one_sided_values(scores, index).items():
             of_images = direction == "image_to_text"
             where = self.image_rows if of_images else self.text_rows
             n = self.pair.n_images if of_images else self.pair.n_texts
             tally.add(what, (measure, direction), where, values, n)
-        for share, queries, values in two_sided_values(rows, self.pools, scorer):
+        known = scores if alone else None
+        for share, queries, values in two_sided_values(rows, self.pools, scorer, known):
             key = ("two_sided_ndcg_at_10", share)
             tally.add(what, key, self.text_rows[queries], values, self.pair.n_texts)
 

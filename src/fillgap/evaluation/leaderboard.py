@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -13,14 +13,15 @@ from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.combine import Combination, Tally
 from fillgap.evaluation.estimates import Estimate, per_image
 from fillgap.evaluation.judge import QueryValues
-from fillgap.evaluation.significance import holm, paired_permutation_test
+from fillgap.evaluation.significance import holm, paired_permutation_tests
 from fillgap.metrics.intervals import bootstrap_interval
 
-__all__ = ["Leaderboard", "Line", "image_means", "interval"]
+__all__ = ["EXPOSURE", "Leaderboard", "Line", "image_means", "interval"]
 
 Values = NDArray[np.float64]
-MEASURES: Final = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10", "recall_at_1")
-DIRECTIONS: Final = ("image_to_text", "text_to_image")
+MEASURES: Final = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10", "ndcg_at_10", "recall_at_1")
+#: What the names of exposures begin with.
+EXPOSURE: Final = "exposure."
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class Line:
     p_values : mapping from measure to float
         Of the changes: paired permutation tests by image, corrected by Holm's method.
     exposure : mapping from direction to Estimate
-        Exposure@10: 1 is fair.
+        Exposure@10: 1 is fair. Where queries are of several kinds, by modality of what is seen.
     """
 
     what: Combination
@@ -62,9 +63,13 @@ class Leaderboard:
     objective : str
         What is ranked by: two-sided NDCG@10 where there is any, mixed NDCG@10 otherwise.
     n_images, n_fit, n_test : int
-        Images judged in all, and fitted and tested on in each split.
+        Images (or queries) judged in all, and fitted and tested on in each split.
     lines : tuple of Line
     failures : mapping from Combination to str
+    about : str
+        How it was judged, in words.
+    values : mapping from Combination to mapping from measure to array
+        The value of each image (or query), NaN where it has none; left out of `to_dict`.
     """
 
     data: str
@@ -74,6 +79,8 @@ class Leaderboard:
     n_test: int
     lines: tuple[Line, ...]
     failures: Mapping[Combination, str]
+    about: str
+    values: Mapping[Combination, Mapping[str, Values]] = field(repr=False)
 
     @classmethod
     def from_tally(
@@ -97,32 +104,71 @@ class Leaderboard:
             Of the bootstrap and of the tests.
         """
         part = np.ones(pair.n_images, dtype=bool) if images is None else images
-        table = {
+        values = {
             what: {name: values[part] for name, values in image_means(pair, found).items()}
             for what, found in tally.values.items()
         }
-        raw = table[Combination()]
-        p_values = _p_values(table, raw, random_state)
+        seen = int(np.isfinite(values[Combination()]["mixed_ndcg_at_10"]).sum())
+        about = (
+            f"In each split {tally.n_fit} images fitted on and {tally.n_test} others tested on, "
+            f"{seen} judged in all."
+        )
+        return cls.from_values(
+            pair.name, values, tally, about=about, n_judged=seen, n_resamples=n_resamples,
+            random_state=random_state,
+        )  # fmt: skip
 
-        def estimate(values: Values) -> Estimate:
-            return interval(values, n_resamples=n_resamples, random_state=random_state)
+    @classmethod
+    def from_values(
+        cls,
+        data: str,
+        values: Mapping[Combination, Mapping[str, Values]],
+        tally: Tally,
+        *,
+        about: str,
+        n_judged: int,
+        n_resamples: int,
+        random_state: int,
+    ) -> Leaderboard:
+        """Rank combinations by one value for each image or query.
 
+        Parameters
+        ----------
+        values : mapping from Combination to mapping from measure to array
+            The first measure is ranked by; those named "exposure.WHOSE" are exposures.
+        tally : Tally
+            Of which failures and the sizes of the splits are taken.
+        """
+        raw = values[Combination()]
+        names = [name for name in raw if not name.startswith(EXPOSURE)]
+        seen = [name for name in raw if name.startswith(EXPOSURE)]
+        p_values = _p_values(values, names, random_state)
+
+        combinations = list(values)
+
+        def estimates(name: str, *, change: bool = False) -> list[Estimate]:
+            table = [
+                found[name] - raw[name] if change else found[name] for found in values.values()
+            ]
+            return intervals(table, n_resamples=n_resamples, random_state=random_state)
+
+        means = {name: estimates(name) for name in names + seen}
+        changes = {name: estimates(name, change=True) for name in names}
         lines = [
             Line(
                 what,
-                {name: estimate(found[name]) for name in MEASURES if name in found},
-                {name: estimate(found[name] - raw[name]) for name in MEASURES if name in found},
+                {name: means[name][i] for name in names},
+                {name: changes[name][i] for name in names},
                 p_values.get(what, {}),
-                {side: estimate(found[f"exposure.{side}"]) for side in DIRECTIONS},
+                {name.removeprefix(EXPOSURE): means[name][i] for name in seen},
             )
-            for what, found in table.items()
+            for i, what in enumerate(combinations)
         ]
-        objective = next(name for name in MEASURES if name in raw)
-        lines.sort(key=lambda line: -line.estimates[objective].value)
-        seen = int(np.isfinite(raw["mixed_ndcg_at_10"]).sum())
+        lines.sort(key=lambda line: -line.estimates[names[0]].value)
         return cls(
-            pair.name, objective, seen, tally.n_fit, tally.n_test, tuple(lines), tally.failures
-        )
+            data, names[0], n_judged, tally.n_fit, tally.n_test, tuple(lines), tally.failures,
+            about, values,
+        )  # fmt: skip
 
     def line(self, what: Combination) -> Line:
         """Return the line of one combination."""
@@ -136,6 +182,7 @@ class Leaderboard:
             "n_images": self.n_images,
             "n_fit": self.n_fit,
             "n_test": self.n_test,
+            "about": self.about,
             "lines": [line.to_dict() for line in self.lines],
             "failures": {str(what): reason for what, reason in self.failures.items()},
         }
@@ -153,35 +200,41 @@ def image_means(
     for (measure, direction), sums in found.items():
         groups = np.arange(n) if direction == "image_to_text" else index
         values = per_image(sums.mean(), groups, n)
-        name = f"exposure.{direction}" if measure == "exposure_at_10" else measure
+        name = f"{EXPOSURE}{direction}" if measure == "exposure_at_10" else measure
         by_measure.setdefault(name, []).append(values)
-    return {name: np.mean(parts, axis=0) for name, parts in by_measure.items()}
+    ordered: list[str] = [name for name in MEASURES if name in by_measure]
+    ordered += [name for name in by_measure if name not in ordered]
+    return {name: np.mean(by_measure[name], axis=0) for name in ordered}
 
 
 def interval(values: Values, *, n_resamples: int, random_state: int) -> Estimate:
     """Return the mean of the values that are there, with its bootstrap interval."""
-    present = values[np.isfinite(values)]
-    bounds = bootstrap_interval(present, n_resamples=n_resamples, random_state=random_state)
-    return Estimate(float(present.mean()), float(bounds.low[0]), float(bounds.high[0]))
+    return intervals([values], n_resamples=n_resamples, random_state=random_state)[0]
+
+
+def intervals(rivals: Sequence[Values], *, n_resamples: int, random_state: int) -> list[Estimate]:
+    """Return the same for several combinations, which have values for the same images."""
+    present = np.isfinite(rivals[0])
+    columns = np.column_stack([values[present] for values in rivals])
+    bounds = bootstrap_interval(columns, n_resamples=n_resamples, random_state=random_state)
+    return [
+        Estimate(float(mean), float(low), float(high))
+        for mean, low, high in zip(columns.mean(axis=0), bounds.low, bounds.high, strict=True)
+    ]
 
 
 def _p_values(
-    table: Mapping[Combination, Mapping[str, Values]],
-    raw: Mapping[str, Values],
-    random_state: int,
+    table: Mapping[Combination, Mapping[str, Values]], names: Sequence[str], random_state: int
 ) -> dict[Combination, dict[str, float]]:
-    others = [what for what in table if what != Combination()]
+    """Return p of the change from raw of each measure, corrected for the number of rivals."""
+    raw, others = table[Combination()], [what for what in table if what != Combination()]
     corrected: dict[Combination, dict[str, float]] = {what: {} for what in others}
-    for measure in MEASURES:
-        if measure not in raw or not others:
-            continue
-        p = []
-        for what in others:
-            change = table[what][measure] - raw[measure]
-            change = change[np.isfinite(change)]
-            p.append(
-                paired_permutation_test(change, n_permutations=2000, random_state=random_state)
-            )
+    # The smallest p there can be, times the number of rivals, must be well below .05.
+    n_permutations = max(2000, 100 * len(others))
+    for measure in names if others else ():
+        changes = [table[what][measure] - raw[measure] for what in others]
+        filled = np.nan_to_num(np.column_stack(changes))
+        p = paired_permutation_tests(filled, n_permutations, random_state)
         for what, value in zip(others, holm(p), strict=True):
             corrected[what][measure] = float(value)
     return corrected

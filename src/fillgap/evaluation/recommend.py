@@ -18,7 +18,14 @@ from fillgap._checks import (
 from fillgap._progress import Progress, silent
 from fillgap.aligners import Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.combine import Combination, Tally, aligned_sides, fit_quietly, judge_all
+from fillgap.evaluation.combine import (
+    Combination,
+    Tally,
+    aligned_sides,
+    fit_quietly,
+    judge_all,
+    sample_rows,
+)
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.leaderboard import Leaderboard, Line, image_means, interval
 from fillgap.evaluation.space_choice import choose, sentence_of, steps_of
@@ -38,8 +45,10 @@ def calibrations_to_try() -> dict[str, Calibration | None]:
         "z-score": ZScore(),
         "z-score on all": ZScore(on="all"),
         "quantile-map": QuantileMap(),
-        "nnn": NNN(alpha=0.3),
-        "z-score after nnn": ZScore(after=NNN(alpha=0.3)),
+        "nnn": NNN(),
+        "z-score after nnn": ZScore(after=NNN()),
+        "z-score on all after nnn": ZScore(on="all", after=NNN()),
+        "quantile-map after nnn": QuantileMap(after=NNN()),
     }
 
 
@@ -120,7 +129,7 @@ def recommend(
         Paired; two texts an image or more make two-sided figures possible.
     queries : Sides, optional
         Sample queries as the model gives them, unpaired: a query log. Calibrations are fitted with
-        them; left out, with the rows that aligners are fitted on.
+        them; left out, with at most 4096 rows of each side that aligners are fitted on.
     aligners : sequence of str or Aligner, optional
         Left out: `ALIGNERS`.
     calibrations : mapping from name to Calibration, optional
@@ -279,7 +288,9 @@ def _space(
     aligner = None if chosen.aligner == "raw" else fit_quietly(aligners[chosen.aligner], data)
     calibration = calibrations.get(chosen.calibration)
     if calibration is not None:
-        documents = aligned_sides(aligner, data.images, data.texts)
+        documents = aligned_sides(
+            aligner, *(side[sample_rows(side)] for side in (data.images, data.texts))
+        )
         asked = documents if queries is None else aligned_sides(aligner, *queries)
         calibration = clone(calibration).fit(asked, documents)
     return MixedSpace(aligner, calibration, n_features=data.n_features, model=model)

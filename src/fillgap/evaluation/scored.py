@@ -11,13 +11,23 @@ from numpy.typing import NDArray
 from fillgap.evaluation.two_sided import IMAGE_SHARES, TwoSidedPool
 from fillgap.scores import Calibration, Modality
 
-__all__ = ["Scorer", "calibrated", "ndcg_of_lists", "one_sided_values", "two_sided_values"]
+__all__ = [
+    "Scorer",
+    "all_scores",
+    "calibrated",
+    "ndcg_of_lists",
+    "one_sided_values",
+    "ranks_among",
+    "two_sided_values",
+]
 
 Array = NDArray[Any]
 Pair: TypeAlias = tuple[Modality, Modality]
 #: From the cosines of queries of one modality with images and with texts, and those rows, to the
 #: scores that are sorted together.
 Scorer: TypeAlias = Callable[[Modality, Mapping[Modality, Array], Mapping[Modality, Array]], Any]
+#: Of queries of one modality with documents of another.
+Scores: TypeAlias = Mapping[Modality, Mapping[Modality, Array]]
 
 
 def calibrated(calibration: Calibration | None) -> Scorer:
@@ -39,18 +49,36 @@ def calibrated(calibration: Calibration | None) -> Scorer:
     return score
 
 
-def one_sided_values(
-    rows: Mapping[Modality, Array], index: NDArray[np.intp], scorer: Scorer
-) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Return the value of each query by (measure, direction), all items on both sides.
+def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
+    """Return the scores of all rows as queries with all rows as documents.
 
     Parameters
     ----------
     rows : mapping
         Aligned unit rows: "image" of shape (n_images, d), "text" of shape (n_texts, d).
+    scorer : callable
+
+    Returns
+    -------
+    mapping from query modality to mapping from document modality to array
+    """
+    return {
+        query: scorer(query, {document: rows[query] @ rows[document].T for document in rows}, rows)
+        for query in rows
+    }
+
+
+def one_sided_values(
+    scores: Scores, index: NDArray[np.intp]
+) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Return the value of each query by (measure, direction), all items on both sides.
+
+    Parameters
+    ----------
+    scores : mapping
+        As `all_scores` gives them.
     index : array of int of shape (n_texts,)
         Row of each text's image.
-    scorer : callable
     """
     values: dict[tuple[str, str], NDArray[np.float64]] = {}
     texts = np.arange(len(index))
@@ -59,42 +87,53 @@ def one_sided_values(
         ("text", "image", "text_to_image", texts, index),
     )
     for query, other, direction, asking, answers in sides:
-        cosines: dict[Modality, Array] = {d: rows[query] @ rows[d].T for d in rows}
-        scores = scorer(query, cosines, rows)
-        own = np.array(scores[query])
+        own, across = np.array(scores[query][query]), scores[query][other]
         np.fill_diagonal(own, -np.inf)
         order = np.argsort(asking, kind="stable")
         of_query, item = asking[order], answers[order]
-        n = len(rows[query])
-        mixed = _ranks((own, scores[other]), of_query, scores[other][of_query, item])
-        cross = _ranks((scores[other],), of_query, scores[other][of_query, item])
+        n = len(own)
+        mixed = ranks_among((own, across), of_query, across[of_query, item])
+        cross = ranks_among((across,), of_query, across[of_query, item])
         values["mixed_ndcg_at_10", direction] = ndcg_of_lists(mixed, of_query, n)
+        values["ndcg_at_10", direction] = ndcg_of_lists(cross, of_query, n)
         values["recall_at_1", direction] = _recall(cross, of_query, n)
-        values["exposure_at_10", direction] = _exposure(own, scores[other])
+        values["exposure_at_10", direction] = _exposure(own, across)
     return values
 
 
 def two_sided_values(
-    rows: Mapping[Modality, Array], pools: list[TwoSidedPool], scorer: Scorer
+    rows: Mapping[Modality, Array],
+    pools: list[TwoSidedPool],
+    scorer: Scorer,
+    scores: Scores | None = None,
 ) -> list[tuple[str, NDArray[np.intp], NDArray[np.float64]]]:
-    """Return (name of the share, rows of the query texts, their NDCG@10) of each pool."""
+    """Return (name of the share, rows of the query texts, their NDCG@10) of each pool.
+
+    `scores` are those of `all_scores`, where a score does not depend on the rest of the pool.
+    """
     found = []
     for share, pool in zip(IMAGE_SHARES, pools, strict=False):
-        documents: dict[Modality, Array] = {
-            "text": rows["text"][pool.documents],
-            "image": rows["image"][pool.images],
-        }
-        queries = rows["text"][pool.queries]
-        scores = scorer("text", {d: queries @ side.T for d, side in documents.items()}, documents)
-        together = np.concatenate([scores["text"], scores["image"]], axis=1)
-        each = np.arange(len(queries))
-        ranks = _ranks((together,), each, together[each, pool.answer])
+        within: dict[Modality, Array] = {"text": pool.documents, "image": pool.images}
+        if scores is None:
+            documents = {side: rows[side][chosen] for side, chosen in within.items()}
+            queries = rows["text"][pool.queries]
+            cosines = {side: queries @ part.T for side, part in documents.items()}
+            lists = scorer("text", cosines, documents)
+        else:
+            lists = {d: scores["text"][d][np.ix_(pool.queries, at)] for d, at in within.items()}
+        together = np.concatenate([lists["text"], lists["image"]], axis=1)
+        each = np.arange(len(pool.queries))
+        ranks = ranks_among((together,), each, together[each, pool.answer])
         found.append((f"{share:.0%} images", pool.queries, ndcg_of_lists(ranks, each, len(each))))
     return found
 
 
 def ndcg_of_lists(
-    ranks: NDArray[np.float64], of_query: NDArray[np.intp], n_queries: int, k: int = 10
+    ranks: NDArray[np.float64],
+    of_query: NDArray[np.intp],
+    n_queries: int,
+    k: int = 10,
+    grades: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the NDCG at k of each query; the ideal list begins with all relevant items.
 
@@ -104,15 +143,28 @@ def ndcg_of_lists(
         Rank of each relevant item.
     of_query : array of int of shape (n_pairs,)
         The query that it is relevant to.
+    n_queries, k : int
+    grades : array of shape (n_pairs,), optional
+        The gain of each, above 0; 1 where it is left out.
+
+    Returns
+    -------
+    array of shape (n_queries,)
+        NaN where nothing is relevant.
     """
-    gains = np.where(ranks <= k, 1.0 / np.log2(1.0 + ranks), 0.0)
-    found = np.bincount(of_query, gains, minlength=n_queries)
-    relevant = np.bincount(of_query, minlength=n_queries)
-    ideal = np.concatenate([[np.nan], np.cumsum(1.0 / np.log2(2.0 + np.arange(k)))])
-    return np.asarray(found / ideal[np.minimum(relevant, k)])
+    gains = np.ones(len(ranks)) if grades is None else grades
+    found = np.bincount(
+        of_query, np.where(ranks <= k, gains / np.log2(1.0 + ranks), 0.0), minlength=n_queries
+    )
+    order = np.lexsort((-gains, of_query))
+    counts = np.bincount(of_query, minlength=n_queries)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    best = np.where(place < k, gains[order] / np.log2(2.0 + place), 0.0)
+    ideal = np.bincount(of_query[order], best, minlength=n_queries)
+    return np.divide(found, ideal, out=np.full(n_queries, np.nan), where=counts > 0)
 
 
-def _ranks(lists: tuple[Array, ...], of_query: Array, at: Array) -> NDArray[np.float64]:
+def ranks_among(lists: tuple[Array, ...], of_query: Array, at: Array) -> NDArray[np.float64]:
     """Return the rank of each relevant score in the lists together; level ones share a rank.
 
     Relevant items of one query that are level take consecutive ranks around their mean.

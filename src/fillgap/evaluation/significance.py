@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fillgap._checks import check_random_state
 
-__all__ = ["holm", "paired_permutation_test"]
+__all__ = ["holm", "paired_permutation_test", "paired_permutation_tests"]
 
 
 def paired_permutation_test(
@@ -29,15 +29,31 @@ def paired_permutation_test(
     Fisher (1935), "The Design of Experiments"; the added one: Phipson and Smyth (2010).
     """
     values = np.asarray(differences, dtype=np.float64)
+    return float(paired_permutation_tests(values[:, None], n_permutations, random_state)[0])
+
+
+def paired_permutation_tests(
+    differences: ArrayLike, n_permutations: int, random_state: int = 0
+) -> NDArray[np.float64]:
+    """Return the p-value of each column of differences; all see the same random signs.
+
+    Parameters
+    ----------
+    differences : array of shape (n_images, n_rivals)
+        A unit without a value is 0 there, which no sign changes.
+    n_permutations, random_state
+        As for `paired_permutation_test`.
+    """
+    values = np.asarray(differences, dtype=np.float64)
     rng = check_random_state(random_state)
-    observed = abs(values.sum()) * (1 - 1e-12)  # rounding must not turn a tie into a loss
-    as_far = done = 0
+    observed = np.abs(values.sum(axis=0)) * (1 - 1e-12)  # rounding must not turn a tie into a loss
+    as_far, done = np.zeros(values.shape[1], dtype=np.int64), 0
     while done < n_permutations:
         count = min(n_permutations - done, max(1, 4_000_000 // max(len(values), 1)))
-        signs = rng.integers(0, 2, size=(count, len(values)), dtype=np.int8) * 2 - 1
-        as_far += int(np.sum(np.abs(signs @ values) >= observed))
+        signs = rng.integers(0, 2, size=(count, len(values)), dtype=np.int8) * 2.0 - 1.0
+        as_far += np.sum(np.abs(signs @ values) >= observed, axis=0)
         done += count
-    return (1 + as_far) / (1 + n_permutations)
+    return (1.0 + as_far) / (1 + n_permutations)
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

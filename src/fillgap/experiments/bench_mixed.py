@@ -15,11 +15,11 @@ from fillgap._progress import Progress, silent
 from fillgap.aligners import Aligner, make_aligner
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.combine import FUSIONS, judge_all
-from fillgap.evaluation.leaderboard import Leaderboard, Line
+from fillgap.evaluation.leaderboard import Leaderboard
 from fillgap.evaluation.recommend import calibrations_to_try
 from fillgap.scores import CSLS, Calibration, QBNorm
 
-__all__ = ["ALIGNERS", "bench_mixed", "best_published", "calibrations_to_bench"]
+__all__ = ["ALIGNERS", "bench_mixed", "calibrations_to_bench"]
 
 #: All that fit without pairs and in seconds.
 ALIGNERS: Final = (
@@ -87,14 +87,3 @@ def bench_mixed(
         progress=progress or silent,
     )
     return Leaderboard.from_tally(pair, tally, n_resamples=n_resamples, random_state=random_state)
-
-
-def best_published(board: Leaderboard) -> Line:
-    """Return the best line of a published method: no balanced aligner, at most one calibration."""
-    published = {"z-score", "z-score on all", "nnn", "csls", "qb-norm", *FUSIONS}
-    return next(
-        line
-        for line in board.lines
-        if (line.what.aligner != "balanced" and line.what.calibration == "none")
-        or (line.what.aligner == "raw" and line.what.calibration in published)
-    )

@@ -8,13 +8,26 @@ from typing import Final
 
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.leaderboard import Leaderboard, Line
+from fillgap.experiments.bench_published import Versus
 
-__all__ = ["to_html", "to_markdown"]
+__all__ = ["sentence_of", "to_html", "to_markdown"]
 
 TITLES: Final = {
     "two_sided_ndcg_at_10": "two-sided NDCG@10",
     "mixed_ndcg_at_10": "mixed NDCG@10",
     "recall_at_1": "recall@1 within the other modality",
+    "ndcg_at_10": "NDCG@10 within the other modality",
+    "mixed_ndcg_at_10.image": "of images",
+    "mixed_ndcg_at_10.text": "of texts",
+    "mixed_ndcg_at_10.image+text": "of both in one",
+}
+
+EXPOSURES: Final = {
+    "image_to_text": "image queries",
+    "text_to_image": "text queries",
+    "image": "of images",
+    "text": "of texts",
+    "image+text": "of both in one",
 }
 
 _STYLE: Final = """
@@ -27,52 +40,67 @@ small{color:#aaa}}
 """
 
 
-def to_markdown(boards: Sequence[Leaderboard]) -> str:
-    """Return the leaderboards as Markdown."""
-    parts = ["# Mixed search\n"]
-    for board in boards:
-        header, rows = _table(board)
-        parts.append(f"## {board.data}\n\n{_about(board)}\n")
-        parts.append("| " + " | ".join(header) + " |")
-        parts.append("| --- |" + " ---: |" * (len(header) - 1))
-        parts += ["| " + " | ".join(cells) + " |" for cells in rows]
-        parts += [f"\n{what} cannot run: {why}" for what, why in board.failures.items()]
-        parts.append("")
-    return "\n".join(parts)
+def to_markdown(board: Leaderboard, versus: Sequence[Versus] = ()) -> str:
+    """Return a leaderboard as Markdown, with what was chosen against published methods."""
+    header, rows = _table(board)
+    parts = [f"# Mixed search: {board.data}\n", f"{_about(board)}\n"]
+    parts += [f"- {sentence_of(one)}" for one in versus] + [""] * bool(versus)
+    parts.append("| " + " | ".join(header) + " |")
+    parts.append("| --- |" + " ---: |" * (len(header) - 1))
+    parts += ["| " + " | ".join(cells) + " |" for cells in rows]
+    parts += [f"\n{what} cannot run: {why}" for what, why in board.failures.items()]
+    return "\n".join(parts) + "\n"
 
 
-def to_html(boards: Sequence[Leaderboard]) -> str:
-    """Return the leaderboards as one page that fetches nothing."""
-    parts = []
-    for board in boards:
-        header, rows = _table(board)
-        head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-            for cells in rows
-        )
-        failed = "".join(
-            f"<p>{escape(str(what))} cannot run: {escape(why)}</p>"
-            for what, why in board.failures.items()
-        )
-        parts.append(
-            f"<h2>{escape(board.data)}</h2><p>{escape(_about(board))}</p>"
-            f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>{failed}"
-        )
+def to_html(board: Leaderboard, versus: Sequence[Versus] = ()) -> str:
+    """Return the same as one page that fetches nothing."""
+    header, rows = _table(board)
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in rows
+    )
+    failed = "".join(
+        f"<p>{escape(str(what))} cannot run: {escape(why)}</p>"
+        for what, why in board.failures.items()
+    )
+    against = "".join(f"<p>{escape(sentence_of(one))}</p>" for one in versus)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>Mixed search</title><style>{_STYLE}</style></head>"
-        f"<body><h1>Mixed search</h1>{''.join(parts)}</body></html>\n"
+        f"<body><h1>Mixed search: {escape(board.data)}</h1><p>{escape(_about(board))}</p>{against}"
+        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>{failed}</body></html>\n"
     )
 
 
+def sentence_of(one: Versus) -> str:
+    """Return a choice against a published method in one sentence, and what it costs in another."""
+    names = list(dict.fromkeys(map(str, one.chosen)))
+    own = " and ".join(names) + (
+        ", each judged on the half that the other was chosen by" * (len(names) > 1)
+    )
+    text = (
+        f"{TITLES[one.measure]}: what is chosen ({own}) reaches {one.ours.value:.3f}, {one.kind} "
+        f"({one.published}) {one.theirs.value:.3f}: {one.change.value:+.3f}, 95 % interval "
+        f"{one.change.low:+.3f} to {one.change.high:+.3f}, p = {one.p_value:.4f}."
+    )
+    for whose, exposure in (("its", one.our_exposure), ("theirs", one.their_exposure)):
+        text += " Exposure" * (whose == "its") + ";" * (whose == "theirs")
+        text += f" {whose} " + ", ".join(f"{value:.2f}" for value in exposure.values())
+    text += "."
+    if one.loss is not None:
+        text += f" Recall@1 within the other modality changes by {-one.loss:+.3f} from raw."
+    if one.of_other is not None:
+        text += f" That is {one.of_other:.0%} of the NDCG@10 within the other modality alone."
+    return text
+
+
 def _about(board: Leaderboard) -> str:
+    whose = ", ".join(EXPOSURES.get(name, name) for name in board.lines[0].exposure)
     return (
-        f"In each split {board.n_fit} images fitted on and {board.n_test} others tested on, "
-        f"{board.n_images} judged in all. 95 % intervals over images; p of the gain over raw by "
-        "paired permutation, corrected by Holm. Exposure: 1 is fair; image, text queries."
+        f"{board.about} 95 % intervals; p of the gain over raw by paired permutation, corrected by "
+        f"Holm. Exposure: 1 is fair; {whose}."
     )
 
 

@@ -144,17 +144,12 @@ def calibrated_pairs(space: MixedSpace) -> list[tuple[Modality, Modality]]:
     """Return the (query, document) modalities that the calibration of a space was fitted for."""
     if space.calibration is None:
         return []
-    found = []
-    for query in MODALITIES:
-        for document in MODALITIES:
-            try:
-                _coefficients(space, document=document, query=query)
-            except InputError as error:
-                if "must be fitted for" not in str(error):
-                    raise
-                continue
-            found.append((query, document))
-    return found
+    return [
+        (query, document)
+        for query in MODALITIES
+        for document in MODALITIES
+        if space.calibration.is_fitted_for(query, document)
+    ]
 
 
 def _coefficients(space: MixedSpace, *, document: Modality, query: Modality) -> tuple[float, float]:

@@ -67,14 +67,13 @@ def layout_of(space: MixedSpace, name: str) -> Layout:
         kind = type(space.calibration).__name__
         raise InputError(
             f"the calibration must fold to be kept in an index, got {kind}. "
-            "Apply MixedSpace.calibrate to a longer list of hits, or export without calibration."
+            "Apply MixedSpace.calibrate to a longer list of hits, or choose one that folds "
+            "(fillgap recommend --folds)."
         )
-    if space.calibration.needs_documents:  # a and b are in the vectors, and nowhere else
-        asking: tuple[Modality, ...] = MODALITIES
-        slopes = {}
-    else:
-        pairs = calibrated_pairs(space)
-        asking = tuple(q for q in MODALITIES if any(q == query for query, _ in pairs))
+    pairs = calibrated_pairs(space)
+    asking = [query for query in MODALITIES if any(query == one for one, _ in pairs)]
+    slopes = {}
+    if not space.calibration.needs_documents:  # else a and b are in the vectors, and nowhere else
         slopes = {(q, d): _coefficients(space, q, d) for q, d in pairs}
     vectors = tuple(f"for_{query}_queries" for query in asking)
     return Layout(name, space, space.n_components + 1, vectors, slopes)

@@ -33,6 +33,8 @@ class Calibration(BaseEstimator):
         modality. It then costs one more coordinate of the stored vectors and nothing else.
     needs_documents : bool
         Whether a and b depend on the rows of the documents.
+    reads_list : bool
+        Whether a calibrated score depends on the other documents that the query is asked of.
     needs_relevant : bool
         Whether `fit` must be told what is relevant.
     fitted_ : dict from str to array
@@ -43,6 +45,7 @@ class Calibration(BaseEstimator):
 
     folds: bool | property = True
     needs_documents: ClassVar[bool] = False
+    reads_list: ClassVar[bool] = False
     needs_relevant: ClassVar[bool] = False
 
     fitted_: dict[str, Array]
@@ -168,6 +171,11 @@ class Calibration(BaseEstimator):
                 "Apply calibrate to a longer list of hits, or use one that folds."
             )
         return self._coefficients(documents, document, query)
+
+    def is_fitted_for(self, query: Modality, document: Modality) -> bool:
+        """Return whether scores of queries of one modality with documents of another are mapped."""
+        self._check_fitted()
+        return any(name.startswith(f"{query}.{document}.") for name in self.fitted_)
 
     def _learn(
         self, queries: Sides, documents: Sides, relevant: Relevant, progress: Progress

@@ -96,6 +96,11 @@ class PairwiseCalibration(Calibration):
         return self.after is not None and self.after.needs_documents
 
     @property
+    def reads_list(self) -> bool:  # type: ignore[override]
+        """Whether the map that is applied first looks at the other documents."""
+        return self.after is not None and self.after.reads_list
+
+    @property
     def _affine(self) -> bool:
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = [
     "Batch",
     "Found",
     "Kind",
+    "ListEngine",
     "Term",
     "search_by_lists",
     "sum_terms",
@@ -118,6 +120,45 @@ class Backend(Protocol):
     def drop(self) -> None:
         """Remove what lies outside the folder of the index."""
         ...
+
+
+class ListEngine:
+    """Base of engines that give a list for one field at a time and keep all in their folder.
+
+    Parameters
+    ----------
+    exact : bool
+        Whether graphs are left aside in a search.
+    """
+
+    def __init__(self, *, exact: bool) -> None:
+        self._exact = exact
+
+    def search(
+        self,
+        terms: Sequence[Term],
+        k: int,
+        modalities: Collection[str] | None,
+        *,
+        with_vectors: bool = False,
+    ) -> list[list[Found]]:
+        """Return the k best documents of each query."""
+        search_one = partial(self._lists, modalities)
+        return search_by_lists(search_one, terms, k, with_vectors=with_vectors)
+
+    def drop(self) -> None:
+        """Do nothing: all there is lies in the folder."""
+
+    def _lists(
+        self, modalities: Collection[str] | None, term: Term, k: int, with_vectors: bool
+    ) -> list[list[Found]]:
+        """Return the k best documents of each query by one field."""
+        raise NotImplementedError
+
+    def _extent(self, k: int, total: int) -> tuple[int, bool]:
+        """Return how many to ask for, and whether exactly: long lists have no use for a graph."""
+        limit = max(1, min(k, total))
+        return limit, self._exact or 10 * limit > total
 
 
 def search_by_lists(

@@ -51,7 +51,7 @@ class ExactBackend:
             folder.mkdir()
             self._write_list({"next": 1, "segments": []})
         self._refreshing = threading.Lock()
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: bytes | None = None
         self._list: dict[str, Any] = {}
         self._segments: list[Segment] = []
         self._refresh()
@@ -213,11 +213,11 @@ class ExactBackend:
         path = self.folder / _LIST
         for attempt in range(_ATTEMPTS):
             try:
-                state = path.stat()
-                seen = (state.st_ino, state.st_mtime_ns, state.st_size)
+                # Its inode, time and size are no sign: the next list but one may have the same.
+                seen = path.read_bytes()
                 if seen == self._seen:
                     return
-                content = json.loads(path.read_text(encoding="utf-8"))
+                content = json.loads(seen)
                 known = {json.dumps(s.entry, sort_keys=True): s for s in self._segments}
                 segments = [
                     known.get(json.dumps(entry, sort_keys=True))

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from fillgap._checks import InputError, require
-from fillgap.search._backend import MODALITIES, Batch, Found, Term, search_by_lists
+from fillgap.search._backend import MODALITIES, Batch, Found, ListEngine, Term
 
 __all__ = ["LanceDBBackend"]
 
@@ -31,7 +30,7 @@ _EF_PER_HIT, _LEAST_EF, _REFINED = 8, 200, 4
 _IDS, _KEPT = 1000, timedelta(hours=1)
 
 
-class LanceDBBackend:
+class LanceDBBackend(ListEngine):
     """A table of LanceDB.
 
     Parameters
@@ -49,7 +48,8 @@ class LanceDBBackend:
         self, folder: Path, fields: Mapping[str, int], *, create: bool, exact: bool = False
     ) -> None:
         lancedb = require("lancedb", "search", "the backend lancedb")
-        self._fields, self._exact = dict(fields), exact
+        super().__init__(exact=exact)
+        self._fields = dict(fields)
         self._schema = pa.schema(
             [(name, pa.string()) for name in ("id", "modality", "payload")]
             + [(name, pa.list_(pa.float32(), size)) for name, size in fields.items()]
@@ -82,28 +82,11 @@ class LanceDBBackend:
             merge = self._table.merge_insert("id")
             merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
-    def search(
-        self,
-        terms: Sequence[Term],
-        k: int,
-        modalities: Collection[str] | None,
-        *,
-        with_vectors: bool = False,
-    ) -> list[list[Found]]:
-        """Return the k best documents of each query."""
-        search_one = partial(self._lists, modalities)
-        return search_by_lists(search_one, terms, k, with_vectors=with_vectors)
-
     def _lists(
-        self,
-        modalities: Collection[str] | None,
-        term: Term,
-        k: int,
-        with_vectors: bool,
+        self, modalities: Collection[str] | None, term: Term, k: int, with_vectors: bool
     ) -> list[list[Found]]:
         with _told():
-            total = self._table.count_rows()
-            limit = max(1, min(k, total))
+            limit, exact = self._extent(k, self._table.count_rows())
             found = []
             for query in term.queries:
                 asked = self._table.search(query, vector_column_name=term.field)
@@ -111,7 +94,7 @@ class LanceDBBackend:
                 asked = asked.select([*self._columns(with_vectors=with_vectors), "_distance"])
                 if modalities is not None:
                     asked = asked.where(_one_of("modality", modalities), prefilter=True)
-                if self._exact or 10 * limit > total:  # a graph is of no use for a long list
+                if exact:
                     asked = asked.bypass_vector_index()
                 else:
                     asked = asked.ef(max(_LEAST_EF, _EF_PER_HIT * limit)).refine_factor(_REFINED)
@@ -171,9 +154,6 @@ class LanceDBBackend:
 
     def close(self) -> None:
         """Do nothing: files are open only while they are read."""
-
-    def drop(self) -> None:
-        """Do nothing: all there is lies in the folder."""
 
     def _columns(self, *, with_vectors: bool) -> list[str]:
         return ["id", "modality", "payload", *(self._fields if with_vectors else ())]

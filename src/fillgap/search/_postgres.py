@@ -86,7 +86,7 @@ class Server:
             self._connection = None
 
     def _connected(self) -> Any:
-        if self._connection is None or self._connection.closed:
+        if self._connection is None:
             self._connection = self._pg.connect(
                 self._conninfo, connect_timeout=_TIMEOUT_S, client_encoding="utf8",
                 application_name="fillgap",

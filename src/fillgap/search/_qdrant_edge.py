@@ -9,14 +9,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fillgap._checks import InputError, require
-from fillgap.search._backend import MODALITIES, Batch, Found, Term, search_by_lists
+from fillgap.search._backend import MODALITIES, Batch, Found, ListEngine, Term
 
 __all__ = ["QdrantEdgeBackend"]
 
@@ -26,7 +25,7 @@ _SPACE = uuid.UUID("5f2a8a0e-6f0c-4c43-9d3e-6b8f4b1c7a55")
 _EF_PER_HIT, _LEAST_EF = 4, 128
 
 
-class QdrantEdgeBackend:
+class QdrantEdgeBackend(ListEngine):
     """A shard of Qdrant in a folder.
 
     Parameters
@@ -44,7 +43,7 @@ class QdrantEdgeBackend:
         self, folder: Path, fields: Mapping[str, int], *, create: bool, exact: bool = False
     ) -> None:
         self._edge = edge = require("qdrant_edge", "search", "the backend qdrant-edge")
-        self._fields, self._exact = list(fields), exact
+        super().__init__(exact=exact)
         with _told():
             if not create:
                 self._shard = edge.EdgeShard.load(str(folder))
@@ -72,33 +71,13 @@ class QdrantEdgeBackend:
         ]
         self._update(self._edge.UpdateOperation.upsert_points(points))
 
-    def search(
-        self,
-        terms: Sequence[Term],
-        k: int,
-        modalities: Collection[str] | None,
-        *,
-        with_vectors: bool = False,
-    ) -> list[list[Found]]:
-        """Return the k best documents of each query."""
-        search_one = partial(self._lists, modalities)
-        return search_by_lists(search_one, terms, k, with_vectors=with_vectors)
-
     def _lists(
-        self,
-        modalities: Collection[str] | None,
-        term: Term,
-        k: int,
-        with_vectors: bool,
+        self, modalities: Collection[str] | None, term: Term, k: int, with_vectors: bool
     ) -> list[list[Found]]:
         edge = self._edge
         with _told():
-            total = self._shard.count(edge.CountRequest())
-            limit = max(1, min(k, total))
-            params = edge.SearchParams(
-                hnsw_ef=max(_LEAST_EF, _EF_PER_HIT * limit),
-                exact=self._exact or 10 * limit > total,  # a graph is of no use for a long list
-            )
+            limit, exact = self._extent(k, self._shard.count(edge.CountRequest()))
+            params = edge.SearchParams(hnsw_ef=max(_LEAST_EF, _EF_PER_HIT * limit), exact=exact)
             requests = [
                 edge.QueryRequest(
                     limit=limit,
@@ -157,9 +136,6 @@ class QdrantEdgeBackend:
         """Let another program open the folder."""
         with _told():
             self._shard.close()
-
-    def drop(self) -> None:
-        """Do nothing: all there is lies in the folder."""
 
     def _update(self, operation: Any) -> None:
         with _told():

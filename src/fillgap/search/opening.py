@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fillgap._checks import InputError
+from fillgap._checks import InputError, check_choice
+from fillgap.encoders import ENCODERS
 from fillgap.search._backend import Backend
 from fillgap.search._documents import fields_of
 from fillgap.search._folder import Manifest, new_folder, open_backend
@@ -71,7 +72,7 @@ def new_index(
         The engine: exact search in NumPy; Qdrant or LanceDB in this program; a PostgreSQL server
         with pgvector.
     encoder : str, optional
-        How to open the encoder of queries, for example "digit-scenes".
+        How `open_encoder` opens the encoder of queries, for example "digit-scenes".
     name : str
         What pages call the collection.
     notes : sequence of str
@@ -88,6 +89,8 @@ def new_index(
     InputError
         If the folder exists or cannot be written, or the engine refuses.
     """
+    if encoder is not None:  # whose weights need not be here yet
+        check_choice(encoder.partition(":")[0], "the encoder", tuple(ENCODERS))
     manifest = Manifest(
         backend, fields_of(space), space.fingerprint, space.model, encoder, name,
         list(notes), dict(options),

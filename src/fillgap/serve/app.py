@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -89,7 +90,7 @@ class _Service:
             unknown = encoder.unknown_words(request.text)
             sides = {"text": encoder.text(request.text)}
         elif request.vector is not None:
-            sides = {request.vector_modality: np.asarray(request.vector, dtype=np.float32)}
+            sides = {request.vector_modality: np.asarray(request.vector, dtype=np.float64)}
         else:
             sides = self._like(str(request.document))
         return self.answer(
@@ -218,6 +219,12 @@ def make_app(
         # A damaged index names its file: the place on this machine is nobody's business.
         text = str(error).replace(str(index.path.resolve()), "the index")
         return JSONResponse({"detail": text.replace(str(index.path), "the index")}, 422)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_form(_: Request, error: RequestValidationError) -> JSONResponse:
+        # Without what was sent: it may be NaN, which JSON cannot hold.
+        told = [{name: one[name] for name in ("loc", "msg", "type")} for one in error.errors()]
+        return JSONResponse({"detail": told}, 422)
 
     app.add_middleware(Guard, hosts=hosts, max_bytes=max_bytes)
     return app

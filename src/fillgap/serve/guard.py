@@ -28,6 +28,10 @@ _HEADERS = [
 ]
 
 
+class _TooLong(Exception):  # noqa: N818  (no error of ours: it ends the reading of a body)
+    """More came than may come."""
+
+
 class Guard:
     """ASGI middleware: refuse foreign hosts and origins and long bodies; add headers.
 
@@ -61,27 +65,35 @@ class Guard:
         elif "origin" in headers and not self._known(headers["origin"]):
             await _refuse(guarded, 403, "requests of other sites are not answered.")
         elif _length(headers) > self.max_bytes:
-            await _refuse(guarded, 413, f"a request must be of at most {self.max_bytes} bytes.")
+            await self._refuse_length(guarded)
         else:
-            await self.app(scope, self._counted(receive), guarded)
+            await self._limited(scope, receive, guarded)
 
-    def _known(self, address: str) -> bool:
-        try:
-            return (urlsplit(address).hostname or "") in self.hosts
-        except ValueError:
-            return False
-
-    def _counted(self, receive: Receive) -> Receive:
-        """Cut a body of unknown length off where it exceeds the limit."""
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; a body of unknown length is cut off where it exceeds the limit."""
         seen = 0
 
         async def counted() -> MutableMapping[str, Any]:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if seen > self.max_bytes else message
+            if seen > self.max_bytes:
+                raise _TooLong
+            return message
 
-        return counted
+        try:
+            await self.app(scope, counted, send)
+        except _TooLong:  # nothing was answered yet: an answer begins when the body is read
+            await self._refuse_length(send)
+
+    async def _refuse_length(self, send: Send) -> None:
+        await _refuse(send, 413, f"a request must be of at most {self.max_bytes} bytes.")
+
+    def _known(self, address: str) -> bool:
+        try:
+            return (urlsplit(address).hostname or "") in self.hosts
+        except ValueError:
+            return False
 
 
 def _length(headers: dict[str, str]) -> int:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap import encoders
 from fillgap._checks import InputError, require
-from fillgap.encoders import DigitSceneEncoder, Encoder
+from fillgap.encoders import DigitSceneEncoder, Encoder, open_encoder
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "QueryEncoder", "open_query_encoder"]
 
@@ -24,18 +23,9 @@ def open_query_encoder(spec: str | None) -> QueryEncoder | None:
     Raises
     ------
     InputError
-        If there is no such encoder.
+        If there is no such encoder, or it cannot be loaded.
     """
-    if spec is None:
-        return None
-    if spec == "digit-scenes":
-        return QueryEncoder(DigitSceneEncoder())
-    opener = getattr(encoders, "open_encoder", None)
-    if opener is None:
-        raise InputError(
-            f"the encoder of the index must be known here, got {spec!r}. Query it by a vector."
-        )
-    return QueryEncoder(opener(spec))
+    return None if spec is None else QueryEncoder(open_encoder(spec))
 
 
 class QueryEncoder:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fillgap._checks import require
+from fillgap._checks import InputError, require
 
 if TYPE_CHECKING:
     from fillgap.search import MixedIndex
@@ -35,7 +37,14 @@ def create_app(index: MixedIndex, **options: Any) -> Any:
     return make_app(index, **options)
 
 
-def serve(index: MixedIndex, *, host: str = "127.0.0.1", port: int = 8421, **options: Any) -> None:
+def serve(
+    index: MixedIndex,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8421,
+    ready: Callable[[], None] | None = None,
+    **options: Any,
+) -> None:
     """Serve the page until it is interrupted.
 
     Parameters
@@ -44,9 +53,34 @@ def serve(index: MixedIndex, *, host: str = "127.0.0.1", port: int = 8421, **opt
     host : str
         Address to listen on: only this machine by default. There is no password.
     port : int
+    ready : callable, optional
+        Called once the address is ours.
     **options
         As for `create_app`.
+
+    Raises
+    ------
+    InputError
+        If the address is taken, or none of this machine.
+    ImportError
+        If FastAPI or uvicorn is not installed.
     """
     uvicorn = require("uvicorn", "serve", "the page")
     app = create_app(index, **options)
-    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False)
+    with _listening(host, port) as listening:
+        if ready is not None:
+            ready()
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; uvicorn would end the program where it cannot."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((str(address[0]), port), family=family)
+    except OSError as error:
+        raise InputError(
+            f"the address must be a free one of this machine, got {host} port {port} "
+            f"({error.strerror or error}). Choose another with --port or --host."
+        ) from error

@@ -62,13 +62,15 @@ def save_space(
 def load_space(path: str | Path) -> MixedSpace:
     """Return the space that `save_space` wrote, or that of an aligner's file, not calibrated.
 
-    Nothing in the file is executed.
+    Of the folder of an index it is the space beside it. Nothing in the file is executed.
 
     Raises
     ------
     InputError
         If the file is missing, damaged, of another kind, or of a newer format version.
     """
+    beside = Path(path) / "space.safetensors"
+    path = beside if beside.is_file() else path
     arrays, header = read_artifact(path, "aligner")
     aligner = restore_aligner(path, arrays, header)
     state = header.get("calibration")

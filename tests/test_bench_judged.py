@@ -1,0 +1,291 @@
+"""Mixed search on a user's folder of queries, documents and judgements."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fillgap import InputError
+from fillgap.cli.app import run
+from fillgap.datasets import is_judged, load_digit_scenes, open_judged
+from fillgap.evaluation import Combination
+from fillgap.experiments.bench_judged import _parts, bench_judged
+from fillgap.experiments.bench_thirds import in_thirds
+from fillgap.experiments.judged_embeddings import read_embeddings
+from fillgap.scores import ZScore
+from judged_folders import N, write_beir, write_embeddings, write_mixbench
+
+QUICK = {"aligners": ["gr-clip"], "calibrations": {"z-score": ZScore()}, "n_resamples": 100}
+
+
+@pytest.fixture(scope="module")
+def mixbench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mixbench(tmp_path_factory.mktemp("judged") / "MSCOCO", pictures=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_embeddings(write_mixbench(tmp_path / "set") / "embeddings")
+    return tmp_path / "set"
+
+
+def test_mixbench_is_read_as_it_is(mixbench: Path) -> None:
+    judged = open_judged(mixbench)
+    assert [item.kind for item in judged.documents[:3]] == ["image", "text", "image+text"]
+    assert {item.kind for item in judged.queries} == {"text"}
+    assert judged.relevant == [(i, i, 1.0) for i in range(N)]
+    assert is_judged(mixbench)
+    assert not is_judged(mixbench / "images")
+
+
+def test_graded_ndcg_is_that_of_ir_measures(tmp_path: Path) -> None:
+    ir = pytest.importorskip("ir_measures")
+    grades, folder = write_beir(tmp_path / "beir")
+    judged = open_judged(folder)
+    queries, documents = read_embeddings(judged, folder / "embeddings")
+    board = bench_judged(judged, queries, documents, **QUICK)
+    unit = {
+        name: rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        for name, rows in (
+            ("q", queries.rows["text"]),
+            ("t", documents.rows["text"]),
+            ("i", documents.rows["image"]),
+        )
+    }
+    ranked = [
+        ir.ScoredDoc(q, f"{side}{j}", float(score))
+        for q in grades
+        for side in "ti"
+        for j, score in enumerate(unit[side] @ unit["q"][int(q)])
+    ]
+    qrels = [ir.Qrel(q, doc, grade) for q, docs in grades.items() for doc, grade in docs.items()]
+    wanted = {m.query_id: m.value for m in ir.iter_calc([ir.nDCG @ 10], qrels, ranked)}
+    found = board.values[Combination()]["mixed_ndcg_at_10"]
+    assert np.isnan(found[len(grades) :]).all()
+    np.testing.assert_allclose(found[: len(grades)], [wanted[q] for q in grades], atol=1e-6)
+    assert board.line(Combination()).estimates["mixed_ndcg_at_10"].value == pytest.approx(
+        np.mean(list(wanted.values())), abs=1e-6
+    )
+
+
+def test_ids_decide_which_row_is_whose(folder: Path) -> None:
+    judged, scenes = open_judged(folder), load_digit_scenes()
+    _, documents = read_embeddings(judged, folder / "embeddings")
+    rows = 2 * documents.of["text"] + 1
+    np.testing.assert_array_equal(documents.rows["text"], scenes.texts[rows])
+    images, before = folder / "embeddings" / "corpus_images.npy", np.array(documents.rows["image"])
+    np.save(images, before[::-1])
+    ids = [judged.documents[i].id for i in documents.of["image"][::-1]]
+    (images.parent / "corpus_images.ids.txt").write_text("\n".join(ids) + "\n")
+    again = read_embeddings(judged, folder / "embeddings")[1]
+    np.testing.assert_array_equal(again.rows["image"], before)
+
+
+def test_an_encoder_gives_what_embeddings_give(
+    mixbench: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The scenes and captions of both are the same; the gap shows, and centring narrows it."""
+    values = []
+    for words in ([str(mixbench), "--encoder", "digit-scenes"], [str(folder)]):
+        assert run(["bench", "mixed", *words, "-m", "gr-clip", "--json", "-q"]) == 0
+        board = json.loads(capsys.readouterr().out)
+        lines = {line["what"]["aligner"] + "+" + line["what"]["calibration"]: line
+                 for line in board["lines"]}  # fmt: skip
+        values.append(
+            [lines[name]["estimates"]["mixed_ndcg_at_10"]["value"] for name in sorted(lines)]
+        )
+        raw, centred = lines["raw+none"], lines["gr-clip+none"]
+        for measure in (
+            "mixed_ndcg_at_10",
+            "mixed_ndcg_at_10.image",
+            "mixed_ndcg_at_10.image+text",
+        ):
+            assert measure in raw["estimates"]
+        assert raw["exposure"]["image"]["value"] < centred["exposure"]["image"]["value"]
+        assert (
+            raw["estimates"]["mixed_ndcg_at_10"]["value"]
+            < centred["estimates"]["mixed_ndcg_at_10"]["value"]
+        )
+    np.testing.assert_allclose(*values, atol=0.02)  # thumbnails are rounded to 8 bits
+
+
+def test_what_a_query_is_judged_by_is_never_fitted_to(folder: Path) -> None:
+    judged = open_judged(folder)
+    queries, documents = read_embeddings(judged, folder / "embeddings")
+    seen: list[np.ndarray] = []
+
+    class Watched(ZScore):
+        def fit(self, queries, documents, **rest):  # type: ignore[no-untyped-def]
+            seen.append(np.concatenate([queries.texts, documents.images, documents.texts]))
+            return super().fit(queries, documents, **rest)
+
+    calibrations = {"watched": Watched(on="all")}
+    bench_judged(judged, queries, documents, aligners=["gr-clip"], calibrations=calibrations,
+                 n_resamples=100)  # fmt: skip
+    raw = seen[::2]  # each part fits raw first, then the aligner
+    assert len(raw) == 4
+    for i in range(N):  # one of the four fits saw neither the query nor the documents of scene i
+        mine = [queries.rows["text"][i]]
+        mine += [documents.rows[s][documents.of[s] == i][0] for s in documents.rows
+                 if i in documents.of[s]]  # fmt: skip
+        without = [all(np.abs(rows - row).max(axis=1).min() > 1e-6 for row in mine) for rows in raw]
+        assert sum(without) == 1
+
+
+def test_the_page_names_what_it_shows(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "board.md"
+    assert run(["bench", "mixed", str(folder), "-m", "balanced", "-o", str(out), "-q"]) == 0
+    text = out.read_text()
+    assert "48 judged queries, 48 documents (16 image, 16 image+text, 16 text)" in text
+    assert "| mixed NDCG@10 | of images | of both in one | of texts | p | exposure |" in text
+    assert "balanced + rrf" in text
+
+
+class TestThirds:
+    def test_every_item_is_in_the_pool_once_and_asked_by_what_is_not(self) -> None:
+        pair = load_digit_scenes().take_images(np.arange(90))
+        judged, queries, documents = in_thirds(pair)
+        kinds, count = np.unique(documents.kinds, return_counts=True)
+        assert dict(zip(kinds.tolist(), count.tolist(), strict=True)) == {
+            "image": 30, "text": 30, "image+text": 30,
+        }  # fmt: skip
+        assert (queries.kinds == "image").sum() == 30
+        assert [item.kind for item in judged.documents] == documents.kinds.tolist()
+        rows = {"image": pair.images, "text": pair.texts}
+        index = {"image": np.arange(90), "text": np.asarray(pair.image_index)}
+        item_of = {}  # of a query or a document, by the row of its embedding
+        for who, items in (("query", queries), ("document", documents)):
+            for side, of in items.of.items():
+                found = np.argmax(items.rows[side] @ rows[side].T, axis=1)
+                np.testing.assert_array_equal(items.rows[side], rows[side][found])
+                for number, row in zip(of, found, strict=True):
+                    item_of.setdefault((who, number), []).append((side, row, index[side][row]))
+        for query, document, grade in judged.relevant:
+            asked, answers = item_of["query", query], item_of["document", document]
+            assert grade == 1
+            assert len({item for *_, item in asked + answers}) == 1
+            assert not {(side, row) for side, row, _ in asked} & {(s, r) for s, r, _ in answers}
+
+    def test_queries_of_one_thing_stay_together(self) -> None:
+        judged, *_ = in_thirds(load_digit_scenes().take_images(np.arange(90)))
+        part = _parts(judged, 4, 0)
+        of_document: dict[int, set[int]] = {}
+        for query, document, _ in judged.relevant:
+            of_document.setdefault(document, set()).add(int(part[query]))
+        assert all(len(parts) == 1 for parts in of_document.values())
+        assert set(part.tolist()) == {0, 1, 2, 3}
+
+    def test_the_command(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        pair = load_digit_scenes().take_images(np.arange(60))
+        for name, rows in (("i", pair.images), ("t", pair.texts), ("x", pair.image_index)):
+            np.save(tmp_path / f"{name}.npy", np.asarray(rows))
+        files = [str(tmp_path / f"{name}.npy") for name in "it"]
+        words = ["bench", "mixed", *files, "--thirds", "-m", "balanced", "-q"]
+        assert run([*words, "--image-index", str(tmp_path / "x.npy")]) == 0
+        told = capsys.readouterr().out
+        assert "80 judged queries, 60 documents (20 image, 20 image+text, 20 text)" in told
+        assert run(words) == 2
+        assert "images with two texts must be at least 12" in capsys.readouterr().err
+
+
+def spoil(folder: Path, what: str) -> list[str]:
+    """Break one thing, and return further words of the command."""
+    vectors = folder / "embeddings"
+    if what == "qrels of another version":
+        with (folder / "qrels" / "qrels.tsv").open("a") as file:
+            file.write("q1\tnobody\t1\n")
+    elif what == "unknown query":
+        with (folder / "qrels" / "qrels.tsv").open("a") as file:
+            file.write("nobody\td1\t1\n")
+    elif what == "no qrels":
+        (folder / "qrels" / "qrels.tsv").unlink()
+    elif what == "another split":
+        return ["--qrels", "train"]
+    elif what == "nothing relevant":
+        (folder / "qrels" / "qrels.tsv").write_text("query_id\tcorpus_id\tscore\nq1\td1\t0\n")
+    elif what == "no number":
+        (folder / "qrels" / "qrels.tsv").write_text("query_id\tcorpus_id\tscore\nq1\td1\tyes\n")
+    elif what == "truncated":
+        data = (folder / "mixed_corpus.jsonl").read_bytes()
+        (folder / "mixed_corpus.jsonl").write_bytes(data[:-20])
+    elif what == "no corpus":
+        (folder / "mixed_corpus.jsonl").unlink()
+        (folder / "corpus.jsonl").unlink()
+    elif what == "twice":
+        data = (folder / "queries.jsonl").read_text()
+        (folder / "queries.jsonl").write_text(data + data.splitlines()[0] + "\n")
+    elif what == "no embeddings":
+        (vectors / "corpus_images.npy").unlink()
+    elif what == "no folder of embeddings":
+        return ["--embeddings", str(folder / "none")]
+    elif what == "too few rows":
+        np.save(vectors / "query_texts.npy", np.load(vectors / "query_texts.npy")[:-1])
+    elif what == "other dimension":
+        np.save(vectors / "query_texts.npy", np.load(vectors / "query_texts.npy")[:, :-1])
+    elif what == "missing ids":
+        (vectors / "query_texts.ids.txt").write_text("\n".join(f"x{i}" for i in range(N)))
+    elif what == "no pictures":
+        return ["--encoder", "digit-scenes"]
+    elif what == "thirds":
+        return ["--thirds"]
+    elif what == "both":
+        return ["--encoder", "digit-scenes", "--embeddings", str(vectors)]
+    return []
+
+
+SPOILT = {
+    "qrels of another version": "qrels.tsv, line 50 must judge a document of this folder",
+    "unknown query": "qrels.tsv, line 50 must judge a query of this folder, got 'nobody'",
+    "no qrels": "must hold the judgements test.tsv, got none",
+    "another split": "must hold the judgements train.tsv, got qrels",
+    "nothing relevant": "must judge at least one document relevant, got none",
+    "no number": "line 2 must have a number as its score, got 'yes'",
+    "truncated": "mixed_corpus.jsonl, line 48 must be a whole row",
+    "no corpus": "must hold mixed_corpus.jsonl or .parquet, got neither",
+    "twice": "must be an item of its own with a text or an image, got 'q0' twice",
+    "no embeddings": "must hold corpus_images.npy, .parquet or the like, for 32 images, got none",
+    "no folder of embeddings": "none",
+    "too few rows": "one row for each of the 48 texts of the folder, in its order, got 47",
+    "other dimension": "must be of one dimension, got 127 and 128",
+    "missing ids": "got none for 'q0' and 47 others",
+    "no pictures": "the image of 'd0' must be a file of",
+    "thirds": "--thirds must be given with pairs",
+    "both": "must be of --embeddings or of --encoder, got both",
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_bad_folders_are_one_sentence(
+    what: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = spoil(folder, what)
+    assert run(["bench", "mixed", str(folder), *words, "-o", str(folder / "out.md")]) == 2
+    told = capsys.readouterr().err
+    assert SPOILT[what] in " ".join(told.split())
+    assert told.count("\n") == 1
+    assert not (folder / "out.md").exists()
+
+
+def test_a_folder_of_sets_names_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder.parent / "qrels").mkdir()
+    assert run(["bench", "mixed", str(folder.parent)]) == 2
+    assert "Pass one of its folders: set." in capsys.readouterr().err
+
+
+def test_options_of_a_folder_need_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "mixed", "--encoder", "digit-scenes"]) == 2
+    assert "must be given with a folder of queries" in capsys.readouterr().err
+
+
+def test_one_modality_is_refused(tmp_path: Path) -> None:
+    _, folder = write_beir(tmp_path / "beir")
+    judged = open_judged(folder)
+    queries, documents = read_embeddings(judged, folder / "embeddings")
+    documents.rows.pop("image")
+    with pytest.raises(InputError, match="texts alone. There is no gap"):
+        bench_judged(judged, queries, documents, **QUICK)
+    with pytest.raises(InputError, match="judged queries must be at least 40, for 20 parts"):
+        bench_judged(judged, *read_embeddings(judged, folder / "embeddings"), n_splits=20)
