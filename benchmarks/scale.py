@@ -16,8 +16,6 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -98,29 +96,26 @@ def bare_apply(source: Path, target: Path, matrix: np.ndarray) -> None:
 
 
 def rates(options: argparse.Namespace) -> None:
-    """Print rows per second of every contestant, and the ratios to the bare loop."""
+    """Print rows per second of every engine, and the ratios to the bare loop beside it.
+
+    Only one engine is alive at a time: the processes of another that waits take time too.
+    """
     from _timing import describe_machine, interleaved
     from fillgap.aligners import make_aligner, save_aligner
     from fillgap.distributed import apply_shards, fit_shards, make_executor
 
-    with ExitStack() as stack:
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    print(f"{options.rows} × {options.features} float16 a side, {describe_machine()}")
+    found: dict[str, dict[str, dict[str, float]]] = {"fit": {}, "apply": {}}
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        root = Path(folder)
         write_shards(root, options.rows, options.features, options.shard_rows)
-        engines = {
-            f"{engine}, {workers}": stack.enter_context(make_executor(engine, n_workers=workers))
-            for engine in options.engines
-            for workers in options.workers
-            if engine == "processes" or workers == max(options.workers)
-        }
+        matrix = np.eye(options.features, dtype=np.float32)
+        outputs, path = iter(range(10**6)), root / "aligner.safetensors"
 
         def fit(executor: object) -> object:
             aligner = make_aligner("balanced")
             fit_shards(aligner, root, executor=executor)
             return aligner
-
-        path = save_aligner(fit(next(iter(engines.values()))), root / "aligner.safetensors")
-        matrix = np.eye(options.features, dtype=np.float32)
-        outputs = iter(range(10**6))
 
         def apply(executor: object) -> None:
             target = root / f"out{next(outputs)}"
@@ -132,24 +127,32 @@ def rates(options: argparse.Namespace) -> None:
             bare_apply(root / SIDES[0], target, matrix)
             remove(target)
 
-        print(f"{options.rows} × {options.features} float16 a side, {describe_machine()}")
-        jobs: dict[str, tuple[Callable[[], object], Callable[[object], object], int]] = {
-            "fit": (lambda: bare_fit(root), fit, 2 * options.rows),
-            "apply": (bare, apply, options.rows),
-        }
-        for job, (loop, run, rows) in jobs.items():
-            contestants = {"bare loop": loop} | {
-                name: partial(run, executor) for name, executor in engines.items()
-            }
-            show(job, interleaved(contestants, options.rounds), rows)
+        for engine in options.engines:
+            for workers in options.workers if engine == "processes" else [max(options.workers)]:
+                with make_executor(engine, n_workers=workers) as executor:
+                    save_aligner(fit(executor), path, overwrite=True)
+                    for job, loop, run in (
+                        ("fit", partial(bare_fit, root), fit),
+                        ("apply", bare, apply),
+                    ):
+                        contestants = {"bare loop": loop, "engine": partial(run, executor)}
+                        found[job][f"{engine}, {workers}"] = interleaved(
+                            contestants, options.rounds
+                        )
+    for job, rows in (("fit", 2 * options.rows), ("apply", options.rows)):
+        show(job, found[job], rows)
 
 
-def show(job: str, seconds: dict[str, float], rows: int) -> None:
-    base, one = seconds["bare loop"], seconds.get("processes, 1")
-    print(f"\n{job:20} {'rows/s':>10}  of the bare loop  of one worker")
-    for name, value in seconds.items():
-        alone = f"{one / value:13.2f}" if one else ""
-        print(f"{name:20} {rows / value:10,.0f}  {base / value:16.2f}  {alone}")
+def show(job: str, seconds: dict[str, dict[str, float]], rows: int) -> None:
+    ratios = {name: both["bare loop"] / both["engine"] for name, both in seconds.items()}
+    one = ratios.get("processes, 1")
+    print(f"\n{job:20} {'rows/s':>10}  bare loop beside it  ratio  of one worker")
+    for name, both in seconds.items():
+        alone = f"{ratios[name] / one:13.2f}" if one else ""
+        print(
+            f"{name:20} {rows / both['engine']:10,.0f}  {rows / both['bare loop']:19,.0f}  "
+            f"{ratios[name]:5.2f}  {alone}"
+        )
 
 
 def remove(folder: Path) -> None:
