@@ -111,6 +111,20 @@ class TestParquetOfTheHub:
         assert sorted(number_of(record) for record in pairs) == list(range(6))
         assert asked == [(0, ["image"]), (1, ["image"])] * 2
 
+    def test_no_picture_is_read_to_describe_a_dataset(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from fillgap.datasets._parquet_shards import ParquetShards
+        from fillgap.experiments.embed import describe_dataset
+
+        dataset = open_dataset(f"hugging-face:{files.hub_parquet(tmp_path / 'data')}")
+        pairs, _ = draw_pairs(dataset, n_pairs=6, n_transport=0)
+        listed = type("Plain", (), {"__len__": lambda _: 6, "__getitem__": lambda _, i: pairs[i]})()
+        listed.name, listed.class_names, listed.problems = pairs.name, pairs.class_names, ()
+        expected = describe_dataset(listed)  # of records as they are
+        monkeypatch.setattr(ParquetShards, "picture", None)  # whoever reads one fails
+        assert describe_dataset(pairs)["fingerprint"] == expected["fingerprint"]
+
     def test_pictures_that_are_missing_or_lie_beside_the_file(self, tmp_path: Path) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -181,13 +181,34 @@ class TestPictures:
 
     def test_two_of_one_name_are_refused(self, experiment: Experiment) -> None:
         (data,), (clip, siglip) = experiment.data, experiment.encoders
-        twice = replace(
-            experiment,
-            data=(data, replace(data, name="photos a")),
-            encoders=(replace(clip, name="a b"), replace(siglip, name="b")),
-        )
-        with pytest.raises(InputError, match="names of data must differ"):
-            found_by(twice)
+        with pytest.raises(InputError, match="names of data must differ, got 'photos a b' twice"):
+            replace(
+                experiment,
+                data=(data, replace(data, name="photos a")),
+                encoders=(replace(clip, name="a b"), replace(siglip, name="b")),
+            )
+
+    def test_datasets_are_opened_and_weights_hashed_once(
+        self, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+
+        def counted(name):
+            before = getattr(experiment_embeddings, name)
+
+            def call(what, *rest, **options):
+                asked.append(str(what))
+                return before(what, *rest, **options)
+
+            monkeypatch.setattr(experiment_embeddings, name, call)
+
+        for name in ("open_dataset", "find_weights", "open_encoder"):
+            counted(name)
+        (data,) = experiment.data
+        found_by(replace(experiment, data=(data, replace(data, name="again"))))
+        specs = [model.model for model in experiment.encoders]
+        folders = [spec.partition(":")[2] for spec in specs]
+        assert sorted(asked) == sorted([data.dataset] * 2 + specs + folders)
 
 
 TOML = """

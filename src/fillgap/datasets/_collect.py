@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -67,12 +68,12 @@ class ListedDataset:
 
     def __getitem__(self, i: int) -> Record:
         """Return the image of row `i` with its captions."""
-        return Record(
-            self._ids[i],
-            self._read(self._sources[i]),
-            self._captions[i],
-            None if self._labels is None else int(self._labels[i]),
-        )
+        return replace(self.without_image(i), image=self._read(self._sources[i]))
+
+    def without_image(self, i: int) -> Record:
+        """Return what is told of row `i`, with b"" in place of the image."""
+        label = None if self._labels is None else int(self._labels[i])
+        return Record(self._ids[i], b"", self._captions[i], label)
 
 
 class Collector:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fillgap._checks import InputError, check_integer, check_random_state
-from fillgap.datasets._record import Dataset, Record
+from fillgap.datasets._record import Dataset, Record, told_of
 
 __all__ = ["draw_pairs"]
 
@@ -26,7 +26,12 @@ class _DrawnDataset:
         return len(self._rows)
 
     def __getitem__(self, i: int) -> Record:
-        record = self._dataset[int(self._rows[i])]
+        return self._with_one_caption(self._dataset[int(self._rows[i])], i)
+
+    def without_image(self, i: int) -> Record:
+        return self._with_one_caption(told_of(self._dataset, int(self._rows[i])), i)
+
+    def _with_one_caption(self, record: Record, i: int) -> Record:
         caption = record.captions[int(self._captions[i]) % len(record.captions)]
         return replace(record, captions=(caption,))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Dataset", "Record"]
+__all__ = ["Dataset", "Record", "told_of"]
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,9 @@ class Dataset(Protocol):
     def __getitem__(self, i: int) -> Record:
         """Return the image of row `i` with its captions."""
         ...
+
+
+def told_of(dataset: Dataset, i: int) -> Record:
+    """Return a record of which everything counts but the image, which is not read if possible."""
+    without: Callable[[int], Record] = getattr(dataset, "without_image", dataset.__getitem__)
+    return without(i)

@@ -16,7 +16,7 @@ import numpy as np
 from fillgap._checks import InputError, check_choice, check_integer
 from fillgap._files import check_target
 from fillgap._progress import Progress, silent
-from fillgap.datasets._record import Dataset
+from fillgap.datasets._record import Dataset, told_of
 from fillgap.distributed import Executor
 from fillgap.encoders import Encoder
 from fillgap.experiments.embed_shard import ShardJob, embed_shard
@@ -150,7 +150,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
         raise InputError(f"{dataset.name} must have images, got none. Check the path.")
     digest = hashlib.sha256()
     for row in np.unique(np.linspace(0, len(dataset) - 1, 256).astype(int)):
-        record = dataset[int(row)]
+        record = told_of(dataset, int(row))
         digest.update(repr((record.id, record.captions, record.label)).encode())
     return {
         "name": dataset.name,

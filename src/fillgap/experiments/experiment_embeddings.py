@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +17,13 @@ from fillgap.datasets import Dataset, draw_pairs, open_dataset
 from fillgap.encoders import Encoder, open_encoder
 from fillgap.encoders._weights import find_weights
 from fillgap.experiments.embed import describe_dataset, embed_dataset, is_whole
+from fillgap.experiments.experiment_rows import divide
 from fillgap.experiments.specification import (
     EmbeddingData,
     EncoderModel,
     Experiment,
     PictureData,
+    embedded_name,
 )
 from fillgap.io import Manifest, read_manifest
 
@@ -72,13 +74,24 @@ def embed_pictures(experiment: Experiment, folder: Path, progress: Progress) -> 
     progress : callable
         Called as progress(images done, total, what).
     """
+    pictures = [item for item in experiment.data if isinstance(item, PictureData)]
+    drawn = {item: _draw(experiment, item) for item in pictures}
     found: dict[tuple[str, str], Embedded] = {}
     for model in experiment.encoders:
-        load = cache(lambda model=model: open_encoder(model.model, **dict(model.options)))
-        for item in experiment.data:
-            if isinstance(item, PictureData):
-                made = _embed(experiment, item, model, load, folder=folder, progress=progress)
-                found[item.name, model.name] = made
+        source = _Source(model)
+        for item, parts in drawn.items():
+            name = embedded_name(item, model)
+            try:
+                if isinstance(parts, str):
+                    raise InputError(parts)
+                made = [
+                    _embed(part, source, folder / _key(experiment, part, source), progress)
+                    for part in parts
+                ]
+                found[item.name, model.name] = _embedded(name, item, made)
+            except (InputError, InputTypeError) as error:
+                nothing = EmbeddingData(name, "")
+                found[item.name, model.name] = Embedded(nothing, item.dataset, problem=str(error))
     return list(_in_order(experiment, found))
 
 
@@ -93,70 +106,70 @@ def _in_order(experiment: Experiment, found: dict[tuple[str, str], Embedded]) ->
             yield Embedded(item, item.path, model="" if manifest is None else _name(manifest))
 
 
+class _Source:
+    """A model whose weights are hashed once, and loaded once if at all."""
+
+    def __init__(self, model: EncoderModel) -> None:
+        self.model, self.options = model.model, dict(model.options)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        return open_encoder(self.model, **self.options)
+
+    @cached_property
+    def revisions(self) -> list[str]:
+        """What tells the weights from others, without loading them."""
+        kind, _, place = self.model.partition(":")
+        named = [(place, self.options.get("revision"))] if place else []
+        if "language_model" in self.options:
+            named.append((self.options["language_model"], None))
+        return [find_weights(where, revision).revision for where, revision in named] or [kind]
+
+
 def _embed(
-    experiment: Experiment,
-    pictures: PictureData,
-    model: EncoderModel,
-    load: Callable[[], Encoder],
-    *,
-    folder: Path,
-    progress: Progress,
-) -> Embedded:
-    """Embed both parts of a dataset, or return why that cannot be done."""
-    name = f"{pictures.name} {model.name}"
-    try:
-        options: dict[str, Any] = dict(pictures.options)
-        parts = _draw(experiment, open_dataset(pictures.dataset, **options))
-        revisions = _revisions(model)
-        made: list[tuple[str, Manifest]] = []
-        for part in parts:
-            place = folder / _key(experiment, part, model, revisions)
-            manifest = read_manifest(place)
-            if manifest is None or not is_whole(place, manifest):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                manifest = embed_dataset(part, load(), place, progress=progress)
-            made.append((str(place), manifest))
-    except (InputError, InputTypeError) as error:
-        return Embedded(EmbeddingData(name, ""), pictures.dataset, problem=str(error))
+    part: Dataset, source: _Source, place: Path, progress: Progress
+) -> tuple[Path, Manifest]:
+    """Return the folder of a part and its manifest, after it was embedded where it is not whole."""
+    manifest = read_manifest(place)
+    if manifest is None or not is_whole(place, manifest):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        manifest = embed_dataset(part, source.encoder, place, progress=progress)
+    return place, manifest
+
+
+def _embedded(name: str, item: PictureData, made: list[tuple[Path, Manifest]]) -> Embedded:
     left_out = sum(len(manifest.skipped) for _, manifest in made)
     note = f"{left_out} images could not be read and were left out" if left_out else ""
-    data = EmbeddingData(name, made[0][0], separate=made[1][0] if made[1:] else None)
-    return Embedded(data, pictures.dataset, model=_name(made[0][1]), note=note)
+    separate = str(made[1][0]) if made[1:] else None
+    data = EmbeddingData(name, str(made[0][0]), separate=separate)
+    return Embedded(data, item.dataset, model=_name(made[0][1]), note=note)
 
 
-def _draw(experiment: Experiment, dataset: Dataset) -> list[Dataset]:
-    """Return the pairs to judge on, and where any are asked for those to fit on."""
-    wanted = experiment.n_judged + experiment.n_separate
-    share = min(1.0, len(dataset) / wanted)
-    n_pairs = experiment.n_judged if share == 1 else round(share * experiment.n_judged)
-    n_transport = min(experiment.n_separate, len(dataset) - n_pairs)
-    pairs, transport = draw_pairs(
-        dataset,
-        n_pairs=max(1, n_pairs),
-        n_transport=n_transport,
-        random_state=experiment.random_state,
-    )
-    return [pairs, transport] if n_transport else [pairs]
+def _draw(experiment: Experiment, pictures: PictureData) -> list[Dataset] | str:
+    """Return the pairs to judge on and, where any are asked for, those to fit on; or why not."""
+    try:
+        options: dict[str, Any] = dict(pictures.options)
+        dataset = open_dataset(pictures.dataset, **options)
+        n_pairs, n_transport = divide(len(dataset), experiment.n_judged, experiment.n_separate)
+        parts = draw_pairs(
+            dataset,
+            n_pairs=max(1, n_pairs),
+            n_transport=n_transport,
+            random_state=experiment.random_state,
+        )
+    except (InputError, InputTypeError) as error:
+        return str(error)
+    return list(parts[: 1 + bool(n_transport)])
 
 
-def _revisions(model: EncoderModel) -> list[str]:
-    """Return what tells the weights of a model from others, without loading them."""
-    options = dict(model.options)
-    kind, _, place = model.model.partition(":")
-    named = [(place, options.get("revision"))] if place else []
-    if "language_model" in options:
-        named.append((options["language_model"], None))
-    return [find_weights(where, revision).revision for where, revision in named] or [kind]
-
-
-def _key(experiment: Experiment, part: Dataset, model: EncoderModel, revisions: list[str]) -> str:
+def _key(experiment: Experiment, part: Dataset, source: _Source) -> str:
     depends = {
         "dataset": describe_dataset(part),
         "files": list(_files(part)),
         "random_state": experiment.random_state,
-        "model": model.model,
-        "revisions": revisions,
-        "options": {k: v for k, v in dict(model.options).items() if k not in _RUNNING},
+        "model": source.model,
+        "revisions": source.revisions,
+        "options": {k: v for k, v in source.options.items() if k not in _RUNNING},
     }
     text = json.dumps(depends, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -17,7 +17,7 @@ from fillgap.io import load_pair
 from fillgap.metrics import first_texts
 from fillgap.rows import iter_blocks
 
-__all__ = ["DrawnRows", "draw_rows"]
+__all__ = ["DrawnRows", "divide", "draw_rows"]
 
 FEWEST = 4  # pairs that anything can be judged or fitted on
 
@@ -77,9 +77,8 @@ def draw_rows(data: EmbeddingData, n_judged: int, n_separate: int, random_state:
         other = _one_text_each(other)
         judged_rows, spare = rows[:n_judged], rng.permutation(other.n_images)[:n_separate]
     else:
-        fewest = min(1.0, whole.n_images / (n_judged + n_separate))
-        here = n_judged if fewest == 1 else round(fewest * n_judged)
-        judged_rows, spare = rows[:here], rows[here : here + n_separate]
+        here, others = divide(whole.n_images, n_judged, n_separate)
+        judged_rows, spare = rows[:here], rows[here : here + others]
     if len(judged_rows) < FEWEST:
         raise InputError(
             f"{data.path} must hold enough pairs to judge on, got {whole.n_images} images. "
@@ -88,6 +87,13 @@ def draw_rows(data: EmbeddingData, n_judged: int, n_separate: int, random_state:
     judged = _take(whole, judged_rows)
     separate = _take(whole if other is None else other, spare) if len(spare) >= FEWEST else None
     return DrawnRows(judged, separate, _fingerprint(judged, separate))
+
+
+def divide(n_rows: int, n_judged: int, n_separate: int) -> tuple[int, int]:
+    """Return how many rows to judge on and to fit on: as asked, or fewer in the same proportion."""
+    share = min(1.0, n_rows / (n_judged + n_separate))
+    judged = n_judged if share == 1 else round(share * n_judged)
+    return judged, min(n_separate, n_rows - judged)
 
 
 def _one_text_each(pair: EmbeddingPair) -> EmbeddingPair:

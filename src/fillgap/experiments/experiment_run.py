@@ -104,11 +104,6 @@ def _run(
     report: Progress,
 ) -> ExperimentResults:
     known = {item.data.name: _examine(experiment, item) for item in data}
-    if len(known) < len(data):
-        raise InputError(
-            f"names of data must differ, got {', '.join(item.data.name for item in data)}. "
-            "Rename one."
-        )
     if all(item.problem for item in known.values()):
         raise InputError(next(iter(known.values())).problem or "")
     keys = {

@@ -23,6 +23,7 @@ __all__ = [
     "PictureData",
     "Representation",
     "default_name",
+    "embedded_name",
     "find_measure",
 ]
 
@@ -191,6 +192,18 @@ class Experiment:
                 f"{here} must be given with the {missing} that they need, got none. "
                 f"Name the {missing}."
             )
+        names = [
+            name
+            for item in self.data
+            for name in (
+                [embedded_name(item, model) for model in self.encoders]
+                if isinstance(item, PictureData)
+                else [item.name]
+            )
+        ]
+        if len(set(names)) < len(names):
+            twice = max(names, key=names.count)
+            raise InputError(f"names of data must differ, got {twice!r} twice. Rename one.")
         check_integer(self.n_judged, "n_judged", low=4)
         check_integer(self.n_separate, "n_separate", low=0)
         check_integer(self.random_state, "random_state", low=0)
@@ -214,6 +227,11 @@ def _pairs(given: Any) -> tuple[tuple[str, Any], ...]:
             for key, value in dict(given).items()
         )
     )
+
+
+def embedded_name(pictures: PictureData, model: EncoderModel) -> str:
+    """Return what tables call pictures that a model has embedded."""
+    return f"{pictures.name} {model.name}"
 
 
 def default_name(spec: str) -> str:
