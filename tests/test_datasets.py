@@ -117,13 +117,14 @@ class TestParquetOfTheHub:
         from fillgap.datasets._parquet_shards import ParquetShards
         from fillgap.experiments.embed import describe_dataset
 
-        dataset = open_dataset(f"hugging-face:{files.hub_parquet(tmp_path / 'data')}")
-        pairs, _ = draw_pairs(dataset, n_pairs=6, n_transport=0)
+        spec = f"hugging-face:{files.hub_parquet(tmp_path / 'data')}"
+        pairs, _ = draw_pairs(open_dataset(spec), n_pairs=6, n_transport=0)
         listed = type("Plain", (), {"__len__": lambda _: 6, "__getitem__": lambda _, i: pairs[i]})()
         listed.name, listed.class_names, listed.problems = pairs.name, pairs.class_names, ()
         expected = describe_dataset(listed)  # of records as they are
         monkeypatch.setattr(ParquetShards, "picture", None)  # whoever reads one fails
-        assert describe_dataset(pairs)["fingerprint"] == expected["fingerprint"]
+        unread, _ = draw_pairs(open_dataset(spec), n_pairs=6, n_transport=0)
+        assert describe_dataset(unread)["fingerprint"] == expected["fingerprint"]
 
     def test_pictures_that_are_missing_or_lie_beside_the_file(self, tmp_path: Path) -> None:
         import pyarrow as pa
