@@ -150,7 +150,7 @@ def test_a_calibration_is_fitted_to_a_sample_whose_pairs_are_known(
     monkeypatch: pytest.MonkeyPatch, pair: EmbeddingPair
 ) -> None:
     """Of more rows than a bank should hold, some are taken; what is relevant is numbered anew."""
-    monkeypatch.setattr("fillgap.evaluation.combine._SAMPLE", 40)
+    monkeypatch.setattr("fillgap.evaluation.one_split._SAMPLE", 40)
     sides = [
         side / np.linalg.norm(side, axis=1, keepdims=True) for side in (pair.images, pair.texts)
     ]

@@ -13,11 +13,13 @@ from fillgap.scores import Calibration, Modality
 
 __all__ = [
     "Scorer",
+    "Scores",
     "all_scores",
     "calibrated",
     "ndcg_of_lists",
     "one_sided_values",
     "ranks_among",
+    "recall_of_ranks",
     "two_sided_values",
 ]
 
@@ -96,7 +98,7 @@ def one_sided_values(
         cross = ranks_among((across,), of_query, across[of_query, item])
         values["mixed_ndcg_at_10", direction] = ndcg_of_lists(mixed, of_query, n)
         values["ndcg_at_10", direction] = ndcg_of_lists(cross, of_query, n)
-        values["recall_at_1", direction] = _recall(cross, of_query, n)
+        values["recall_at_1", direction] = recall_of_ranks(cross, of_query, n)
         values["exposure_at_10", direction] = _exposure(own, across)
     return values
 
@@ -179,7 +181,13 @@ def ranks_among(lists: tuple[Array, ...], of_query: Array, at: Array) -> NDArray
     return ranks
 
 
-def _recall(ranks: Array, of_query: Array, n_queries: int) -> NDArray[np.float64]:
+def recall_of_ranks(
+    ranks: NDArray[np.float64], of_query: NDArray[np.intp], n_queries: int
+) -> NDArray[np.float64]:
+    """Return whether something relevant comes first, NaN where nothing is relevant.
+
+    Parameters as for `ndcg_of_lists`.
+    """
     best = np.full(n_queries, np.inf)
     np.minimum.at(best, of_query, ranks)
     return np.where(np.isfinite(best), best <= 1, np.nan)

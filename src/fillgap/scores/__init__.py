@@ -12,6 +12,7 @@ from fillgap.scores.probability import RelevanceProbability
 from fillgap.scores.quantiles import QuantileMap
 from fillgap.scores.samples import Modality, Relevant, Sides, check_modality
 from fillgap.scores.saving import calibration_state, restore_calibration
+from fillgap.scores.together import fit_together
 from fillgap.scores.zscore import ZScore
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "calibration_state",
     "check_modality",
     "distribution_based_fusion",
+    "fit_together",
     "make_calibration",
     "min_max_fusion",
     "reciprocal_rank_fusion",

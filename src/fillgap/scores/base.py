@@ -93,9 +93,15 @@ class Calibration(BaseEstimator):
         Where the documents are the same each time, the result is that of one fit to all queries.
         Parameters as for `fit`.
         """
-        queries, documents, self.n_features_in_ = check_samples(
+        queries, documents, n_features = check_samples(
             queries, documents, getattr(self, "n_features_in_", None)
         )
+        self._begin(n_features, relevant)
+        self._learn(queries, documents, relevant or {}, progress or silent)
+        return self
+
+    def _begin(self, n_features: int, relevant: Relevant | None) -> None:
+        """Make ready to learn; refuse where that cannot be."""
         if self.needs_relevant and not relevant:
             raise InputError(
                 f"relevant must be given for {type(self).__name__}, got none. "
@@ -106,11 +112,10 @@ class Calibration(BaseEstimator):
                 f"{type(self).__name__} must be fitted in this process to go on, got one that was "
                 "loaded. Fit again."
             )
+        self.n_features_in_ = n_features
         if not hasattr(self, "fitted_"):
             self.fitted_ = {}
             self.sums_: dict[Any, Any] = {}
-        self._learn(queries, documents, relevant or {}, progress or silent)
-        return self
 
     def calibrate(
         self, scores: Any, *, query: Modality, document: Modality, documents: Any | None = None

@@ -22,6 +22,8 @@ __all__ = ["CSLS", "NNN", "BankCalibration", "QBNorm"]
 
 Array = NDArray[Any]
 _BANK: Final = "bank"
+#: Scores turned at a time, so that both copies stay in the cache.
+_CACHED: Final = 2**18
 
 
 class BankCalibration(Calibration):
@@ -93,6 +95,11 @@ class BankCalibration(Calibration):
     ) -> tuple[Array, Array]:
         bias = self.biases(documents, document=document, query=query)
         return np.ones(len(bias)), -bias
+
+    def _calibrate(
+        self, scores: Array, query: Modality, document: Modality, documents: Any | None
+    ) -> Array:
+        return np.asarray(scores - self.biases(documents, document=document, query=query))
 
 
 class NNN(BankCalibration):
@@ -238,10 +245,15 @@ class QBNorm(BankCalibration):
 
 def mean_of_largest(scores: Array, allowed: Array, k: int) -> Array:
     """Return the mean of the k largest allowed scores of each column, of those that there are."""
-    # Columns in a row each: numpy.partition is fastest along what lies together.
-    values = np.ascontiguousarray(np.where(allowed, scores, -np.inf).T)
-    if k < values.shape[1]:
-        values = np.partition(values, values.shape[1] - k, axis=1)[:, -k:]
-    present = np.isfinite(values)
-    total = np.where(present, values, 0.0).sum(axis=1, dtype=np.float64)
-    return np.asarray(total / np.maximum(present.sum(axis=1), 1))
+    found = np.zeros(scores.shape[1])
+    step = max(1, _CACHED // max(len(scores), 1))
+    for start in range(0, len(found), step):
+        part = np.s_[:, start : start + step]
+        # Columns in a row each: numpy.partition is fastest along what lies together.
+        values = np.ascontiguousarray(np.where(allowed[part], scores[part], -np.inf).T)
+        if k < values.shape[1]:
+            values = np.partition(values, values.shape[1] - k, axis=1)[:, -k:]
+        present = np.isfinite(values)
+        total = np.where(present, values, 0.0).sum(axis=1, dtype=np.float64)
+        found[part[1]] = total / np.maximum(present.sum(axis=1), 1)
+    return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ from fillgap.scores.samples import (
     score_blocks,
 )
 
-__all__ = ["PairwiseCalibration", "Sample"]
+__all__ = ["Block", "PairwiseCalibration", "Sample", "add_to_all", "samples_of"]
 
 Array = NDArray[Any]
 
@@ -51,21 +53,14 @@ class Sample:
     first: Calibration | None
     progress: Progress
 
-    def blocks(self) -> Iterator[tuple[int, Array, Array]]:
-        """Yield (number of the first document, scores, which are no copy of the query)."""
+    def blocks(self) -> Iterator[Block]:
+        """Yield the scores with the documents, some documents at a time."""
         total = int(self.documents.shape[0])
         what = f"{self.query} queries, {self.document} documents"
         same = self.query == self.document
         for start, block, cosines, allowed in score_blocks(self.queries, self.documents, same=same):
-            yield start, self._through_first(cosines, block), allowed
+            yield Block(start, self._through_first(cosines, block), allowed, everything=not same)
             self.progress(start + len(block), total, what)
-
-    def best(self) -> Array:
-        """Return the best score of each query, of those that have one."""
-        best = np.full(len(self.queries), -np.inf)
-        for _, scores, allowed in self.blocks():
-            np.maximum(best, np.where(allowed, scores, -np.inf).max(axis=1), out=best)
-        return best[np.isfinite(best)]
 
     def _through_first(self, cosines: Array, documents: Array) -> Array:
         if self.first is None:
@@ -75,11 +70,42 @@ class Sample:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The scores of sample queries with some of the documents.
+
+    Attributes
+    ----------
+    first_row : int
+        Number of the first of these documents.
+    scores : array of shape (n_queries, n_block)
+    allowed : array of bool of shape (n_queries, n_block)
+        Which documents are no copy of the query.
+    everything : bool
+        Whether all are allowed.
+    """
+
+    first_row: int
+    scores: Array
+    allowed: Array
+    everything: bool
+
+    @cached_property
+    def values(self) -> Array:
+        """The scores that are allowed, one after the other."""
+        return self.scores.ravel() if self.everything else self.scores[self.allowed]
+
+    def best(self) -> Array:
+        """Return the best score of each query, -inf where none is allowed."""
+        inside = self.scores if self.everything else np.where(self.allowed, self.scores, -np.inf)
+        return np.asarray(inside.max(axis=1))
+
+
 class PairwiseCalibration(Calibration):
     """Base of calibrations that look only at the score and at the two modalities.
 
-    `after` is a calibration that is fitted and applied first, such as `NNN`: the map is then one
-    of the corrected scores. Two maps that fold make one that folds.
+    The map of a score rises. `after` is a calibration that is fitted and applied first, such as
+    `NNN`: the map is then one of the corrected scores. Two maps that fold make one that folds.
     """
 
     after: Calibration | None
@@ -104,18 +130,20 @@ class PairwiseCalibration(Calibration):
     def _affine(self) -> bool:
         return True
 
+    def rest(self) -> Self:
+        """Return the map of scores that the calibration applied first has corrected."""
+        rest = copy(self)
+        rest.after = None
+        return rest
+
     def _learn(
         self, queries: Sides, documents: Sides, relevant: Relevant, progress: Progress
     ) -> None:
         if self.after is not None:
             self._fit_first(queries, documents, relevant)
         first = None if self.after is None else self.after_
-        for query in MODALITIES:
-            for document in MODALITIES:
-                Q, D = queries.of(query), documents.of(document)
-                if Q is not None and D is not None:
-                    pairs = relevant.get((query, document))
-                    self._add(Sample(query, document, Q, D, pairs, first, progress))
+        for sample in samples_of(queries, documents, relevant, first, progress):
+            self._add(sample)
         self._solve()
 
     def _fit_first(self, queries: Sides, documents: Sides, relevant: Relevant) -> None:
@@ -132,7 +160,22 @@ class PairwiseCalibration(Calibration):
 
     def _add(self, sample: Sample) -> None:
         """Add the scores of a sample to `sums_`."""
-        raise NotImplementedError
+        self._check(sample)
+        add_to_all([self], sample)
+
+    def _check(self, sample: Sample) -> None:
+        """Refuse parameters or a sample that make no sense."""
+
+    @property
+    def _wants_best(self) -> bool:
+        """Whether `_add_best` is to be called."""
+        return False
+
+    def _add_block(self, sample: Sample, block: Block) -> None:
+        """Add the scores of a sample with some documents to `sums_`."""
+
+    def _add_best(self, sample: Sample, best: Array) -> None:
+        """Add the best score of each query of a sample, of those that have one, to `sums_`."""
 
     def _solve(self) -> None:
         """Set `fitted_` from `sums_`."""
@@ -166,3 +209,32 @@ class PairwiseCalibration(Calibration):
             return a * first_a, a * first_b + b
         n = documents.shape[0]
         return np.full(n, a), np.full(n, b)
+
+
+def samples_of(
+    queries: Sides,
+    documents: Sides,
+    relevant: Relevant,
+    first: Calibration | None,
+    progress: Progress,
+) -> Iterator[Sample]:
+    """Yield the sample of every two modalities that are there."""
+    for query in MODALITIES:
+        for document in MODALITIES:
+            Q, D = queries.of(query), documents.of(document)
+            if Q is not None and D is not None:
+                pairs = relevant.get((query, document))
+                yield Sample(query, document, Q, D, pairs, first, progress)
+
+
+def add_to_all(calibrations: Sequence[PairwiseCalibration], sample: Sample) -> None:
+    """Add the scores of a sample to several calibrations in one pass over them."""
+    wanting = [one for one in calibrations if one._wants_best]
+    best = np.full(len(sample.queries), -np.inf)
+    for block in sample.blocks():
+        for one in calibrations:
+            one._add_block(sample, block)
+        if wanting:
+            np.maximum(best, block.best(), out=best)
+    for one in wanting:
+        one._add_best(sample, best[np.isfinite(best)])

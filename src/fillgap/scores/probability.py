@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fillgap._checks import InputError, InputTypeError, check_choice
 from fillgap.scores.base import Calibration
-from fillgap.scores.pairwise import PairwiseCalibration, Sample
+from fillgap.scores.pairwise import Block, PairwiseCalibration, Sample
 from fillgap.scores.samples import Modality
 from fillgap.scores.sketch import ScoreHistogram
 
@@ -59,19 +59,23 @@ class RelevanceProbability(PairwiseCalibration):
         log_odds = self.calibrate(scores, query=query, document=document, documents=documents)
         return np.asarray(1 / (1 + np.exp(-log_odds)))
 
-    def _add(self, sample: Sample) -> None:
+    def _check(self, sample: Sample) -> None:
         check_choice(self.kind, "kind", ("logistic", "isotonic"))
+        if sample.relevant is not None:
+            _checked_pairs(sample)
+
+    def _add_block(self, sample: Sample, block: Block) -> None:
         if sample.relevant is None:
             return
         pairs = _checked_pairs(sample)
         key = (sample.query, sample.document)
         of_relevant, of_others = self.sums_.setdefault(key, (ScoreHistogram(), ScoreHistogram()))
-        for start, scores, allowed in sample.blocks():
-            inside = (pairs[:, 1] >= start) & (pairs[:, 1] < start + scores.shape[1])
-            marked = np.zeros(scores.shape, dtype=bool)
-            marked[pairs[inside, 0], pairs[inside, 1] - start] = True
-            of_relevant.add(scores[marked & allowed])
-            of_others.add(scores[~marked & allowed])
+        start, stop = block.first_row, block.first_row + block.scores.shape[1]
+        inside = (pairs[:, 1] >= start) & (pairs[:, 1] < stop)
+        marked = np.zeros(block.scores.shape, dtype=bool)
+        marked[pairs[inside, 0], pairs[inside, 1] - start] = True
+        of_relevant.add(block.scores[marked & block.allowed])
+        of_others.add(block.scores[~marked & block.allowed])
 
     def _solve(self) -> None:
         if not self.sums_:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fillgap._checks import InputError, check_choice
 from fillgap.scores.base import Calibration
-from fillgap.scores.pairwise import PairwiseCalibration, Sample
+from fillgap.scores.pairwise import Block, PairwiseCalibration, Sample
 from fillgap.scores.samples import Modality
 from fillgap.scores.sketch import ScoreHistogram
 from fillgap.scores.zscore import ON
@@ -52,15 +52,24 @@ class QuantileMap(PairwiseCalibration):
     def _affine(self) -> bool:
         return False
 
-    def _add(self, sample: Sample) -> None:
+    def _check(self, sample: Sample) -> None:  # noqa: ARG002  (all samples are good)
         check_choice(self.on, "on", ON)
+
+    @property
+    def _wants_best(self) -> bool:
+        return self.on == "pseudo-positives"
+
+    def _add_block(self, sample: Sample, block: Block) -> None:
+        if self.on == "all":
+            self._histogram(sample).add(block.values)
+
+    def _add_best(self, sample: Sample, best: Array) -> None:
+        self._histogram(sample).add(best)
+
+    def _histogram(self, sample: Sample) -> ScoreHistogram:
         key = (sample.query, sample.document)
-        histogram = self.sums_.setdefault(key, ScoreHistogram())
-        if self.on == "pseudo-positives":
-            histogram.add(sample.best())
-            return
-        for _, scores, allowed in sample.blocks():
-            histogram.add(scores[allowed])
+        histogram: ScoreHistogram = self.sums_.setdefault(key, ScoreHistogram())
+        return histogram
 
     def _solve(self) -> None:
         for (query, document), histogram in self.sums_.items():

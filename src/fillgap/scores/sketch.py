@@ -14,6 +14,8 @@ Array = NDArray[Any]
 #: Corrected cosines lie within ± 4: twice a cosine, less two mean scores.
 _LIMIT: Final = 4.0
 _BINS: Final = 2**16
+#: Scores counted at a time, so that what is made of them stays in the cache.
+_CHUNK: Final = 2**18
 
 
 class ScoreHistogram:
@@ -24,8 +26,12 @@ class ScoreHistogram:
 
     def add(self, scores: Array) -> None:
         """Add scores of any shape."""
-        places = ((scores.ravel() + _LIMIT) * (_BINS / (2 * _LIMIT))).astype(np.int64)
-        self.counts += np.bincount(np.clip(places, 0, _BINS - 1), minlength=_BINS)
+        flat = scores.ravel()
+        for start in range(0, len(flat), _CHUNK):
+            places = flat[start : start + _CHUNK] + _LIMIT
+            places *= _BINS / (2 * _LIMIT)
+            np.clip(places, 0, _BINS - 1, out=places)
+            self.counts += np.bincount(places.astype(np.int32), minlength=_BINS)
 
     @property
     def total(self) -> int:

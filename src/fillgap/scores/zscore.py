@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fillgap._checks import InputError, check_choice
 from fillgap.scores.base import Calibration
-from fillgap.scores.pairwise import PairwiseCalibration, Sample
+from fillgap.scores.pairwise import Block, PairwiseCalibration, Sample
 from fillgap.scores.samples import Modality
 
 __all__ = ["ON", "ZScore"]
@@ -51,14 +51,19 @@ class ZScore(PairwiseCalibration):
         self.on = on
         self.after = after
 
-    def _add(self, sample: Sample) -> None:
+    def _check(self, sample: Sample) -> None:  # noqa: ARG002  (all samples are good)
         check_choice(self.on, "on", ON)
-        key = (sample.query, sample.document)
-        if self.on == "pseudo-positives":
-            self._merge(key, sample.best())
-            return
-        for _, scores, allowed in sample.blocks():
-            self._merge(key, scores[allowed])
+
+    @property
+    def _wants_best(self) -> bool:
+        return self.on == "pseudo-positives"
+
+    def _add_block(self, sample: Sample, block: Block) -> None:
+        if self.on == "all":
+            self._merge((sample.query, sample.document), block.values)
+
+    def _add_best(self, sample: Sample, best: Array) -> None:
+        self._merge((sample.query, sample.document), best)
 
     def _merge(self, key: tuple[Modality, Modality], values: Array) -> None:
         """Merge values into (count, mean, sum of squared deviations)."""

@@ -1,0 +1,226 @@
+"""One split of the images: aligners and calibrations fitted on one part, judged on the other."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from fillgap._checks import InputError, unit_rows
+from fillgap.aligners import Aligner
+from fillgap.embeddings import EmbeddingPair
+from fillgap.evaluation.scored import (
+    Scorer,
+    all_scores,
+    calibrated,
+    one_sided_values,
+    two_sided_values,
+)
+from fillgap.evaluation.shortlists import ScoreMap, lists_of_pools, lists_of_sides
+from fillgap.evaluation.tally import Combination, Tally
+from fillgap.evaluation.two_sided import TwoSidedPool, draw_two_sided
+from fillgap.scores import Calibration, Modality, Sides, fit_together
+from fillgap.scores.pairwise import PairwiseCalibration
+
+__all__ = ["CANNOT_RUN", "OneSplit", "aligned_sides", "fit_quietly", "sample_rows"]
+
+Array = NDArray[Any]
+
+#: Rows of each side that a calibration is fitted to: a bank of all of them would be searched whole.
+_SAMPLE: Final = 4096
+#: What a fit may raise because of the data.
+CANNOT_RUN: Final = (InputError, ImportError, np.linalg.LinAlgError)
+
+
+def fit_quietly(aligner: Aligner, train: EmbeddingPair) -> Aligner:
+    """Return a clone fitted to a pair, without its warnings."""
+    sides = train.matched() if aligner.needs_pairs else (train.images, train.texts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return clone(aligner).fit(*sides)
+
+
+def aligned_sides(aligner: Aligner | None, images: Any | None, texts: Any | None) -> Sides:
+    """Return unit rows of both sides as an aligner maps them; a side of None stays so."""
+    functions = (
+        (partial(unit_rows, what="images"), partial(unit_rows, what="texts"))
+        if aligner is None
+        else (aligner.transform, aligner.transform_y)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return Sides(
+            *(
+                None if side is None else np.asarray(function(side), dtype=np.float32)
+                for function, side in zip(functions, (images, texts), strict=True)
+            )
+        )
+
+
+def sample_rows(rows: Any) -> NDArray[np.intp]:
+    """Return which rows a calibration is fitted to: all, or 4096 at even distances."""
+    return np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(np.intp))
+
+
+class OneSplit:
+    """One split: what is fitted on, what is judged, and the two-sided pools."""
+
+    def __init__(
+        self,
+        pair: EmbeddingPair,
+        train_rows: NDArray[np.intp],
+        test_rows: NDArray[np.intp],
+        rng: np.random.Generator,
+        *,
+        fit_on: EmbeddingPair | None,
+        queries: Sides | None,
+    ) -> None:
+        self.pair, self.image_rows, self.queries = pair, test_rows, queries
+        self.test = pair.take_images(test_rows)
+        self.train = pair.take_images(train_rows) if fit_on is None else fit_on
+        self.samples = [sample_rows(side) for side in (self.train.images, self.train.texts)]
+        self.text_rows = np.flatnonzero(np.isin(np.asarray(pair.image_index), test_rows))
+        self.pools: list[TwoSidedPool] = draw_two_sided(self.test, rng) or []
+
+    def judge_aligner(
+        self,
+        name: str,
+        aligner: Aligner | None,
+        calibrations: Mapping[str, Calibration | None],
+        fusions: Mapping[str, Any],
+        tally: Tally,
+    ) -> None:
+        """Fit one aligner, and judge it with each calibration and fusion."""
+        try:
+            fitted = None if aligner is None else fit_quietly(aligner, self.train)
+            rows = aligned_sides(fitted, self.test.images, self.test.texts)
+        except CANNOT_RUN as error:
+            tally.failures |= {Combination(name, c): str(error) for c in (*calibrations, *fusions)}
+            return
+        images, texts = self.samples
+        documents = aligned_sides(fitted, self.train.images[images], self.train.texts[texts])
+        asked = documents if self.queries is None else aligned_sides(fitted, *self.queries)
+        ready = fit_together(
+            {label: one for label, one in calibrations.items() if one is not None},
+            asked,
+            documents,
+            relevant=self._relevant(),
+        )
+        tally.keep_place(Combination(name, label) for label in (*calibrations, *fusions))
+        # Those that go on from the same scores, which are then computed once.
+        groups: dict[int, tuple[Calibration | None, dict[Combination, ScoreMap]]] = {}
+        for label in calibrations:
+            what, fit = Combination(name, label), ready.get(label)
+            if isinstance(fit, Exception):
+                tally.failures[what] = str(fit)
+            elif fit is not None and fit.reads_list:
+                with _failing(tally, what):
+                    self._judge(what, rows, calibrated(fit), tally)
+            else:
+                first, change = _first_and_rest(fit)
+                groups.setdefault(id(first), (first, {}))[1][what] = change
+        for first, changes in groups.values():
+            with _failing(tally, *changes):
+                self._judge_group(changes, first, rows, tally)
+        for label, fusion in fusions.items():
+            self._judge(Combination(name, label), rows, _fused(fusion), tally)
+
+    def _relevant(self) -> dict[tuple[Modality, Modality], Array] | None:
+        """Return what belongs together among the rows fitted on, where they are the queries."""
+        if self.queries is not None or self.train.image_index is None:
+            return None
+        images, texts = self.samples
+        index = np.asarray(self.train.image_index)[texts]
+        kept = np.isin(index, images)
+        pairs = np.column_stack([np.searchsorted(images, index[kept]), np.flatnonzero(kept)])
+        return {("image", "text"): pairs, ("text", "image"): pairs[:, ::-1]}
+
+    def _judge_group(
+        self,
+        changes: Mapping[Combination, ScoreMap],
+        first: Calibration | None,
+        sides: Sides,
+        tally: Tally,
+    ) -> None:
+        """Judge all that map the scores of one calibration, or cosines, further."""
+        scores = all_scores(_by_modality(sides), calibrated(first))
+        for side, found in scores.items():
+            np.fill_diagonal(found[side], -np.inf)  # nothing answers itself
+        one_sided = lists_of_sides(scores, np.asarray(self.test.image_index))
+        two_sided = lists_of_pools(scores, self.pools)
+        for what, change in changes.items():
+            with _failing(tally, what):
+                for lists in one_sided:
+                    for measure, values in lists.values(change).items():
+                        self._tell(tally, what, measure, lists.direction, values)
+                for pool in two_sided:
+                    self._tell_pool(tally, what, pool.share, pool.queries, pool.values(change))
+
+    def _judge(self, what: Combination, sides: Sides, scorer: Scorer, tally: Tally) -> None:
+        """Judge a scorer whose scores depend on the rest of the list."""
+        rows, index = _by_modality(sides), np.asarray(self.test.image_index)
+        for (measure, direction), values in one_sided_values(
+            all_scores(rows, scorer), index
+        ).items():
+            self._tell(tally, what, measure, direction, values)
+        for share, queries, values in two_sided_values(rows, self.pools, scorer):
+            self._tell_pool(tally, what, share, queries, values)
+
+    def _tell(
+        self, tally: Tally, what: Combination, measure: str, direction: str, values: Array
+    ) -> None:
+        """Note the values of all queries of one direction."""
+        of_images = direction == "image_to_text"
+        rows = self.image_rows if of_images else self.text_rows
+        n = self.pair.n_images if of_images else self.pair.n_texts
+        tally.add(what, (measure, direction), rows, values, n)
+
+    def _tell_pool(
+        self, tally: Tally, what: Combination, share: str, queries: Array, values: Array
+    ) -> None:
+        """Note the values of the queries of a two-sided pool."""
+        key = ("two_sided_ndcg_at_10", share)
+        tally.add(what, key, self.text_rows[queries], values, self.pair.n_texts)
+
+
+def _first_and_rest(calibration: Calibration | None) -> tuple[Calibration | None, ScoreMap]:
+    """Return what scores are mapped by first, of all documents, and how a score goes on."""
+    if not isinstance(calibration, PairwiseCalibration):
+        return calibration, lambda scores, _query, _document: scores
+    rest = calibration.rest()
+    first = None if calibration.after is None else calibration.after_
+    return first, lambda scores, query, document: rest.calibrate(
+        scores, query=query, document=document
+    )
+
+
+@contextmanager
+def _failing(tally: Tally, *combinations: Combination) -> Iterator[None]:
+    """List combinations as failed where the data do not allow them."""
+    try:
+        yield
+    except CANNOT_RUN as error:
+        tally.failures |= dict.fromkeys(combinations, str(error))
+
+
+def _by_modality(sides: Sides) -> dict[Modality, Array]:
+    return {"image": sides.images, "text": sides.texts}  # type: ignore[dict-item]
+
+
+def _fused(fusion: Any) -> Scorer:
+    """Return the scorer of a list-level fusion."""
+
+    def score(
+        _query: Modality, cosines: Mapping[Modality, Array], _rows: Mapping[Modality, Array]
+    ) -> Mapping[Modality, Array]:
+        filled = {name: values for name, values in cosines.items() if values.shape[1]}
+        fused = fusion(list(filled.values()))
+        return {**cosines, **dict(zip(filled, fused, strict=True))}
+
+    return score

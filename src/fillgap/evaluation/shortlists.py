@@ -1,0 +1,170 @@
+"""Measures of mixed search from the best scores of every list, which are all that they look at.
+
+A map that rises leaves the order of a list alone. So the best scores of each list, and the scores
+of what is relevant, are picked out once for all calibrations that go on from the same scores; each
+of them then maps some dozens of scores a query instead of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap.evaluation.scored import Scores, ndcg_of_lists, ranks_among, recall_of_ranks
+from fillgap.evaluation.two_sided import IMAGE_SHARES, TwoSidedPool
+from fillgap.scores import Modality
+
+__all__ = ["PoolLists", "ScoreMap", "SideLists", "lists_of_pools", "lists_of_sides"]
+
+Array = NDArray[Any]
+#: From scores of queries of one modality with documents of another to what they are mapped to.
+ScoreMap: TypeAlias = Callable[[Array, Modality, Modality], Array]
+
+#: Length of the lists that are measured.
+_K: Final = 10
+#: Best scores kept of each list. A relevant score that is not above the last of these, of twice as
+#: many as are measured or more, is beyond what is measured, though all of them be level with it.
+_KEPT: Final = 24
+
+
+class _List:
+    """The documents of one modality, asked by queries of one modality.
+
+    Attributes
+    ----------
+    n_queries, n_documents : int
+    best : array of shape (n_queries, n_kept)
+        The largest scores of each query, in no order.
+    """
+
+    def __init__(self, scores: Array, query: Modality, document: Modality) -> None:
+        self.query, self.document = query, document
+        self.n_queries, self.n_documents = scores.shape
+        kept = min(_KEPT, self.n_documents)
+        if kept < self.n_documents:
+            scores = np.partition(scores, self.n_documents - kept, axis=1)
+        self.best = scores[:, self.n_documents - kept :].copy()  # and not all the others
+
+    def mapped(self, scores: Array, change: ScoreMap) -> Array:
+        """Return scores of this list as they are mapped."""
+        return change(scores, self.query, self.document) if scores.size else scores
+
+
+def _ranks(
+    lists: tuple[_List, ...], of_query: Array, relevant: Array, own: _List, change: ScoreMap
+) -> NDArray[np.float64]:
+    """Return the rank, in the lists together, of scores of the list `own`.
+
+    A rank beyond `_K` is only known to be so.
+    """
+    best = tuple(part.mapped(part.best, change) for part in lists)
+    return ranks_among(best, of_query, own.mapped(relevant, change))
+
+
+class SideLists:
+    """What queries of one modality find where all items are on both sides.
+
+    Attributes
+    ----------
+    direction : {"image_to_text", "text_to_image"}
+    """
+
+    def __init__(
+        self, direction: str, lists: tuple[_List, _List], of_query: Array, relevant: Array
+    ) -> None:
+        self.direction, self.of_query, self.relevant = direction, of_query, relevant
+        self.own, self.across = lists
+
+    def values(self, change: ScoreMap) -> dict[str, NDArray[np.float64]]:
+        """Return the value of each query by measure."""
+        own, across, n = self.own, self.across, self.own.n_queries
+        mixed = _ranks((own, across), self.of_query, self.relevant, across, change)
+        cross = _ranks((across,), self.of_query, self.relevant, across, change)
+        return {
+            "mixed_ndcg_at_10": ndcg_of_lists(mixed, self.of_query, n, _K),
+            "ndcg_at_10": ndcg_of_lists(cross, self.of_query, n, _K),
+            "recall_at_1": recall_of_ranks(cross, self.of_query, n),
+            "exposure_at_10": self._exposure(change),
+        }
+
+    def _exposure(self, change: ScoreMap) -> NDArray[np.float64]:
+        """Return the other modality's part of the first k, relative to its part of the pool."""
+        best = [part.mapped(part.best, change) for part in (self.own, self.across)]
+        n_pool = self.own.n_documents + self.across.n_documents
+        together = np.concatenate(best, axis=1)
+        k = min(_K, n_pool - 1)
+        first = np.argpartition(-together, k - 1, axis=1)[:, :k]
+        share = self.across.n_documents / (n_pool - 1)
+        return np.asarray((first >= best[0].shape[1]).mean(axis=1) / share)
+
+
+class PoolLists:
+    """What the queries of one two-sided pool find.
+
+    Attributes
+    ----------
+    share : str
+        Of images in the pool.
+    queries : array of int
+        Rows of the texts that ask.
+    """
+
+    def __init__(self, share: str, pool: TwoSidedPool, texts: Array, images: Array) -> None:
+        self.share, self.queries = share, pool.queries
+        self.lists = _List(texts, "text", "text"), _List(images, "text", "image")
+        n = texts.shape[1]
+        self.of_text = np.flatnonzero(pool.answer < n)
+        self.of_image = np.flatnonzero(pool.answer >= n)
+        self.relevant = (
+            texts[self.of_text, pool.answer[self.of_text]],
+            images[self.of_image, pool.answer[self.of_image] - n],
+        )
+
+    def values(self, change: ScoreMap) -> NDArray[np.float64]:
+        """Return the NDCG@10 of each query."""
+        ranks = np.empty(len(self.queries))
+        parts = zip((self.of_text, self.of_image), self.relevant, self.lists, strict=True)
+        for rows, relevant, own in parts:
+            ranks[rows] = _ranks(self.lists, rows, relevant, own, change)
+        each = np.arange(len(ranks))
+        return ndcg_of_lists(ranks, each, len(each), _K)
+
+
+def lists_of_sides(scores: Scores, index: NDArray[np.intp]) -> list[SideLists]:
+    """Return the lists of both directions.
+
+    Parameters
+    ----------
+    scores : mapping
+        As `all_scores` gives them, with -inf as the score of each query with itself.
+    index : array of int of shape (n_texts,)
+        Row of each text's image.
+    """
+    texts = np.arange(len(index))
+    sides: tuple[tuple[Modality, Modality, Array, Array], ...] = (
+        ("image", "text", index, texts),
+        ("text", "image", texts, index),
+    )
+    found = []
+    for query, other, asking, answers in sides:
+        lists = (
+            _List(scores[query][query], query, query),
+            _List(scores[query][other], query, other),
+        )
+        order = np.argsort(asking, kind="stable")
+        relevant = scores[query][other][asking[order], answers[order]]
+        found.append(SideLists(f"{query}_to_{other}", lists, asking[order], relevant))
+    return found
+
+
+def lists_of_pools(scores: Scores, pools: list[TwoSidedPool]) -> list[PoolLists]:
+    """Return the lists of each two-sided pool, from scores as `all_scores` gives them."""
+    found = []
+    for share, pool in zip(IMAGE_SHARES, pools, strict=False):
+        texts = scores["text"]["text"][np.ix_(pool.queries, pool.documents)]
+        images = scores["text"]["image"][np.ix_(pool.queries, pool.images)]
+        found.append(PoolLists(f"{share:.0%} images", pool, texts, images))
+    return found
