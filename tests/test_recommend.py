@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import make_gapped
-from fillgap import EmbeddingPair, InputError, InputTypeError, Sides, load_space, recommend
-from fillgap.cli.app import run
+from fillgap import EmbeddingPair, InputError, InputTypeError, Sides, recommend
 from fillgap.evaluation import Combination
 from fillgap.evaluation.combine import FUSIONS, Tally
 from fillgap.evaluation.leaderboard import Leaderboard
@@ -35,6 +33,21 @@ def two_texts(n: int = 160, d: int = 24, *, gap: float = 1.0, seed: int = 0) -> 
     texts = np.repeat(Y, 2, axis=0) + 0.15 * rng.normal(size=(2 * n, d))
     index = np.repeat(np.arange(n), 2)
     return EmbeddingPair(X, texts, image_index=index, name=f"gap {gap:g}")
+
+
+def of_another_kind(pair: EmbeddingPair, n: int = 120) -> EmbeddingPair:
+    """Other images with two texts each, where the gap is much the same and nothing else is."""
+    rng = np.random.default_rng(5)
+    rows = rng.integers(0, pair.n_images, n)
+    moved = 0.15 * rng.normal(size=(2, pair.n_features))
+    noise = 0.3 * rng.normal(size=(3 * n, pair.n_features))
+    texts = pair.texts[np.column_stack([2 * rows, 2 * rows + 1]).ravel()]
+    return EmbeddingPair(
+        pair.images[rows] + pair.images.std() * (noise[:n] + moved[0]),
+        texts + pair.texts.std() * (noise[n:] + moved[1]),
+        image_index=np.repeat(np.arange(n), 2),
+        name="other kind",
+    )
 
 
 QUICK = {
@@ -114,17 +127,32 @@ class TestRecommend:
         assert found.objective == "mixed_ndcg_at_10"
 
     def test_data_of_another_kind_are_told(self, pair: EmbeddingPair) -> None:
-        other = two_texts(gap=0.3, seed=77)
+        other = of_another_kind(pair)
         found = recommend(pair, fit_on=other, aligners=["mean-centering"], max_loss=1.0, **QUICK)
-        if found.chosen is not None:
-            assert "fitted on other data (gap 0.3)" in found.sentence
-            assert found.other_kind is not None
+        assert found.chosen is not None
+        assert (
+            "of fits to other data (other kind: 120 images, 240 texts): fitted on" in found.sentence
+        )
+        assert found.other_kind is not None
+        assert found.fitted_on == "other kind"
+        assert "120 images of other data (other kind) fitted on" in found.leaderboard.about
         own = recommend(pair, aligners=["mean-centering"], max_loss=1.0, **QUICK)
-        assert own.other_kind is None
-        measure = found.objective
-        with_other = found.leaderboard.line(Combination("mean-centering")).estimates[measure].value
-        with_own = own.leaderboard.line(Combination("mean-centering")).estimates[measure].value
-        assert with_other < with_own
+        assert own.other_kind is own.fitted_on is None
+        assert "other data" not in own.sentence + own.leaderboard.about
+        assert own.chosen is not None
+        means = [board.line(own.chosen).estimates for board in (found.leaderboard, own.leaderboard)]
+        assert means[0] != means[1]
+
+    def test_advice_against_other_data_says_whose_figures_they_are(
+        self, pair: EmbeddingPair
+    ) -> None:
+        rng = np.random.default_rng(0)
+        noise = EmbeddingPair(rng.normal(size=(90, 24)), rng.normal(size=(70, 24)), name="noise")
+        found = recommend(pair, fit_on=noise, aligners=["spectral"], max_loss=0.0, **QUICK)
+        assert found.chosen is None
+        assert found.sentence.endswith(
+            "These are figures of fits to other data (noise: 90 images, 70 texts)."
+        )
 
     def test_sample_queries(self, pair: EmbeddingPair) -> None:
         found = recommend(pair, queries=Sides(pair.images[:50], pair.texts[:50]), **QUICK)
@@ -138,6 +166,18 @@ class TestRecommend:
             recommend(pair, queries=Sides(texts=np.ones((3, 5))))
         with pytest.raises(InputTypeError, match=r"queries must be Sides\(images, texts\)"):
             recommend(pair, queries=pair.texts)
+        with pytest.raises(InputError, match="the data to fit on must be of dimension 24"):
+            recommend(pair, fit_on=EmbeddingPair(np.ones((9, 5)), np.ones((9, 5))))
+        with pytest.raises(InputError, match="others than the collection, got the same images"):
+            recommend(pair, fit_on=EmbeddingPair(pair.images, pair.texts[:7]))
+        bad = [np.array(side) for side in (pair.images, pair.texts)]
+        bad[0][77, 3], bad[1][201] = np.nan, 0
+        with pytest.raises(InputError, match="^images must be finite .* in row 77 "):
+            recommend(EmbeddingPair(bad[0], pair.texts, image_index=pair.image_index))
+        with pytest.raises(InputError, match="^texts must be non-zero .* in row 201 "):
+            recommend(EmbeddingPair(pair.images, bad[1], image_index=pair.image_index))
+        with pytest.raises(InputError, match="^texts to fit on must be non-zero .* in row 201 "):
+            recommend(pair, fit_on=EmbeddingPair(bad[0][:9], bad[1], paired=False))
         with pytest.raises(InputError, match="max_loss must be at least 0"):
             recommend(pair, max_loss=-1)
         with pytest.raises(InputError, match="images and texts must be paired"):
@@ -174,54 +214,6 @@ def test_a_calibration_is_fitted_to_a_sample_whose_pairs_are_known(
     )  # fmt: skip
     assert len(seen) > 5
     assert all(seen)
-
-
-class TestCommands:
-    @pytest.fixture
-    def files(self, pair: EmbeddingPair, tmp_path: Path) -> list[str]:
-        np.save(tmp_path / "i.npy", pair.images.astype(np.float32))
-        np.save(tmp_path / "t.npy", pair.texts.astype(np.float32))
-        np.save(tmp_path / "x.npy", np.asarray(pair.image_index))
-        names = [str(tmp_path / name) for name in ("i.npy", "t.npy", "x.npy")]
-        return [*names[:2], "--image-index", names[2], "--splits", "2"]
-
-    def test_recommend_writes_a_space(
-        self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        out = tmp_path / "s.safetensors"
-        assert run(["recommend", *files, "-o", str(out), "--json"]) == 0
-        told = json.loads(capsys.readouterr().out)
-        space = load_space(out)
-        assert space.fingerprint == told["fingerprint"]
-        assert space.metadata["evidence"]["sentence"] == told["sentence"]
-        assert run(["recommend", *files, "-o", str(out)]) == 2
-        assert "must be a new name" in capsys.readouterr().err
-        assert run(["recommend", *files]) == 0
-        assert told["sentence"] in capsys.readouterr().out
-
-    def test_only_what_folds_is_tried_for_databases(
-        self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        out = tmp_path / "s.safetensors"
-        assert run(["recommend", *files, "--folds", "-o", str(out), "--json"]) == 0
-        lines = json.loads(capsys.readouterr().out)["leaderboard"]["lines"]
-        tried = {line["what"]["calibration"] for line in lines}
-        assert "z-score after nnn" in tried
-        assert not {"quantile-map", "quantile-map after nnn"} & tried
-        assert load_space(out).folds
-
-    def test_bench_writes_a_page(
-        self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        out = tmp_path / "b.html"
-        assert run(["bench", "mixed", *files, "-m", "balanced", "-o", str(out), "--json"]) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert told["objective"] == "two_sided_ndcg_at_10"
-        page = out.read_text(encoding="utf-8")
-        assert "<h1>Mixed search: " in page
-        assert "http" not in page
-        assert run(["bench", "mixed", *files, "-o", str(tmp_path / "b.pdf")]) == 2
-        assert "--out must end in .html or .md" in capsys.readouterr().err
 
 
 def test_the_leaderboard_holds_every_combination(pair: EmbeddingPair) -> None:

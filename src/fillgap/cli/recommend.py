@@ -46,6 +46,27 @@ def recommend(
         typer.Option("--text-queries", metavar="FILE", help="Sample queries that are texts."),
     ] = None,
     image_index: ImageIndex = None,
+    fit_on: Annotated[
+        str | None,
+        typer.Option(
+            "--fit-on",
+            metavar="IMAGES",
+            help="Fit on other data than are judged, of the same model: the figures then say so, "
+            "and what that costs.",
+        ),
+    ] = None,
+    fit_on_texts: Annotated[
+        str | None,
+        typer.Option(
+            "--fit-on-texts",
+            metavar="TEXTS",
+            help="The texts of --fit-on; left out where that holds both.",
+        ),
+    ] = None,
+    fit_on_image_index: Annotated[
+        str | None,
+        typer.Option("--fit-on-image-index", metavar="FILE", help="As --image-index, of --fit-on."),
+    ] = None,
     n_splits: Annotated[int, typer.Option("--splits", min=1, help="Held-out splits.")] = 4,
     max_loss: Annotated[
         float,
@@ -70,8 +91,10 @@ def recommend(
     """Choose an aligner and a calibration of scores together, on held-out rows, or neither.
 
     Images and texts must be paired: row i with row i, or by --image-index. The figures are those
-    of images that had no part in the choice.
+    of images that had no part in the choice. With --fit-on what is recommended is fitted on other
+    data, which need not be paired.
     """
+    from fillgap._checks import InputError
     from fillgap._files import check_target
     from fillgap.cli.data import read_pair
     from fillgap.evaluation import recommend as choose
@@ -84,6 +107,11 @@ def recommend(
     }
     if out is not None:
         check_target(out, overwrite=overwrite)
+    if fit_on is None and (fit_on_texts, fit_on_image_index) != (None, None):
+        raise InputError(
+            "--fit-on-texts and --fit-on-image-index must be given with --fit-on, got none. "
+            "Name the images too, or leave them out."
+        )
     pair = read_pair(
         images,
         texts,
@@ -93,9 +121,21 @@ def recommend(
         max_images=max_images,
         seed=seed,
     )
+    other = None
+    if fit_on is not None:
+        other = read_pair(
+            fit_on,
+            fit_on_texts,
+            image_index=fit_on_image_index,
+            captions=None,
+            unpaired=False,
+            max_images=max_images,
+            seed=seed,
+        )
     with progress_bar(quiet=quiet) as progress:
         found = choose(
             pair,
+            fit_on=other,
             queries=_queries(image_queries, text_queries),
             aligners=methods or None,
             calibrations=tried,
@@ -106,7 +146,7 @@ def recommend(
             progress=progress,
         )
     if out is not None:
-        _save(found, out, pair, overwrite=overwrite)
+        _save(found, out, pair if other is None else other, overwrite=overwrite)
     if as_json:
         print_json(found.to_dict() | {"out": None if out is None else str(out)})
         return
@@ -126,13 +166,18 @@ def _queries(images: str | None, texts: str | None) -> Any:
 
 
 def _save(found: SpaceRecommendation, out: Path, pair: Any, *, overwrite: bool) -> None:
+    """Write the space, with what it was fitted to and the evidence."""
     from datetime import UTC, datetime
 
     from fillgap.aligners import Provenance
     from fillgap.rows import fingerprint
     from fillgap.space import save_space
 
-    evidence = {"sentence": found.sentence, "steps": [step.to_dict() for step in found.steps]}
+    evidence = {
+        "sentence": found.sentence,
+        "steps": [step.to_dict() for step in found.steps],
+        "fitted_on": found.fitted_on,
+    }
     provenance = Provenance(
         data_hash=fingerprint(pair.images, pair.texts),
         created=datetime.now(UTC).date().isoformat(),
@@ -146,10 +191,11 @@ def _print(found: SpaceRecommendation) -> None:
     say(found.sentence)
     say()
     board = found.leaderboard
+    elsewhere = "" if found.fitted_on is None else f" of other data ({found.fitted_on})"
     say(
-        f"{board.data}: in each split {board.n_fit} images fitted on and {board.n_test} others "
-        f"tested on; chosen by the {board.n_images} images below, the figures above are those of "
-        "the others; 95 % intervals."
+        f"{board.data}: in each split {board.n_fit} images{elsewhere} fitted on and "
+        f"{board.n_test} others tested on; chosen by the {board.n_images} images below, the "
+        "figures above are those of the others; 95 % intervals."
     )
     titles = {
         "two_sided_ndcg_at_10": "two-sided NDCG@10",

@@ -17,7 +17,7 @@ from fillgap.evaluation.one_split import (
     fit_quietly,
     sample_rows,
 )
-from fillgap.evaluation.splits import held_out_splits
+from fillgap.evaluation.splits import check_rows, held_out_splits
 from fillgap.evaluation.tally import Combination, Tally
 from fillgap.scores import (
     Calibration,
@@ -77,7 +77,11 @@ def judge_all(
     n_splits, test_size, max_test, random_state
         As for `held_out_splits`.
     """
+    check_rows(pair)
+    if fit_on is not None:
+        check_rows(fit_on, ("images to fit on", "texts to fit on"))
     tally, rng = Tally(), check_random_state(random_state)
+    tally.fitted_on = None if fit_on is None else fit_on.name
     splits = list(
         held_out_splits(
             pair,
@@ -89,7 +93,7 @@ def judge_all(
     )
     for number, (train_rows, test_rows) in enumerate(splits):
         split = OneSplit(pair, train_rows, test_rows, rng, fit_on=fit_on, queries=queries)
-        tally.n_fit, tally.n_test = len(train_rows), len(test_rows)
+        tally.n_fit, tally.n_test = split.train.n_images, len(test_rows)
         for place, (name, aligner) in enumerate(aligners.items()):
             progress(number * len(aligners) + place, len(splits) * len(aligners), name)
             split.judge_aligner(name, aligner, calibrations, fusions or {}, tally)

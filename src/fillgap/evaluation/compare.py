@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import check_choice, check_integer, check_random_state, check_real, row_scales
+from fillgap._checks import check_choice, check_integer, check_random_state, check_real
 from fillgap._progress import Progress, silent
 from fillgap.aligners import METHODS, Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
@@ -15,9 +15,8 @@ from fillgap.evaluation.cells import Cell, Given, JudgeCell, Judged, Mapper, Res
 from fillgap.evaluation.comparison import RAW, Comparison, summarise
 from fillgap.evaluation.judge import QueryValues
 from fillgap.evaluation.quantised import QUANTISED
-from fillgap.evaluation.splits import held_out_splits
+from fillgap.evaluation.splits import check_rows, held_out_splits
 from fillgap.evaluation.two_sided import draw_two_sided
-from fillgap.rows import iter_blocks
 
 __all__ = ["Collected", "compare"]
 
@@ -109,7 +108,7 @@ def compare(
     check_integer(n_resamples, "n_resamples", low=100)
     for kind in quantise:
         check_choice(kind, "quantise", tuple(QUANTISED))
-    _check_rows(pair)
+    check_rows(pair)
     report = progress or silent
     methods = _named(aligners)
     collected = {name: Collected() for name in (RAW, *methods)}
@@ -153,13 +152,6 @@ def compare(
         n_resamples=n_resamples,
         random_state=random_state,
     )
-
-
-def _check_rows(pair: EmbeddingPair) -> None:
-    """Refuse unusable rows by their number in the data, not in some split."""
-    for side, what in ((pair.images, "images"), (pair.texts, "texts")):
-        for first_row, block in iter_blocks(side, what):
-            row_scales(block, what, first_row=first_row)
 
 
 def _cells(

@@ -109,9 +109,10 @@ class Leaderboard:
             for what, found in tally.values.items()
         }
         seen = int(np.isfinite(values[Combination()]["mixed_ndcg_at_10"]).sum())
+        elsewhere = "" if tally.fitted_on is None else f" of other data ({tally.fitted_on})"
         about = (
-            f"In each split {tally.n_fit} images fitted on and {tally.n_test} others tested on, "
-            f"{seen} judged in all."
+            f"In each split {tally.n_fit} images{elsewhere} fitted on and {tally.n_test} others "
+            f"tested on, {seen} judged in all."
         )
         return cls.from_values(
             pair.name, values, tally, about=about, n_judged=seen, n_resamples=n_resamples,

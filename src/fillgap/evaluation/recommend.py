@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 from sklearn.base import clone
 
 from fillgap._checks import (
@@ -15,6 +15,7 @@ from fillgap._checks import (
     check_random_state,
     check_real,
 )
+from fillgap._device import to_host
 from fillgap._progress import Progress, silent
 from fillgap.aligners import Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
@@ -27,8 +28,13 @@ from fillgap.evaluation.combine import (
     sample_rows,
 )
 from fillgap.evaluation.estimates import Estimate
-from fillgap.evaluation.leaderboard import Leaderboard, Line, image_means, interval
-from fillgap.evaluation.space_choice import choose, sentence_of, steps_of
+from fillgap.evaluation.leaderboard import Leaderboard, image_means, interval
+from fillgap.evaluation.space_choice import (
+    SpaceRecommendation,
+    choose,
+    sentence_of,
+    steps_of,
+)
 from fillgap.scores import NNN, Calibration, QuantileMap, Sides, ZScore
 from fillgap.space import MixedSpace
 
@@ -50,55 +56,6 @@ def calibrations_to_try() -> dict[str, Calibration | None]:
         "z-score on all after nnn": ZScore(on="all", after=NNN()),
         "quantile-map after nnn": QuantileMap(after=NNN()),
     }
-
-
-@dataclass(frozen=True, eq=False)
-class SpaceRecommendation:
-    """What to use, fitted, and the held-out evidence for it.
-
-    Attributes
-    ----------
-    chosen : Combination or None
-        None means to leave the embeddings as they are.
-    space : MixedSpace
-        Fitted to all rows; of the raw embeddings where nothing is recommended.
-    objective : str
-        The measure that was ranked by: two-sided NDCG@10 where images have several texts, and
-        mixed NDCG@10 otherwise.
-    sentence : str
-        The advice with its numbers.
-    steps : tuple of Line
-        Raw, with the aligner, with the calibration too: what each step reaches, on images that
-        had no part in the choice.
-    leaderboard : Leaderboard
-        Every combination on the images that were chosen by.
-    passed_over : mapping from Combination to str
-        What scored higher, and why it was not chosen.
-    other_kind : Estimate or None
-        Where other data were fitted on: what fitting to this collection would add.
-    """
-
-    chosen: Combination | None
-    space: MixedSpace
-    objective: str
-    sentence: str
-    steps: tuple[Line, ...]
-    leaderboard: Leaderboard
-    passed_over: Mapping[Combination, str]
-    other_kind: Estimate | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the space as JSON can hold it."""
-        return {
-            "chosen": None if self.chosen is None else vars(self.chosen) | {},
-            "fingerprint": self.space.fingerprint,
-            "objective": self.objective,
-            "sentence": self.sentence,
-            "steps": [line.to_dict() for line in self.steps],
-            "passed_over": {str(name): why for name, why in self.passed_over.items()},
-            "other_kind": None if self.other_kind is None else self.other_kind.to_dict(),
-            "leaderboard": self.leaderboard.to_dict(),
-        }
 
 
 def recommend(
@@ -135,7 +92,8 @@ def recommend(
     calibrations : mapping from name to Calibration, optional
         Left out: `calibrations_to_try()`.
     fit_on : EmbeddingPair, optional
-        Data of another collection to fit on. The figures then say what that costs.
+        Data of another collection to fit on, paired or not. All figures are then of what was fitted
+        there, and the advice says so, and what that costs.
     n_splits, test_size, max_test
         As for `held_out_splits`.
     max_loss : float
@@ -152,7 +110,8 @@ def recommend(
     Raises
     ------
     InputError
-        If the sets are unpaired, too small, or of another dimension than `queries` or `fit_on`.
+        If the sets are unpaired, too small, or of another dimension than `queries` or `fit_on`, or
+        if `fit_on` is the collection itself.
     """
     check_real(max_loss, "max_loss", low=0)
     check_integer(n_resamples, "n_resamples", low=100)
@@ -225,6 +184,7 @@ def recommend(
         steps=steps,
         leaderboard=boards[0],
         passed_over=passed_over,
+        fitted_on=None if fit_on is None else fit_on.name,
         other_kind=kind,
     )
 
@@ -254,6 +214,12 @@ def _check_extra(pair: EmbeddingPair, queries: Sides | None, fit_on: EmbeddingPa
                 f"{what} must be of dimension {pair.n_features}, as the collection, got "
                 f"{rows.shape[1]}. Use embeddings of one model."
             )
+    if fit_on is not None and np.array_equal(to_host(fit_on.images), to_host(pair.images)):
+        raise InputError(
+            f"the data to fit on must be others than the collection, got the same images "
+            f"({fit_on.name}). Leave them out: everything is fitted on one part and judged on the "
+            "other."
+        )
 
 
 def _change(

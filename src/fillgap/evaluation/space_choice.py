@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.combine import Combination
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.leaderboard import Leaderboard, Line
 from fillgap.evaluation.recommendation import FAIR_EXPOSURE
+from fillgap.space import MixedSpace
 
-__all__ = ["choose", "sentence_of", "steps_of"]
+__all__ = ["SpaceRecommendation", "choose", "sentence_of", "steps_of"]
 
 _LABELS: Final = {
     "two_sided_ndcg_at_10": "two-sided NDCG@10",
@@ -22,6 +24,60 @@ _SEEN: Final = {
     "image_to_text": "image queries see {} times the other modality's fair share",
     "text_to_image": "text queries see {} times the other modality's fair share",
 }
+
+
+@dataclass(frozen=True, eq=False)
+class SpaceRecommendation:
+    """What to use, fitted, and the held-out evidence for it.
+
+    Attributes
+    ----------
+    chosen : Combination or None
+        None means to leave the embeddings as they are.
+    space : MixedSpace
+        Fitted to all rows; of the raw embeddings where nothing is recommended.
+    objective : str
+        The measure that was ranked by: two-sided NDCG@10 where images have several texts, and
+        mixed NDCG@10 otherwise.
+    sentence : str
+        The advice with its numbers.
+    steps : tuple of Line
+        Raw, with the aligner, with the calibration too: what each step reaches, on images that
+        had no part in the choice.
+    leaderboard : Leaderboard
+        Every combination on the images that were chosen by.
+    passed_over : mapping from Combination to str
+        What scored higher, and why it was not chosen.
+    fitted_on : str or None
+        The name of the other data that everything was fitted on, where there were such: all figures
+        are of maps and calibrations from there.
+    other_kind : Estimate or None
+        Where other data were fitted on: what fitting to this collection would add.
+    """
+
+    chosen: Combination | None
+    space: MixedSpace
+    objective: str
+    sentence: str
+    steps: tuple[Line, ...]
+    leaderboard: Leaderboard
+    passed_over: Mapping[Combination, str]
+    fitted_on: str | None
+    other_kind: Estimate | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the space as JSON can hold it."""
+        return {
+            "chosen": None if self.chosen is None else vars(self.chosen) | {},
+            "fingerprint": self.space.fingerprint,
+            "objective": self.objective,
+            "sentence": self.sentence,
+            "steps": [line.to_dict() for line in self.steps],
+            "passed_over": {str(name): why for name, why in self.passed_over.items()},
+            "fitted_on": self.fitted_on,
+            "other_kind": None if self.other_kind is None else self.other_kind.to_dict(),
+            "leaderboard": self.leaderboard.to_dict(),
+        }
 
 
 def choose(
@@ -89,7 +145,8 @@ def sentence_of(
     if chosen is None:
         name, reason = next(iter(passed_over.items()), (None, "nothing could run on these data"))
         best = f"{name} scores highest, but {reason}" if name is not None else reason
-        return f"Leave the embeddings as they are: {best} (max_loss is {max_loss:g})."
+        advice = f"Leave the embeddings as they are: {best} (max_loss is {max_loss:g})."
+        return advice if fit_on is None else f"{advice} {_elsewhere(fit_on)}."
     measure = board.objective
     path = " → ".join(f"{line.estimates[measure].value:.2f} ({line.what})" for line in steps)
     last = steps[-1]
@@ -98,12 +155,18 @@ def sentence_of(
         f"Use {chosen}: {_LABELS[measure]} goes {path}, {_signed(last.changes[measure])}; "
         f"recall@1 within the other modality is {recall.value:.2f} ({_signed(cost)})."
     )
-    if fit_on is not None and kind is not None:
-        text += (
-            f" It was fitted on other data ({fit_on.name}): fitted on this collection it would "
-            f"gain {_signed(kind)}."
-        )
+    if fit_on is not None:
+        text += f" {_elsewhere(fit_on)}"
+        own = "" if kind is None else f": fitted on this collection it would gain {_signed(kind)}"
+        text += f"{own}."
     return text
+
+
+def _elsewhere(fit_on: EmbeddingPair) -> str:
+    return (
+        f"These are figures of fits to other data ({fit_on.name}: {fit_on.n_images} images, "
+        f"{fit_on.n_texts} texts)"
+    )
 
 
 def _signed(change: Estimate) -> str:

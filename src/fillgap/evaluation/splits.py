@@ -8,13 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, check_integer, check_random_state, check_real
+from fillgap._checks import (
+    InputError,
+    check_integer,
+    check_random_state,
+    check_real,
+    row_scales,
+)
 from fillgap._device import to_host
 from fillgap.embeddings import EmbeddingPair
+from fillgap.rows import iter_blocks
 
-__all__ = ["held_out_splits"]
+__all__ = ["check_rows", "held_out_splits"]
 
 Rows = NDArray[np.intp]
+
+
+def check_rows(pair: EmbeddingPair, what: tuple[str, str] = ("images", "texts")) -> None:
+    """Refuse unusable rows by their number in the data, not in some split."""
+    for side, name in zip((pair.images, pair.texts), what, strict=True):
+        for first_row, block in iter_blocks(side, name):
+            row_scales(block, name, first_row=first_row)
 
 
 def held_out_splits(

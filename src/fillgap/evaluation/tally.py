@@ -34,12 +34,15 @@ class Tally:
     failures : dict from Combination to str
     n_fit, n_test : int
         Images fitted and tested on in the last split.
+    fitted_on : str or None
+        Name of the other data that everything was fitted on, where there were such.
     """
 
     values: dict[Combination, dict[tuple[str, str], QueryValues]] = field(default_factory=dict)
     failures: dict[Combination, str] = field(default_factory=dict)
     n_fit: int = 0
     n_test: int = 0
+    fitted_on: str | None = None
 
     def keep_place(self, combinations: Iterable[Combination]) -> None:
         """List combinations in this order, in whatever order their values come."""
