@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["embed"]
 
 _SHOWN = 5
+#: What a judged folder begins with, where a dataset is named.
+JUDGED = "judged:"
 
 
 def embed(
     dataset: Annotated[
         str,
         typer.Argument(
-            metavar="DATASET", help="KIND:PATH, for example coco:FOLDER, or digit-scenes."
+            metavar="DATASET",
+            help="KIND:PATH, for example coco:FOLDER, or digit-scenes; judged:FOLDER for queries "
+            "and documents of MixBench or BEIR.",
         ),
     ],
     model: Annotated[
@@ -85,7 +89,8 @@ def embed(
 
     Stopped, the same command goes on from where it was. An image that cannot be read is left out
     and listed. The folder is named like any embeddings in the other commands. Each worker loads
-    the model once, and embeds whole shards.
+    the model once, and embeds whole shards. Of judged:FOLDER a judged folder is written, which
+    fillgap bench mixed takes.
     """
     import warnings
     from contextlib import nullcontext
@@ -100,6 +105,16 @@ def embed(
         "language_model": language_model,
     }
     given = {name: value for name, value in options.items() if value is not None}
+    if dataset.startswith(JUDGED):
+        from fillgap.cli.embed_judged import embed_folder
+
+        unknown = {"--set": dataset_options, "--engine": engine, "--workers": workers}
+        embed_folder(
+            dataset, EncoderFrom(model, tuple(given.items())), out,
+            unknown=[name for name, value in unknown.items() if value],
+            shard_rows=shard_rows, dtype=dtype, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+        return
     executor = engine_of(engine, workers, address)
     openers = (
         DatasetFrom(dataset, tuple(dataset_options or ())),

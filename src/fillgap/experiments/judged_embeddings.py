@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +17,36 @@ from fillgap._files import missing_path
 from fillgap._progress import Progress, silent
 from fillgap.datasets import Judged, JudgedItem
 from fillgap.encoders import Encoder, load_picture
-from fillgap.io import load_rows
+from fillgap.io import load_rows, read_manifest
 from fillgap.io._columns import find_column, read_captions, read_column
 from fillgap.io._names import SUFFIXES
+from fillgap.io._reading import reading
 from fillgap.scores import Modality
 from fillgap.scores.samples import MODALITIES
 
-__all__ = ["EmbeddedItems", "encode_judged", "read_embeddings"]
+__all__ = [
+    "EMBEDDINGS",
+    "MANIFEST",
+    "PARTS",
+    "EmbeddedItems",
+    "encode_judged",
+    "encoded_items",
+    "fingerprint_of",
+    "items_with",
+    "manifest_of",
+    "picture_of",
+    "read_embeddings",
+]
 
 Array = NDArray[Any]
 _SIDES: Final[dict[Modality, str]] = {"image": "images", "text": "texts"}
+#: Whose side each part is of.
+PARTS: Final[dict[str, tuple[str, Modality]]] = {
+    f"{who}_{name}": (who, side) for who in ("query", "corpus") for side, name in _SIDES.items()
+}
+#: Where the vectors lie in a judged folder, and what `fillgap embed` says of them there.
+EMBEDDINGS: Final = "embeddings"
+MANIFEST: Final = "manifest.json"
 _IDS: Final = ("id", "_id", "query_id", "query-id", "corpus_id", "corpus-id")
 _BATCH: Final = 64
 
@@ -62,10 +84,10 @@ def read_embeddings(judged: Judged, folder: str | Path) -> tuple[EmbeddedItems, 
     ----------
     judged : Judged
     folder : str or path
-        Holds `query_texts`, `query_images`, `corpus_texts` and `corpus_images`, those that are
-        needed, in any format of `load_rows`. A table with a column `id` is sorted by it; beside
-        another file a `.ids.txt` may name its rows, one a line; else row i is that of the i-th item
-        with such a half.
+        What `fillgap embed judged:FOLDER` wrote, or a folder with `query_texts`, `query_images`,
+        `corpus_texts` and `corpus_images`, those that are needed, in any format of `load_rows`. A
+        table with a column `id` is sorted by it; beside another file a `.ids.txt` may name its
+        rows, one a line; else row i is that of the i-th item with such a half.
 
     Raises
     ------
@@ -75,11 +97,65 @@ def read_embeddings(judged: Judged, folder: str | Path) -> tuple[EmbeddedItems, 
     root = Path(folder)
     if not root.is_dir():
         raise missing_path(root)
+    if manifest_of(root) is None and manifest_of(root / EMBEDDINGS) is not None:
+        root /= EMBEDDINGS
+    _check_manifest(root, judged)
     return tuple(  # type: ignore[return-value]
         _items(items, {side: _read(root, f"{who}_{_SIDES[side]}", items, side) for side in needed})
         for who, items in (("query", judged.queries), ("corpus", judged.documents))
-        for needed in [[side for side in MODALITIES if _with(items, side)]]
+        for needed in [[side for side in MODALITIES if items_with(items, side)]]
     )
+
+
+def manifest_of(root: Path) -> dict[str, Any] | None:
+    """Return what `fillgap embed` says of vectors of a judged folder, None where it says nothing.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    path = root / MANIFEST
+    if not path.is_file():
+        return None
+    with reading(str(path), "a manifest of fillgap embed"):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    ours = isinstance(found, dict) and found.get("kind") == "embedded judgements"
+    return found if ours else None
+
+
+def fingerprint_of(judged: Judged) -> str:
+    """Return what tells queries and documents from others: their ids, texts and kinds, in order."""
+    digest = hashlib.sha256()
+    for items in (judged.queries, judged.documents):
+        for item in items:
+            digest.update(json.dumps([item.id, item.text, item.kind]).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def _check_manifest(root: Path, judged: Judged) -> None:
+    """Refuse vectors that are not all there, of other data, or of images with captions alone."""
+    if read_manifest(root) is not None:
+        raise InputError(
+            f"{root} must hold vectors of queries and of documents, got images with their "
+            "captions. Embed the judged folder itself: "
+            f"fillgap embed judged:{judged.folder} MODEL -o OUT"
+        )
+    manifest = manifest_of(root)
+    if manifest is None:
+        return
+    if not manifest.get("complete"):
+        raise InputError(
+            f"{root} must be finished, got vectors of a part. Run the same fillgap embed again: "
+            "it writes what is missing."
+        )
+    made_of = dict(manifest.get("dataset", {}))
+    if made_of.get("fingerprint") != fingerprint_of(judged):
+        raise InputError(
+            f"{root} must hold vectors of the queries and documents of {judged.folder}, got those "
+            f"of another version ({made_of.get('name')}). Embed this one."
+        )
 
 
 def encode_judged(
@@ -96,8 +172,8 @@ def encode_judged(
     for what, items in (("queries", judged.queries), ("documents", judged.documents)):
         rows: dict[Modality, Array] = {}
         for side in MODALITIES:
-            chosen = _with(items, side)
-            encoded = _encoded(judged.folder, encoder, chosen, side)
+            chosen = items_with(items, side)
+            encoded = encoded_items(judged.folder, encoder, chosen, side)
             parts = []
             for part in encoded:
                 parts.append(np.asarray(part))
@@ -108,7 +184,8 @@ def encode_judged(
     return found[0], found[1]
 
 
-def _with(items: Sequence[JudgedItem], side: Modality) -> list[JudgedItem]:
+def items_with(items: Sequence[JudgedItem], side: Modality) -> list[JudgedItem]:
+    """Return the items that have a text, or an image."""
     return [item for item in items if getattr(item, side) is not None]
 
 
@@ -119,9 +196,10 @@ def _items(items: Sequence[JudgedItem], rows: dict[Modality, Array]) -> Embedded
     return EmbeddedItems(np.array([item.kind for item in items]), rows, of)
 
 
-def _encoded(
+def encoded_items(
     folder: Path, encoder: Encoder, items: Sequence[JudgedItem], side: Modality
 ) -> Iterator[Array]:
+    """Yield the vectors of one side of items, a batch at a time."""
     size = int(getattr(encoder, "batch_size", _BATCH))
     prepare = getattr(encoder, "prepare_image", load_picture)
     for at in range(0, len(items), size):
@@ -129,11 +207,17 @@ def _encoded(
         if side == "text":
             yield encoder.encode_texts([str(item.text) for item in batch])
         else:
-            yield encoder.encode_images([prepare(_picture(folder, item)) for item in batch])
+            yield encoder.encode_images([prepare(picture_of(folder, item)) for item in batch])
 
 
-def _picture(folder: Path, item: JudgedItem) -> Path | bytes:
-    """Return the picture of an item; its name may be one within `images/`."""
+def picture_of(folder: Path, item: JudgedItem) -> Path | bytes:
+    """Return the picture of an item; its name may be one within `images/`.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
     if isinstance(item.image, bytes):
         return item.image
     name = str(item.image)
@@ -143,17 +227,18 @@ def _picture(folder: Path, item: JudgedItem) -> Path | bytes:
             return path
     raise InputError(
         f"the image of {item.id!r} must be a file of {folder} or of its images/, got {name!r}, "
-        "which is in neither. Copy the images there, or pass --embeddings."
+        "which is in neither. Copy the images there, or bench vectors of them with --embeddings."
     )
 
 
 def _read(root: Path, name: str, items: Sequence[JudgedItem], side: Modality) -> Array:
-    wanted = [item.id for item in _with(items, side)]
+    wanted = [item.id for item in items_with(items, side)]
     path = next((p for p in (root / f"{name}{s}" for s in ("", *SUFFIXES)) if p.exists()), None)
     if path is None:
         raise InputError(
             f"{root} must hold {name}.npy, .parquet or the like, for {len(wanted)} {_SIDES[side]}, "
-            "got none. Embed them, or name an encoder with --encoder."
+            "got none. Embed them (fillgap embed judged:FOLDER MODEL), or name an encoder with "
+            "--encoder."
         )
     rows, ids = load_rows(path, modality=side), _ids(path)
     if ids is not None and len(ids) != len(rows):
