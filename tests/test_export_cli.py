@@ -12,6 +12,7 @@ from conftest import make_gapped
 from export_spaces import needed, small_space
 from fillgap.aligners import LaplaceTransport, MeanCentering, save_aligner
 from fillgap.cli.app import run
+from fillgap.search import create_index
 from fillgap.space import save_space
 
 
@@ -39,6 +40,18 @@ def test_a_recipe_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert all(Path(path).is_file() for path in told["written"])
 
 
+def test_an_index_is_exported_by_its_space(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_index("photos", small_space()).close()
+    written = []
+    for source in ("photos", "space.safetensors"):
+        assert run(words(f"{source} qdrant -o {source}-recipe --json")) == 0
+        files = json.loads(capsys.readouterr().out)["written"]
+        written.append([Path(path).read_text() for path in files])
+    assert written[0] == written[1]
+
+
 def test_graphs_are_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     needed("onnx")
     runtime = needed("onnxruntime")
@@ -63,6 +76,7 @@ def test_graphs_are_written(folder: Path, capsys: pytest.CaptureFixture[str]) ->
         ("space.safetensors qdrant -o out --name 9x", "the name must be lower-case letters"),
         ("space.safetensors sentence-transformers -o out", "the model must be given"),
         ("space.safetensors onnx -o out --dtype int8", "--dtype"),
+        ("empty onnx -o out", "must be a file, got a folder"),
         ("rows.npy onnx -o out", "must be a whole safetensors file"),
         ("nearest.safetensors qdrant -o out", "must be an affine map"),
     ],
@@ -72,6 +86,7 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     command: str, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "taken").write_text("kept")
+    (folder / "empty").mkdir()
     np.save("rows.npy", np.ones((3, 12)))
     nearest = LaplaceTransport(max_iter=2, extension="nearest").fit(*make_gapped(20, 12, seed=1))
     save_aligner(nearest, "nearest.safetensors")

@@ -264,6 +264,8 @@ def test_the_commands_build_and_ask_it(
         assert run(["index", *files, *options, "--json"]) == 0
         built = json.loads(capsys.readouterr().out)
         assert built["count"] == {"image": N, "text": N}
+        with open_index(target) as made:
+            assert made.manifest.backend == backend
         ask = ["--vector", str(tmp_path / "query.npy"), "--vector-modality", "text", "--json"]
         assert run(["search", target, *ask]) == 0
         hits = json.loads(capsys.readouterr().out)["hits"]

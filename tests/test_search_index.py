@@ -13,6 +13,7 @@ import pytest
 
 from conftest import make_gapped
 from fillgap._checks import InputError, InputTypeError
+from fillgap.cli.app import run
 from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
 from fillgap.search._nearest import Part, nearest
 from fillgap.space import MixedSpace, load_space
@@ -204,6 +205,20 @@ def test_an_encoder_that_cannot_be_is_refused_before_anything_is_built(
         create_index(tmp_path / "index", space, encoder="nonsense:model")
     assert list(tmp_path.iterdir()) == []
     create_index(tmp_path / "index", space, encoder="clip:weights-that-are-elsewhere").close()
+
+
+def test_the_command_refuses_such_an_encoder_too(
+    sides: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(tmp_path / name) for name in ("images.npy", "texts.npy")]
+    for file, rows in zip(files, sides, strict=True):
+        np.save(file, rows)
+    words = ["index", *files, "-o", str(tmp_path / "index"), "--encoder", "nonsense:model", "-q"]
+    assert run(words) == 2
+    told = capsys.readouterr().err
+    assert "the encoder must be one of 'digit-scenes', 'clip'" in told
+    assert told.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images.npy", "texts.npy"]
 
 
 def test_an_empty_index_finds_nothing(space: MixedSpace, sides: Any, tmp_path: Path) -> None:

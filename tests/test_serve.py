@@ -128,3 +128,8 @@ def test_an_address_that_is_taken_is_one_sentence(
     assert "must be a free one of this machine, got 127.0.0.1 port" in told.err
     assert told.err.count("\n") == 1
     assert told.out == ""
+    elsewhere = ["serve", str(tmp_path / "index"), "--host", "203.0.113.1"]  # nobody's (RFC 5737)
+    assert run(elsewhere) == 2
+    told = capsys.readouterr()
+    assert "must be a free one of this machine, got 203.0.113.1 port 8421" in told.err
+    assert told.out == ""
