@@ -231,6 +231,12 @@ def spoil(folder: Path, what: str) -> list[str]:
         return ["--encoder", "digit-scenes"]
     elif what == "thirds":
         return ["--thirds"]
+    elif what == "texts":
+        return [str(vectors / "query_texts.npy")]
+    elif what == "image index":
+        return ["--image-index", str(vectors / "query_texts.npy"), "--thirds"]
+    elif what == "not finite":
+        np.save(vectors / "query_texts.npy", np.full((N, 128), np.nan))
     elif what == "both":
         return ["--encoder", "digit-scenes", "--embeddings", str(vectors)]
     return []
@@ -253,6 +259,9 @@ SPOILT = {
     "missing ids": "got none for 'q0' and 47 others",
     "no pictures": "the image of 'd0' must be a file of",
     "thirds": "--thirds must be given with pairs",
+    "texts": "TEXTS must be given with pairs",
+    "image index": "--image-index and --thirds must be given with pairs",
+    "not finite": "query_texts.npy must be finite numbers in every row, got NaN",
     "both": "must be of --embeddings or of --encoder, got both",
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import make_gapped
 from fillgap._checks import InputError, InputTypeError
@@ -221,6 +222,30 @@ def test_the_command_refuses_such_an_encoder_too(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images.npy", "texts.npy"]
 
 
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("folder", "must be a picture, got a folder"),
+        ("none.png", "must be a file or folder that exists"),
+        ("empty.png", "must be a picture that can be decoded"),
+        ("words.png", "must be a picture that can be decoded"),
+        ("large.png", "must be of at most 40000000 pixels, got 7000 × 6000"),
+    ],
+)
+def test_what_is_no_picture_is_one_sentence(
+    what: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_index(tmp_path / "index", MixedSpace(n_features=128), encoder="digit-scenes").close()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "words.png").write_text("a picture says more")
+    Image.new("1", (7000, 6000)).save(tmp_path / "large.png")
+    assert run(["search", str(tmp_path / "index"), "--image", str(tmp_path / what)]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+
+
 def test_an_empty_index_finds_nothing(space: MixedSpace, sides: Any, tmp_path: Path) -> None:
     with create_index(tmp_path / "index", space) as made:
         assert made.search(text=sides[1][0]) == []
@@ -231,8 +256,9 @@ def test_an_empty_index_finds_nothing(space: MixedSpace, sides: Any, tmp_path: P
 BAD_QUERIES: list[tuple[dict[str, Any], str]] = [
     ({}, "got neither"),
     ({"text": np.ones(D - 1)}, "must be of dimension 16"),
-    ({"text": np.full(D, np.nan)}, "NaN or infinity"),
-    ({"text": np.zeros(D)}, "all zeros"),
+    ({"text": np.full(D, np.nan)}, "^the text query must be finite .*, got NaN or infinity"),
+    ({"image": np.zeros(D)}, "^the image query must be finite .*, got all zeros"),
+    ({"image": np.full((1, D), np.inf)}, "^the image query must be finite .*, got NaN or inf"),
     ({"text": np.ones((2, D))}, "must be one vector"),
     ({"text": np.ones(D), "k": 0}, "k must be at least 1"),
     ({"text": np.ones(D), "modalities": "video"}, "got 'video'"),
@@ -305,6 +331,11 @@ def test_damage_is_one_sentence(index: MixedIndex, tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 99}))
     with pytest.raises(InputError, match="Upgrade fillgap"):
         open_index(folder)
+    wrong = {"options": [1], "notes": "none", "encoder": 5, "name": None, "fields": "raw"}
+    for name, value in wrong.items():
+        (folder / "manifest.json").write_text(json.dumps(manifest | {name: value}))
+        with pytest.raises(InputError, match=rf"must be a whole .* \({name} is no "):
+            open_index(folder)
 
 
 def test_the_space_of_an_index_is_that_of_its_folder(index: MixedIndex, tmp_path: Path) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fillgap._checks import InputError
 from fillgap.cli.app import run
 from fillgap.datasets import load_digit_scenes
+from fillgap.encoders import DigitSceneEncoder
 from fillgap.search import create_index, open_index
 from fillgap.serve import build_demo_index
+from fillgap.serve.queries import QueryEncoder
 from fillgap.space import MixedSpace
 from served import serving
 
@@ -109,6 +113,34 @@ def test_no_answer_names_a_place_on_this_machine(address: str) -> None:
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert str(Path.home()) not in answer.text
         assert "/tmp/" not in answer.text
+
+
+def test_names_that_are_paths_lose_their_place(tmp_path: Path) -> None:
+    """Of embeddings named by the files of their pictures, asked by a model of a folder."""
+    model, names = tmp_path / "models" / "tiny", ["/home/ann/photos/7.jpg", "C:\\ann\\7.jpg"]
+    kept = {"caption": "/imagine a three", "url": "https://example.org/ann/7.jpg"}
+    space = MixedSpace(n_features=128, model=str(model))
+
+    class Refusing(DigitSceneEncoder):
+        def encode_texts(self, texts: Any) -> Any:
+            if "nothing" in texts[0]:
+                raise InputError(f"{model} must know the words, got none.")
+            return super().encode_texts(texts)
+
+    rows = load_digit_scenes().images[:2]
+    with create_index(tmp_path / "index", space, encoder=f"clip:{model}") as index:
+        index.add_images(["a", "b"], rows, [{"name": name, **kept} for name in names])
+        with serving(index, encoder=QueryEncoder(Refusing())) as address:
+            about = httpx.get(f"{address}/api/index", timeout=60)
+            found = httpx.post(f"{address}/api/search", json={"text": "a three"}, timeout=60)
+            refused = httpx.post(f"{address}/api/search", json={"text": "nothing"}, timeout=60)
+    assert (about.json()["encoder"], about.json()["model"]) == ("clip:tiny", "tiny")
+    assert [hit["payload"] for hit in found.json()["chosen"]] == [{"name": "7.jpg", **kept}] * 2
+    assert refused.status_code == 422
+    assert refused.json()["detail"] == "tiny must know the words, got none."
+    for answer in (about, found, refused):
+        assert str(tmp_path) not in answer.text
+        assert "ann/photos" not in answer.text
 
 
 def test_a_body_of_unknown_length_is_cut_off(address: str) -> None:

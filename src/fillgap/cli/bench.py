@@ -105,9 +105,12 @@ def mixed(
             "--embeddings, --encoder and --qrels must be given with a folder of queries, a corpus "
             f"and judgements, got {images or 'none'}. Leave them out."
         )
-    if judged and thirds:
+    of_pairs = {"TEXTS": texts, "--image-index": image_index, "--thirds": thirds or None}
+    given = [name for name, value in of_pairs.items() if value is not None]
+    if judged and given:
         raise InputError(
-            f"--thirds must be given with pairs, got {images}, which has judgements. Leave it out."
+            f"{' and '.join(given)} must be given with pairs, got {images}, which has judgements. "
+            "Leave it out."
         )
     with progress_bar(quiet=quiet) as progress:
         common: dict[str, Any] = {

@@ -102,6 +102,8 @@ def _query(
     if text is not None:
         sides["text"] = encoder.text(text)
     if image is not None:
+        if image.is_dir():
+            raise InputError(f"{image} must be a picture, got a folder. Name a file within it.")
         if not image.is_file():
             raise missing_path(image)
         sides["image"] = encoder.image(image.read_bytes())

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError
+from fillgap._checks import InputError, row_scales
 from fillgap._files import missing_path
 from fillgap._progress import Progress, silent
 from fillgap.datasets import Judged, JudgedItem
@@ -180,6 +180,7 @@ def encode_judged(
                 (progress or silent)(sum(map(len, parts)), len(chosen), f"{what}, {_SIDES[side]}")
             if parts:
                 rows[side] = np.concatenate(parts)
+                row_scales(rows[side], f"the {_SIDES[side]} of the {what}")
         found.append(_items(items, rows))
     return found[0], found[1]
 
@@ -241,6 +242,7 @@ def _read(root: Path, name: str, items: Sequence[JudgedItem], side: Modality) ->
             "--encoder."
         )
     rows, ids = load_rows(path, modality=side), _ids(path)
+    row_scales(rows, f"the rows of {path}")
     if ids is not None and len(ids) != len(rows):
         raise InputError(
             f"the ids of {path} must be one for each of its {len(rows)} rows, got {len(ids)}. "

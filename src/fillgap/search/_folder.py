@@ -28,6 +28,11 @@ BACKENDS = {
     "pgvector": ("fillgap.search._pgvector", "PgvectorBackend"),
 }
 _FILE = "manifest.json"
+#: Of what type each part of it is.
+_TYPES = {
+    "backend": str, "fields": dict, "fingerprint": str, "name": str, "notes": list,
+    "options": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,16 @@ class Manifest:
         with atomic_file(folder / _FILE) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
+    def _checked(self) -> Manifest:
+        """Return it if every part is of its type; a damaged one may hold anything."""
+        for name, kind in _TYPES.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} is no {kind.__name__}")
+        for name in ("model", "encoder"):
+            if not isinstance(getattr(self, name), str | None):
+                raise TypeError(f"{name} is no str")
+        return self
+
     @classmethod
     def read(cls, folder: Path) -> Manifest:
         """Read the description of an index.
@@ -90,7 +105,7 @@ class Manifest:
             content = json.loads(path.read_text(encoding="utf-8"))
             version = content["format_version"]
             if content["kind"] == "index" and version <= FORMAT_VERSION:
-                return cls(**content)
+                return cls(**content)._checked()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path} must be a whole description of an index, got one that cannot be read "

@@ -29,12 +29,19 @@ def one_row(row: Any, side: str) -> Any:
     """Return one query as a matrix of one row."""
     vector = np.asarray(row)
     if vector.ndim == 2 and len(vector) == 1:
-        return vector
+        vector = vector[0]
     if vector.ndim != 1:
         raise InputError(
             f"the {side} query must be one vector, got shape {vector.shape}. "
             "Use search_batch for several."
         )
+    if vector.dtype.kind == "f":  # other types, and lengths, are refused as those of documents are
+        for bad, got in ((~np.isfinite(vector), "NaN or infinity"), (vector == 0, "all zeros")):
+            if bad.any() if got.startswith("NaN") else bad.all():
+                raise InputError(
+                    f"the {side} query must be finite numbers that are not all zero, got {got}. "
+                    "Look for a failed encoding."
+                )
     return vector[None]
 
 

@@ -19,6 +19,7 @@ from fillgap._checks import InputError, InputTypeError
 from fillgap.search import Hit, MixedIndex
 from fillgap.serve.guard import Guard
 from fillgap.serve.maps import Atlas
+from fillgap.serve.places import without_place
 from fillgap.serve.queries import MAX_BYTES, MAX_PIXELS, QueryEncoder, open_query_encoder
 
 __all__ = ["make_app"]
@@ -66,9 +67,9 @@ class _Service:
             "name": index.manifest.name,
             "count": index.count(),
             "stages": index.stages,
-            "model": index.manifest.model,
+            "model": without_place(index.manifest.model),
             "fingerprint": index.space.fingerprint,
-            "encoder": index.manifest.encoder if encoder else None,
+            "encoder": without_place(index.manifest.encoder) if encoder else None,
             "notes": index.manifest.notes,
             "examples": [self._shown(index.get(one.id)) for one in [*images, *texts]],
             "version": fillgap.__version__,
@@ -166,7 +167,9 @@ class _Service:
 
     def _shown(self, hit: Hit, places: Mapping[str, int] | None = None) -> dict[str, Any]:
         """Return a hit for the page; pictures only as data that can be nothing but a picture."""
-        payload = {key: value for key, value in hit.payload.items() if key != "thumbnail"}
+        payload = {
+            key: without_place(value) for key, value in hit.payload.items() if key != "thumbnail"
+        }
         explained = None if hit.explanation is None else vars(hit.explanation)
         return {
             "id": hit.id,
@@ -217,8 +220,13 @@ def make_app(
     @app.exception_handler(InputTypeError)
     async def refuse(_: Request, error: Exception) -> JSONResponse:
         # A damaged index names its file: the place on this machine is nobody's business.
-        text = str(error).replace(str(index.path.resolve()), "the index")
-        return JSONResponse({"detail": text.replace(str(index.path), "the index")}, 422)
+        text = str(error)
+        for place in (str(index.path.resolve()), str(index.path)):
+            text = text.replace(place, "the index")
+        model = str(index.manifest.encoder).partition(":")[2]
+        if model:
+            text = text.replace(model, str(without_place(model)))
+        return JSONResponse({"detail": text}, 422)
 
     @app.exception_handler(RequestValidationError)
     async def refuse_form(_: Request, error: RequestValidationError) -> JSONResponse:
