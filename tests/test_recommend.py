@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from fillgap.metrics import (
     precision_at_threshold,
     recall_at_k,
 )
-from fillgap.scores import ZScore
+from fillgap.scores import QuantileMap, ZScore
 
 
 def two_texts(n: int = 160, d: int = 24, *, gap: float = 1.0, seed: int = 0) -> EmbeddingPair:
@@ -158,11 +159,28 @@ class TestRecommend:
         found = recommend(pair, queries=Sides(pair.images[:50], pair.texts[:50]), **QUICK)
         assert found.chosen is not None
 
+    def test_a_log_of_texts_alone_calibrates_text_queries(self, pair: EmbeddingPair) -> None:
+        """And queries that are images are calibrated with the collection's own."""
+        log = pair.texts[-50:]
+        options = QUICK | {"calibrations": {"q": QuantileMap()}, "aligners": []}
+        found = recommend(pair, queries=Sides(texts=log), **options)
+        assert not found.leaderboard.failures
+        assert found.chosen == Combination("raw", "q")
+        expected = QuantileMap().fit(Sides(pair.images, log), Sides(pair.images, pair.texts))
+        fitted = found.space.calibration.fitted_
+        assert fitted.keys() == expected.fitted_.keys()
+        for name, array in expected.fitted_.items():
+            np.testing.assert_allclose(fitted[name], array, atol=1e-3, err_msg=name)
+
     def test_equal_seeds_give_equal_advice(self, pair: EmbeddingPair) -> None:
         assert recommend(pair, **QUICK).to_dict() == recommend(pair, **QUICK).to_dict()
 
     def test_what_it_refuses(self, pair: EmbeddingPair) -> None:
-        with pytest.raises(InputError, match="queries must be of dimension 24, .* got 5"):
+        with pytest.raises(InputError, match="text queries must be at least 2 rows, got 1"):
+            recommend(pair, queries=Sides(texts=pair.texts[:1]))
+        with pytest.raises(InputError, match="^image queries must be finite .* in row 1 "):
+            recommend(pair, queries=Sides(pair.images[:3] * [[1], [np.nan], [1]]))
+        with pytest.raises(InputError, match="text queries must be of dimension 24, .* got 5"):
             recommend(pair, queries=Sides(texts=np.ones((3, 5))))
         with pytest.raises(InputTypeError, match=r"queries must be Sides\(images, texts\)"):
             recommend(pair, queries=pair.texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -213,5 +214,13 @@ def _print(found: SpaceRecommendation) -> None:
         rows.append([str(line.what), *cells, exposure])
     print_table(["aligner + calibration", *(titles[name] for name in names), "exposure"], rows)
     say("recall@1: among the other modality alone. exposure: 1 is fair; image, text queries.")
-    for what, reason in board.failures.items():
-        say(f"{what} cannot run on these data: {reason}")
+    for reason, names in _by_reason(board.failures).items():
+        say(f"{', '.join(names)} cannot run on these data: {reason}")
+
+
+def _by_reason(failures: Mapping[Any, str]) -> dict[str, list[str]]:
+    """Return what failed for each reason: often many combinations do for one."""
+    found: dict[str, list[str]] = {}
+    for what, reason in failures.items():
+        found.setdefault(reason, []).append(str(what))
+    return found

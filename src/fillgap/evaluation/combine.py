@@ -14,6 +14,7 @@ from fillgap.evaluation.one_split import (
     CANNOT_RUN,
     OneSplit,
     aligned_sides,
+    asked_sides,
     fit_quietly,
     sample_rows,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Combination",
     "Tally",
     "aligned_sides",
+    "asked_sides",
     "fit_quietly",
     "judge_all",
     "sample_rows",
@@ -71,7 +73,8 @@ def judge_all(
     fusions : mapping, optional
         From name to a function of lists of scores; judged with every aligner too.
     queries : Sides, optional
-        Sample queries as the model gives them, for calibrations. Left out, those fitted on.
+        Sample queries as the model gives them, for calibrations. Left out, or of a modality that
+        is left out, those fitted on.
     fit_on : EmbeddingPair, optional
         Fit everything on these data instead of on the part that is not tested.
     n_splits, test_size, max_test, random_state

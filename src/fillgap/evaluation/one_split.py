@@ -28,7 +28,7 @@ from fillgap.evaluation.two_sided import TwoSidedPool, draw_two_sided
 from fillgap.scores import Calibration, Modality, Sides, fit_together
 from fillgap.scores.pairwise import PairwiseCalibration
 
-__all__ = ["CANNOT_RUN", "OneSplit", "aligned_sides", "fit_quietly", "sample_rows"]
+__all__ = ["CANNOT_RUN", "OneSplit", "aligned_sides", "asked_sides", "fit_quietly", "sample_rows"]
 
 Array = NDArray[Any]
 
@@ -61,6 +61,12 @@ def aligned_sides(aligner: Aligner | None, images: Any | None, texts: Any | None
                 for function, side in zip(functions, (images, texts), strict=True)
             )
         )
+
+
+def asked_sides(aligner: Aligner | None, queries: Sides | None, documents: Sides) -> Sides:
+    """Return aligned sample queries; documents where there are none of a modality."""
+    given = Sides() if queries is None else aligned_sides(aligner, *queries)
+    return Sides(*(d if q is None else q for q, d in zip(given, documents, strict=True)))
 
 
 def sample_rows(rows: Any) -> NDArray[np.intp]:
@@ -105,7 +111,7 @@ class OneSplit:
             return
         images, texts = self.samples
         documents = aligned_sides(fitted, self.train.images[images], self.train.texts[texts])
-        asked = documents if self.queries is None else aligned_sides(fitted, *self.queries)
+        asked = asked_sides(fitted, self.queries, documents)
         ready = fit_together(
             {label: one for label, one in calibrations.items() if one is not None},
             asked,

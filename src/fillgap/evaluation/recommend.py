@@ -12,8 +12,10 @@ from fillgap._checks import (
     InputError,
     InputTypeError,
     check_integer,
+    check_matrix,
     check_random_state,
     check_real,
+    row_scales,
 )
 from fillgap._device import to_host
 from fillgap._progress import Progress, silent
@@ -23,6 +25,7 @@ from fillgap.evaluation.combine import (
     Combination,
     Tally,
     aligned_sides,
+    asked_sides,
     fit_quietly,
     judge_all,
     sample_rows,
@@ -86,7 +89,8 @@ def recommend(
         Paired; two texts an image or more make two-sided figures possible.
     queries : Sides, optional
         Sample queries as the model gives them, unpaired: a query log. Calibrations are fitted with
-        them; left out, with at most 4096 rows of each side that aligners are fitted on.
+        them; left out, or of a modality that is None, with at most 4096 rows of that side that
+        aligners are fitted on.
     aligners : sequence of str or Aligner, optional
         Left out: `ALIGNERS`.
     calibrations : mapping from name to Calibration, optional
@@ -204,9 +208,12 @@ def _check_extra(pair: EmbeddingPair, queries: Sides | None, fit_on: EmbeddingPa
     if queries is not None and not (isinstance(queries, tuple) and len(queries) == 2):
         raise InputTypeError(
             f"queries must be Sides(images, texts), got {type(queries).__name__}. "
-            "Pass None for a modality that nobody asks with."
+            "Pass None for a modality of which there are none."
         )
-    others = [("queries", side) for side in queries or () if side is not None]
+    named = zip(("image queries", "text queries"), queries or (), strict=False)
+    others = [
+        (what, check_matrix(side, what, min_rows=2)) for what, side in named if side is not None
+    ]
     others += [] if fit_on is None else [("the data to fit on", fit_on.images)]
     for what, rows in others:
         if rows.shape[1] != pair.n_features:
@@ -214,6 +221,8 @@ def _check_extra(pair: EmbeddingPair, queries: Sides | None, fit_on: EmbeddingPa
                 f"{what} must be of dimension {pair.n_features}, as the collection, got "
                 f"{rows.shape[1]}. Use embeddings of one model."
             )
+        if what.endswith("queries"):
+            row_scales(rows, what)
     if fit_on is not None and np.array_equal(to_host(fit_on.images), to_host(pair.images)):
         raise InputError(
             f"the data to fit on must be others than the collection, got the same images "
@@ -257,6 +266,6 @@ def _space(
         documents = aligned_sides(
             aligner, *(side[sample_rows(side)] for side in (data.images, data.texts))
         )
-        asked = documents if queries is None else aligned_sides(aligner, *queries)
+        asked = asked_sides(aligner, queries, documents)
         calibration = clone(calibration).fit(asked, documents)
     return MixedSpace(aligner, calibration, n_features=data.n_features, model=model)
