@@ -13,6 +13,7 @@ import pytest
 
 from conftest import make_gapped
 from fillgap._checks import InputError, InputTypeError
+from fillgap.scores import CSLS, NNN, QBNorm, QuantileMap, QueryCentering, Sides, ZScore
 from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
 from fillgap.search._nearest import Part, nearest
 from fillgap.space import MixedSpace, load_space
@@ -67,7 +68,9 @@ def expected(
             aligned = space.align_documents(rows, side)
             cosines = (space.align_queries(asked, query) @ aligned.T)[0]
             if stage == "calibrated":
-                cosines = space.calibrate(cosines[None], query=query, document=side)[0]
+                cosines = space.calibrate(
+                    cosines[None], query=query, document=side, documents=aligned
+                )[0]
         found |= {f"{letter}{i}": float(score) for i, score in enumerate(cosines)}
     return found
 
@@ -90,6 +93,28 @@ def test_hits_are_those_of_the_space(
     for side in ("image", "text"):
         ranks = [hit.rank_in_modality for hit in hits if hit.modality == side]
         assert ranks == list(range(1, len(ranks) + 1))
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [QuantileMap(), CSLS(), QBNorm(dynamic=True), QueryCentering(after=ZScore(after=NNN()))],
+    ids=["quantile-map", "csls", "qb-norm", "query-centering"],
+)
+def test_calibrations_that_do_not_fold_rank_and_explain_themselves(
+    tmp_path: Path, space: MixedSpace, sides: tuple[np.ndarray, np.ndarray], calibration: Any
+) -> None:
+    X, Y = sides
+    rows = Sides(space.align_documents(X, "image"), space.align_documents(Y, "text"))
+    other = MixedSpace(space.aligner, calibration.fit(rows, rows), model="toy")
+    with create_index(tmp_path / "other", other) as index:
+        fill(index, sides)
+        scores = expected(other, sides, "calibrated", "text", 7)
+        hits = index.search(text=Y[7], k=N, explain=True)  # lists of all documents
+        best = sorted(scores.values(), reverse=True)[:N]
+        np.testing.assert_allclose([hit.score for hit in hits], best, atol=2e-4)
+        raw = index.search(text=Y[7], k=N, stage="raw", explain=True)
+        for hit in [*hits, *raw]:
+            assert hit.explanation.calibrated == pytest.approx(scores[hit.id], abs=2e-4)
 
 
 @pytest.mark.parametrize("stage", ["raw", "aligned", "calibrated"])

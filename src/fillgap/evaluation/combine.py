@@ -41,6 +41,7 @@ __all__ = [
     "Tally",
     "aligned_sides",
     "fit_quietly",
+    "fused",
     "judge_all",
     "sample_rows",
 ]
@@ -228,7 +229,7 @@ class _Split:
             except CANNOT_RUN as error:
                 tally.failures[what] = str(error)
         for label, fusion in fusions.items():
-            self._judge(Combination(name, label), rows, _fused(fusion), tally, alone=False)
+            self._judge(Combination(name, label), rows, fused(fusion), tally, alone=False)
 
     def _relevant(self) -> dict[tuple[Modality, Modality], Array] | None:
         """Return what belongs together among the rows fitted on, where they are the queries."""
@@ -258,14 +259,14 @@ class _Split:
             tally.add(what, key, self.text_rows[queries], values, self.pair.n_texts)
 
 
-def _fused(fusion: Any) -> Scorer:
+def fused(fusion: Any) -> Scorer:
     """Return the scorer of a list-level fusion."""
 
     def score(
         _query: Modality, cosines: Mapping[Modality, Array], _rows: Mapping[Modality, Array]
     ) -> Mapping[Modality, Array]:
         filled = {name: values for name, values in cosines.items() if values.shape[1]}
-        fused = fusion(list(filled.values()))
-        return {**cosines, **dict(zip(filled, fused, strict=True))}
+        merged = fusion(list(filled.values()))
+        return {**cosines, **dict(zip(filled, merged, strict=True))}
 
     return score
