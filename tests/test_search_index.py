@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
+from fillgap import load_digit_scenes
 from fillgap._checks import InputError, InputTypeError
 from fillgap.scores import CSLS, NNN, QBNorm, QuantileMap, QueryCentering, Sides, ZScore
 from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
@@ -353,3 +354,24 @@ def test_nearest_is_a_full_sort(seed: int) -> None:
     np.testing.assert_allclose(values, reference, atol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(scores, items, 1), reference, atol=1e-5)
     assert all(len(set(row)) == len(row) for row in items.tolist())
+
+
+def test_the_space_fitted_to_a_collection_shows_both_to_queries_that_are_new() -> None:
+    """Each of 1000 scenes is asked for by a caption whose own scene has no caption in the index."""
+    scenes = load_digit_scenes("fitting")
+    half = np.random.default_rng(0).permutation(scenes.n_images)
+    told, asked = half[::2], half[1::2]
+    X, Y, Q = scenes.images, scenes.texts[::2][told], scenes.texts[1::2][asked]
+    space = fit_space(X, Y)
+    question = space.asked(Q, query="text")
+    of_images, of_texts = (
+        question @ space.stored(rows, document=side, query="text").T
+        for rows, side in ((X, "image"), (Y, "text"))
+    )
+    together = np.concatenate([of_images, of_texts], axis=1)
+    first = np.argsort(-together, axis=1)[:, :10]
+    exposure = (first < len(X)).mean() / (len(X) / together.shape[1])
+    assert 0.8 <= exposure <= 1.25
+    found = (first == asked[:, None]).any(axis=1).mean()
+    alone = (np.argsort(-of_images, axis=1)[:, :10] == asked[:, None]).any(axis=1).mean()
+    assert found > 0.75 * alone
