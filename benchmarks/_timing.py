@@ -16,6 +16,13 @@ def interleaved(
     summary: Callable[[Sequence[float]], float] = median,
 ) -> dict[str, float]:
     """Return the median or another summary of the seconds of each; the first round is left out."""
+    return {name: summary(values) for name, values in by_round(contestants, rounds).items()}
+
+
+def by_round(
+    contestants: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, list[float]]:
+    """Return the seconds of each in each round; the first round is left out."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(rounds + 1):
         for name, run in contestants.items():
@@ -23,7 +30,7 @@ def interleaved(
             run()
             if number:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: summary(values) for name, values in seconds.items()}
+    return seconds
 
 
 def describe_machine() -> str:

@@ -11,6 +11,7 @@ from fillgap.scores import (
     Calibration,
     QBNorm,
     QuantileMap,
+    QueryCentering,
     RelevanceProbability,
     ZScore,
 )
@@ -41,6 +42,13 @@ ROWS = [
     Row("nnn", lambda: NNN(k=5), keeps_order=False),
     Row("nnn-none", lambda: NNN(alpha=0.0)),
     Row("csls", lambda: CSLS(k=5), folds=False, keeps_order=False),
+    Row("query-centering", QueryCentering, folds=False),
+    Row(
+        "query-centering-after-z",
+        lambda: QueryCentering(k=3, weight=1.0, after=ZScore(after=NNN(k=5))),
+        folds=False,
+        keeps_order=False,
+    ),
     Row("qb-norm", QBNorm, keeps_order=False),
     Row("qb-norm-dynamic", lambda: QBNorm(dynamic=True), folds=False, keeps_order=False),
 ]

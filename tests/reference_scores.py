@@ -32,8 +32,16 @@ def nnn(scores: np.ndarray, bank: np.ndarray, k: int, alpha: float, *, same: boo
 
 def csls(scores: np.ndarray, bank: np.ndarray, k: int, *, same: bool) -> np.ndarray:
     of_documents = [np.mean(sorted(column)[-k:]) for column in allowed(bank.T, same=same)]
-    of_queries = np.array([[np.mean(sorted(row)[-k:])] for row in scores.tolist()])
-    return 2 * scores - of_documents - of_queries
+    return 2 * scores - of_documents - of_queries(scores, scores, k, same=same)
+
+
+def of_queries(values: np.ndarray, scores: np.ndarray, k: int, *, same: bool) -> np.ndarray:
+    """Return the mean of each query's k best values, of documents that are no copy of it."""
+    means = []
+    for row, cosine in zip(values.tolist(), scores.tolist(), strict=True):
+        kept = [v for v, s in zip(row, cosine, strict=True) if not (same and s >= 1 - 1e-5)]
+        means.append([np.mean(sorted(kept)[-k:])])
+    return np.array(means)
 
 
 def qb_norm(scores: np.ndarray, bank: np.ndarray, beta: float, *, same: bool) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Servers of this machine that stand for the network: of files, and of S3."""
+"""Servers of this machine that stand for the network: of files, of S3 and of Google storage."""
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -73,5 +74,20 @@ def s3_server() -> Iterator[str]:
     host, port = server.get_host_and_port()
     try:
         yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@contextmanager
+def google_server() -> Iterator[str]:
+    """Serve Google's storage, as an emulator keeps it in memory, and return the address."""
+    from gcp_storage_emulator.server import create_server
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.stop()

@@ -55,8 +55,6 @@ def test_the_best_of_every_list_give_what_whole_lists_give(name: str, level: int
     }
     first, change = _first_and_rest(fitted)
     scores = all_scores(rows, calibrated(first))
-    for side, found in scores.items():
-        np.fill_diagonal(found[side], -np.inf)
     quick: dict[tuple[str, str], Any] = {
         (measure, lists.direction): values
         for lists in lists_of_sides(scores, INDEX)

@@ -9,8 +9,9 @@ import pytest
 
 from conftest import make_gapped
 from fillgap import EmbeddingPair, InputError, InputTypeError, Sides, recommend
+from fillgap._checks import unit_rows
 from fillgap.evaluation import Combination
-from fillgap.evaluation.combine import FUSIONS, Tally
+from fillgap.evaluation.combine import FUSIONS, Tally, fused
 from fillgap.evaluation.leaderboard import Leaderboard
 from fillgap.evaluation.scored import all_scores, calibrated, one_sided_values
 from fillgap.experiments.bench_mixed import bench_mixed
@@ -23,7 +24,7 @@ from fillgap.metrics import (
     precision_at_threshold,
     recall_at_k,
 )
-from fillgap.scores import QuantileMap, ZScore
+from fillgap.scores import QuantileMap, ZScore, reciprocal_rank_fusion
 
 
 def two_texts(n: int = 160, d: int = 24, *, gap: float = 1.0, seed: int = 0) -> EmbeddingPair:
@@ -78,6 +79,21 @@ class TestScoredMeasures:
             for direction in ("image_to_text", "text_to_image"):
                 got = found[name, direction].mean()
                 assert got == pytest.approx(getattr(expected, direction), abs=1e-9), name
+
+    def test_a_query_is_in_no_list_that_is_fused(self) -> None:
+        """With as many of each kind, ranks alone show as many of each kind."""
+        rng = np.random.default_rng(0)
+        rows = {side: unit_rows(rng.normal(size=(31, 8)), side) for side in ("image", "text")}
+        scorer = fused(reciprocal_rank_fusion)
+        scores = all_scores(rows, scorer)
+        found = one_sided_values(scores, np.arange(31))
+        for query, other in (("image", "text"), ("text", "image")):
+            best = [scores[query][side].max(axis=1).tolist() for side in (query, other)]
+            assert best == [[1 / 61] * 31] * 2
+            assert (np.diag(scores[query][query]) == -np.inf).all()
+        for direction in ("image_to_text", "text_to_image"):
+            together = found["exposure_at_10", direction] * 31 / 61  # share of the first ten
+            assert together.tolist() == pytest.approx([0.5] * 31), direction
 
     def test_a_shift_of_one_modality_decides_what_is_seen(self, pair: EmbeddingPair) -> None:
         class Shift(ZScore):

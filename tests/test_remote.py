@@ -1,12 +1,14 @@
-"""Embeddings in stores: memory, web servers with and without ranges of bytes, and S3."""
+"""Embeddings in stores: memory, web servers with and without ranges of bytes, S3 and Google."""
 
 from __future__ import annotations
 
 import logging
 import pickle
+import re
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import fsspec
@@ -22,7 +24,7 @@ from fillgap.cli.app import run
 from fillgap.distributed import ProcessPool, apply_shards, fit_shards, measure_shards
 from fillgap.io import load_rows, open_rows, open_sides, save_rows, transform_files
 from io_formats import FORMATS, HALF, make_rows
-from remote_servers import plain_server, range_server, s3_server
+from remote_servers import google_server, plain_server, range_server, s3_server
 
 N, D = 90, 12
 pytestmark = pytest.mark.filterwarnings(
@@ -50,19 +52,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def bucket(folder: Path) -> Iterator[str]:
-    """The folder in S3; workers find the server by fsspec's own configuration."""
+@pytest.fixture(scope="module", params=["s3", "gs"])
+def bucket(folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The folder in S3 or Google storage; workers find the server by fsspec's configuration."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with s3_server() as address, pytest.MonkeyPatch.context() as patch:
-        settings = {"endpoint_url": address, "key": "key", "secret": "secret"}
+    store, settings, server = request.param, {"key": "key", "secret": "secret"}, s3_server
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        if store == "gs":
+            # An emulator does not answer gRPC, by which the kind of a bucket is asked for.
+            patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+            pytest.importorskip("gcsfs")
+            pytest.importorskip("gcp_storage_emulator")
+            settings, server = {"token": "anon"}, google_server
+        settings["endpoint_url"] = stack.enter_context(server())
         for name, value in settings.items():
-            patch.setenv(f"FSSPEC_S3_{name.upper()}", value)
-        patch.setitem(fsspec.config.conf, "s3", settings)
-        system = fsspec.filesystem("s3")
-        system.mkdir("bucket")
+            patch.setenv(f"FSSPEC_{store.upper()}_{name.upper()}", value)
+        patch.setitem(fsspec.config.conf, store, settings)
+        system = fsspec.filesystem(store)
+        if store == "s3":
+            system.mkdir("bucket")
         system.put(f"{folder}/", "bucket/laion/", recursive=True)
-        yield "s3://bucket"
+        yield f"{store}://bucket"
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -169,7 +180,7 @@ def test_a_server_without_ranges_is_read_too(tmp_path: Path, folder: Path) -> No
             save_rows(f"{address}/new.npy", rows)
 
 
-def test_workers_read_and_write_s3(bucket: str, folder: Path, tmp_path: Path) -> None:
+def test_workers_read_and_write_a_bucket(bucket: str, folder: Path, tmp_path: Path) -> None:
     there, here = make_aligner("balanced"), make_aligner("balanced").fit(*open_sides(folder))
     with ProcessPool(2) as pool:
         report = fit_shards(there, f"{bucket}/laion", executor=pool)
@@ -194,7 +205,7 @@ def test_workers_read_and_write_s3(bucket: str, folder: Path, tmp_path: Path) ->
 
 
 def test_a_changed_object_is_not_taken_for_finished(bucket: str, tmp_path: Path, capsys) -> None:
-    system = fsspec.filesystem("s3")
+    system = fsspec.filesystem(bucket.partition(":")[0])
     np.save(tmp_path / "part_0.npy", make_rows(20, D, HALF))
     system.put_file(str(tmp_path / "part_0.npy"), "bucket/in/part_0.npy")
     fitted = make_aligner("whitening").fit(make_rows(50, D, HALF), make_rows(50, D, HALF, seed=1))
@@ -205,7 +216,7 @@ def test_a_changed_object_is_not_taken_for_finished(bucket: str, tmp_path: Path,
     np.save(tmp_path / "part_0.npy", make_rows(20, D, HALF, seed=2))
     system.put_file(str(tmp_path / "part_0.npy"), "bucket/in/part_0.npy")
     assert run(apply) == 2
-    assert "s3://bucket/made/part_0.npy must be a new name" in capsys.readouterr().err
+    assert f"{bucket}/made/part_0.npy must be a new name" in capsys.readouterr().err
 
 
 def test_commands_take_addresses(bucket: str, folder: Path, tmp_path: Path, capsys) -> None:
@@ -237,10 +248,15 @@ def test_refusals_of_stores(memory, tmp_path: Path) -> None:
 
 
 def test_a_bucket_that_is_not_there(bucket: str, capsys) -> None:
-    assert run(["measure", "s3://nothing/images.npy", "s3://nothing/texts.npy"]) == 2
-    assert "s3://nothing/images.npy must be a file or folder that exists" in capsys.readouterr().err
-    assert run(["fit", "balanced", f"{bucket}/laion", "-o", "s3://nothing/a.safetensors"]) == 2
-    assert "must be writable, got 'The specified bucket does not exist'" in capsys.readouterr().err
+    nothing = bucket.replace("bucket", "nothing")
+    assert run(["measure", f"{nothing}/images.npy", f"{nothing}/texts.npy"]) == 2
+    error = capsys.readouterr().err
+    assert f"{nothing}/images.npy must be a file or folder that exists" in error
+    assert run(["fit", "balanced", f"{bucket}/laion", "-o", f"{nothing}/a.safetensors"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(
+        "a.safetensors must be writable, got '.*(bucket does not exist|/b/nothing)", error
+    )
 
 
 def test_a_package_that_is_missing_is_named(capsys) -> None:

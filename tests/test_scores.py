@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -17,6 +19,7 @@ from fillgap.scores import (
     Calibration,
     QBNorm,
     QuantileMap,
+    QueryCentering,
     RelevanceProbability,
     Sides,
     ZScore,
@@ -246,6 +249,14 @@ class TestFormulas:
         scores, sample, same = self.prepared(query, document)
         self.check(CSLS(k=7), query, document, slow.csls(scores, sample, 7, same=same))
 
+    @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+    def test_query_centering(self, query: str, document: str, weight: float) -> None:
+        scores, sample, same = self.prepared(query, document)
+        z = slow.z_score(scores, sample, "all", same=same)
+        expected = z - weight * slow.of_queries(z, scores, 4, same=same)
+        centering = QueryCentering(k=4, weight=weight, after=ZScore(on="all"))
+        self.check(centering, query, document, expected)
+
     def test_qb_norm(self, query: str, document: str) -> None:
         scores, sample, same = self.prepared(query, document)
         expected = slow.qb_norm(scores, sample, 20, same=same)
@@ -276,6 +287,22 @@ def test_a_copy_of_the_query_is_never_its_answer() -> None:
         assert np.isfinite(b).all()
     z = ZScore().fit(asked, together)
     assert float(z.fitted_["text.text.mean"]) < 0.999
+
+
+@pytest.mark.parametrize(
+    "make", [CSLS, lambda: QBNorm(dynamic=True), QueryCentering], ids=["csls", "qb", "centering"]
+)
+def test_a_copy_in_the_list_changes_no_other_score(make: Callable[[], Calibration]) -> None:
+    fit = make().fit(QUERIES, DOCUMENTS)
+    arguments = {"query": "text", "document": "text"}
+    for asked in sides(15, 5).texts[:, None]:
+        with_copy = np.vstack([DOCUMENTS.texts, asked])
+        got = fit.calibrate(asked @ with_copy.T, **arguments, documents=with_copy)
+        expected = fit.calibrate(asked @ DOCUMENTS.texts.T, **arguments, documents=DOCUMENTS.texts)
+        change = got[:, :-1] - expected
+        assert np.ptp(change) < 1e-12
+        if not isinstance(fit, QBNorm):  # which leaves the mean correction of all documents
+            assert np.abs(change).max() < 1e-12
 
 
 def test_quantile_map_gives_one_distribution() -> None:

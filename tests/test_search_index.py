@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from conftest import make_gapped
+from fillgap import load_digit_scenes
 from fillgap._checks import InputError, InputTypeError
 from fillgap.cli.app import run
+from fillgap.scores import CSLS, NNN, QBNorm, QuantileMap, QueryCentering, Sides, ZScore
 from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
 from fillgap.search._nearest import Part, nearest
 from fillgap.space import MixedSpace, load_space
@@ -69,7 +71,9 @@ def expected(
             aligned = space.align_documents(rows, side)
             cosines = (space.align_queries(asked, query) @ aligned.T)[0]
             if stage == "calibrated":
-                cosines = space.calibrate(cosines[None], query=query, document=side)[0]
+                cosines = space.calibrate(
+                    cosines[None], query=query, document=side, documents=aligned
+                )[0]
         found |= {f"{letter}{i}": float(score) for i, score in enumerate(cosines)}
     return found
 
@@ -92,6 +96,28 @@ def test_hits_are_those_of_the_space(
     for side in ("image", "text"):
         ranks = [hit.rank_in_modality for hit in hits if hit.modality == side]
         assert ranks == list(range(1, len(ranks) + 1))
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [QuantileMap(), CSLS(), QBNorm(dynamic=True), QueryCentering(after=ZScore(after=NNN()))],
+    ids=["quantile-map", "csls", "qb-norm", "query-centering"],
+)
+def test_calibrations_that_do_not_fold_rank_and_explain_themselves(
+    tmp_path: Path, space: MixedSpace, sides: tuple[np.ndarray, np.ndarray], calibration: Any
+) -> None:
+    X, Y = sides
+    rows = Sides(space.align_documents(X, "image"), space.align_documents(Y, "text"))
+    other = MixedSpace(space.aligner, calibration.fit(rows, rows), model="toy")
+    with create_index(tmp_path / "other", other) as index:
+        fill(index, sides)
+        scores = expected(other, sides, "calibrated", "text", 7)
+        hits = index.search(text=Y[7], k=N, explain=True)  # lists of all documents
+        best = sorted(scores.values(), reverse=True)[:N]
+        np.testing.assert_allclose([hit.score for hit in hits], best, atol=2e-4)
+        raw = index.search(text=Y[7], k=N, stage="raw", explain=True)
+        for hit in [*hits, *raw]:
+            assert hit.explanation.calibrated == pytest.approx(scores[hit.id], abs=2e-4)
 
 
 @pytest.mark.parametrize("stage", ["raw", "aligned", "calibrated"])
@@ -374,3 +400,24 @@ def test_nearest_is_a_full_sort(seed: int) -> None:
     np.testing.assert_allclose(values, reference, atol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(scores, items, 1), reference, atol=1e-5)
     assert all(len(set(row)) == len(row) for row in items.tolist())
+
+
+def test_the_space_fitted_to_a_collection_shows_both_to_queries_that_are_new() -> None:
+    """Each of 1000 scenes is asked for by a caption whose own scene has no caption in the index."""
+    scenes = load_digit_scenes("fitting")
+    half = np.random.default_rng(0).permutation(scenes.n_images)
+    told, asked = half[::2], half[1::2]
+    X, Y, Q = scenes.images, scenes.texts[::2][told], scenes.texts[1::2][asked]
+    space = fit_space(X, Y)
+    question = space.asked(Q, query="text")
+    of_images, of_texts = (
+        question @ space.stored(rows, document=side, query="text").T
+        for rows, side in ((X, "image"), (Y, "text"))
+    )
+    together = np.concatenate([of_images, of_texts], axis=1)
+    first = np.argsort(-together, axis=1)[:, :10]
+    exposure = (first < len(X)).mean() / (len(X) / together.shape[1])
+    assert 0.8 <= exposure <= 1.25
+    found = (first == asked[:, None]).any(axis=1).mean()
+    alone = (np.argsort(-of_images, axis=1)[:, :10] == asked[:, None]).any(axis=1).mean()
+    assert found > 0.75 * alone

@@ -16,6 +16,7 @@ from fillgap.evaluation.one_split import (
     aligned_sides,
     asked_sides,
     fit_quietly,
+    fused,
     sample_rows,
 )
 from fillgap.evaluation.splits import check_rows, held_out_splits
@@ -36,6 +37,7 @@ __all__ = [
     "aligned_sides",
     "asked_sides",
     "fit_quietly",
+    "fused",
     "judge_all",
     "sample_rows",
 ]

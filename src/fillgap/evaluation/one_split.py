@@ -28,7 +28,15 @@ from fillgap.evaluation.two_sided import TwoSidedPool, draw_two_sided
 from fillgap.scores import Calibration, Modality, Sides, fit_together
 from fillgap.scores.pairwise import PairwiseCalibration
 
-__all__ = ["CANNOT_RUN", "OneSplit", "aligned_sides", "asked_sides", "fit_quietly", "sample_rows"]
+__all__ = [
+    "CANNOT_RUN",
+    "OneSplit",
+    "aligned_sides",
+    "asked_sides",
+    "fit_quietly",
+    "fused",
+    "sample_rows",
+]
 
 Array = NDArray[Any]
 
@@ -135,7 +143,7 @@ class OneSplit:
             with _failing(tally, *changes):
                 self._judge_group(changes, first, rows, tally)
         for label, fusion in fusions.items():
-            self._judge(Combination(name, label), rows, _fused(fusion), tally)
+            self._judge(Combination(name, label), rows, fused(fusion), tally)
 
     def _relevant(self) -> dict[tuple[Modality, Modality], Array] | None:
         """Return what belongs together among the rows fitted on, where they are the queries."""
@@ -156,8 +164,6 @@ class OneSplit:
     ) -> None:
         """Judge all that map the scores of one calibration, or cosines, further."""
         scores = all_scores(_by_modality(sides), calibrated(first))
-        for side, found in scores.items():
-            np.fill_diagonal(found[side], -np.inf)  # nothing answers itself
         one_sided = lists_of_sides(scores, np.asarray(self.test.image_index))
         two_sided = lists_of_pools(scores, self.pools)
         for what, change in changes.items():
@@ -219,14 +225,14 @@ def _by_modality(sides: Sides) -> dict[Modality, Array]:
     return {"image": sides.images, "text": sides.texts}  # type: ignore[dict-item]
 
 
-def _fused(fusion: Any) -> Scorer:
+def fused(fusion: Any) -> Scorer:
     """Return the scorer of a list-level fusion."""
 
     def score(
         _query: Modality, cosines: Mapping[Modality, Array], _rows: Mapping[Modality, Array]
     ) -> Mapping[Modality, Array]:
         filled = {name: values for name, values in cosines.items() if values.shape[1]}
-        fused = fusion(list(filled.values()))
-        return {**cosines, **dict(zip(filled, fused, strict=True))}
+        merged = fusion(list(filled.values()))
+        return {**cosines, **dict(zip(filled, merged, strict=True))}
 
     return score

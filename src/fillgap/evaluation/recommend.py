@@ -38,7 +38,7 @@ from fillgap.evaluation.space_choice import (
     sentence_of,
     steps_of,
 )
-from fillgap.scores import NNN, Calibration, QuantileMap, Sides, ZScore
+from fillgap.scores import NNN, Calibration, QuantileMap, QueryCentering, Sides, ZScore
 from fillgap.space import MixedSpace
 
 __all__ = ["ALIGNERS", "SpaceRecommendation", "calibrations_to_try", "recommend"]
@@ -58,6 +58,9 @@ def calibrations_to_try() -> dict[str, Calibration | None]:
         "z-score after nnn": ZScore(after=NNN()),
         "z-score on all after nnn": ZScore(on="all", after=NNN()),
         "quantile-map after nnn": QuantileMap(after=NNN()),
+        "query-centering after z-score on all after nnn": QueryCentering(
+            after=ZScore(on="all", after=NNN())
+        ),
     }
 
 

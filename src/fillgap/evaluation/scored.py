@@ -52,7 +52,7 @@ def calibrated(calibration: Calibration | None) -> Scorer:
 
 
 def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
-    """Return the scores of all rows as queries with all rows as documents.
+    """Return the scores of all rows as queries with all rows as documents, less themselves.
 
     Parameters
     ----------
@@ -63,11 +63,15 @@ def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
     Returns
     -------
     mapping from query modality to mapping from document modality to array
+        A query's score with itself is -inf. The scorer gets it so: a list that a query heads itself
+        is not the list that is searched.
     """
-    return {
-        query: scorer(query, {document: rows[query] @ rows[document].T for document in rows}, rows)
-        for query in rows
-    }
+    found = {}
+    for query in rows:
+        cosines = {document: rows[query] @ rows[document].T for document in rows}
+        np.fill_diagonal(cosines[query], -np.inf)
+        found[query] = scorer(query, cosines, rows)
+    return found
 
 
 def one_sided_values(
@@ -89,8 +93,7 @@ def one_sided_values(
         ("text", "image", "text_to_image", texts, index),
     )
     for query, other, direction, asking, answers in sides:
-        own, across = np.array(scores[query][query]), scores[query][other]
-        np.fill_diagonal(own, -np.inf)
+        own, across = scores[query][query], scores[query][other]
         order = np.argsort(asking, kind="stable")
         of_query, item = asking[order], answers[order]
         n = len(own)

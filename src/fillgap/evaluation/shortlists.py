@@ -139,7 +139,7 @@ def lists_of_sides(scores: Scores, index: NDArray[np.intp]) -> list[SideLists]:
     Parameters
     ----------
     scores : mapping
-        As `all_scores` gives them, with -inf as the score of each query with itself.
+        As `all_scores` gives them.
     index : array of int of shape (n_texts,)
         Row of each text's image.
     """

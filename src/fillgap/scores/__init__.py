@@ -10,6 +10,7 @@ from fillgap.scores.hubness import CSLS, NNN, QBNorm
 from fillgap.scores.methods import CALIBRATIONS, calibration_name, make_calibration
 from fillgap.scores.probability import RelevanceProbability
 from fillgap.scores.quantiles import QuantileMap
+from fillgap.scores.query_centering import QueryCentering
 from fillgap.scores.samples import Modality, Relevant, Sides, check_modality
 from fillgap.scores.saving import calibration_state, restore_calibration
 from fillgap.scores.together import fit_together
@@ -23,6 +24,7 @@ __all__ = [
     "Modality",
     "QBNorm",
     "QuantileMap",
+    "QueryCentering",
     "RelevanceProbability",
     "Relevant",
     "Sides",

@@ -2,7 +2,8 @@
 
 Every function takes one array of scores for each list, all of them of shape
 (n_queries, n_documents of that list), and returns the new scores of each list. Sorted together
-they give the fused ranking.
+they give the fused ranking. A document that is not in a query's list, such as the query itself,
+has the score -inf there; it keeps it, and takes no place of another.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def reciprocal_rank_fusion(lists: Sequence[Any], *, constant: float = 60.0) -> l
     from scipy.stats import rankdata
 
     check_real(constant, "constant", low=0)
-    return [1.0 / (constant + rankdata(-scores, axis=1)) for scores in _checked(lists)]
+    return [
+        np.where(np.isfinite(scores), 1.0 / (constant + rankdata(-scores, axis=1)), -np.inf)
+        for scores in _checked(lists)
+    ]
 
 
 def distribution_based_fusion(lists: Sequence[Any], *, depth: int | None = None) -> list[Array]:
@@ -65,7 +69,10 @@ def distribution_based_fusion(lists: Sequence[Any], *, depth: int | None = None)
     fused = []
     for scores in _checked(lists):
         best = _best(scores, depth)
-        mean, spread = best.mean(axis=1, keepdims=True), best.std(axis=1, keepdims=True)
+        count = np.maximum((best > -np.inf).sum(axis=1, keepdims=True), 1)
+        mean = np.where(best > -np.inf, best, 0.0).sum(axis=1, keepdims=True) / count
+        squares = np.where(best > -np.inf, best - mean, 0.0) ** 2
+        spread = np.sqrt(squares.sum(axis=1, keepdims=True) / count)
         width = np.where(spread > 0, 6 * spread, 1.0)
         fused.append((scores - mean) / width + 0.5)
     return fused
@@ -89,8 +96,11 @@ def min_max_fusion(lists: Sequence[Any], *, depth: int | None = None) -> list[Ar
     fused = []
     for scores in _checked(lists):
         best = _best(scores, depth)
-        low, high = best.min(axis=1, keepdims=True), best.max(axis=1, keepdims=True)
-        fused.append((scores - low) / np.where(high > low, high - low, 1.0))
+        there = np.isfinite(best)
+        low = best.min(axis=1, keepdims=True, where=there, initial=np.inf)
+        high = best.max(axis=1, keepdims=True, where=there, initial=-np.inf)
+        width = np.where(high > low, high - low, 1.0)
+        fused.append((scores - np.where(there.any(axis=1, keepdims=True), low, 0.0)) / width)
     return fused
 
 
@@ -108,9 +118,9 @@ def _checked(lists: Sequence[Any]) -> list[Array]:
                 "lists must be of shape (n_queries, n_documents) for the same queries, got shape "
                 f"{scores.shape} in list {number}. Pass one row for each query."
             )
-        if not np.isfinite(scores).all():
+        if not (scores < np.inf).all():
             raise InputError(
                 f"lists must be finite numbers, got NaN or infinity in list {number}. "
-                "Leave out documents that have no score."
+                "A document that is not in a list has -inf."
             )
     return arrays

@@ -15,6 +15,7 @@ from fillgap.scores.samples import (
     Modality,
     Relevant,
     Sides,
+    others,
     score_blocks,
 )
 
@@ -164,8 +165,7 @@ class CSLS(BankCalibration):
         self, scores: Array, query: Modality, document: Modality, documents: Any | None
     ) -> Array:
         bias = self.biases(documents, document=document, query=query)
-        everything = np.ones(scores.T.shape, dtype=bool)
-        own = mean_of_largest(scores.T, everything, self.k)
+        own = mean_of_largest(scores.T, others(scores, same=query == document).T, self.k)
         return 2 * scores - bias - own[:, None]
 
 
@@ -223,7 +223,8 @@ class QBNorm(BankCalibration):
         if not self.dynamic:
             return corrected
         hubs = self._hubs(documents, query=query, document=document)
-        of_hub = hubs[scores.argmax(axis=1)]
+        asked = np.where(others(scores, same=query == document), scores, -np.inf)
+        of_hub = hubs[asked.argmax(axis=1)]
         return np.where(of_hub[:, None], corrected, scores - bias.mean())
 
     def _hubs(self, documents: Any, *, query: Modality, document: Modality) -> Array:

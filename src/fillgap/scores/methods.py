@@ -10,6 +10,7 @@ from fillgap.scores.base import Calibration
 from fillgap.scores.hubness import CSLS, NNN, QBNorm
 from fillgap.scores.probability import RelevanceProbability
 from fillgap.scores.quantiles import QuantileMap
+from fillgap.scores.query_centering import QueryCentering
 from fillgap.scores.zscore import ZScore
 
 __all__ = ["CALIBRATIONS", "calibration_name", "make_calibration"]
@@ -21,6 +22,7 @@ CALIBRATIONS: Final[dict[str, type[Calibration]]] = {
     "nnn": NNN,
     "csls": CSLS,
     "qb-norm": QBNorm,
+    "query-centering": QueryCentering,
 }
 
 

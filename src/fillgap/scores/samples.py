@@ -18,6 +18,7 @@ __all__ = [
     "Sides",
     "check_modality",
     "check_samples",
+    "others",
     "score_blocks",
 ]
 
@@ -78,8 +79,12 @@ def score_blocks(
     for start, raw in iter_blocks(documents, "documents", rows):
         block = np.asarray(unit_rows(raw, "documents", first_row=start))
         scores = Q @ block.T
-        allowed = scores < _ITSELF if same else np.ones(scores.shape, dtype=bool)
-        yield start, block, scores, allowed
+        yield start, block, scores, others(scores, same=same)
+
+
+def others(cosines: Array, *, same: bool) -> NDArray[np.bool_]:
+    """Return which documents are no copy of the query; all, unless both are of one modality."""
+    return cosines < _ITSELF if same else np.ones(cosines.shape, dtype=bool)
 
 
 def check_samples(

@@ -51,12 +51,14 @@ class Asked:
         self.raw = _mean([unit_rows(part, f"{side} queries") for side, part in rows.items()])
         self.of = {side: space.align_queries(part, side) for side, part in rows.items()}
         self.aligned = _mean(list(self.of.values()))
+        self._depth, self._lists = _AT_LEAST, dict[str, list[list[Found]]]()
 
     def best(
         self, stage: Stage, k: int, modalities: Collection[str] | None, *, with_vectors: bool
     ) -> list[list[Found]]:
         """Return the k best documents of each query at a stage."""
         scoring = self.scoring
+        self._depth, self._lists = max(_LONGER * k, _AT_LEAST), {}
         if stage == "calibrated" and not scoring.space.folds:
             return self._rescored(k, modalities)
         if stage == "calibrated":
@@ -87,18 +89,20 @@ class Asked:
         return np.concatenate([rows, np.ones((len(rows), 1), dtype=np.float32)], axis=1)
 
     def _calibrated(self, found: Found, i: int) -> float:
-        if self.scoring.space.folds:
+        space = self.scoring.space
+        if space.folds:
             return float(
                 np.mean([self._with_one(s)[i] @ found.vectors[stored_field(s)] for s in self.sides])
             )
-        return float(self._rescore([found], i)[0])
+        beside: list[Found] = []
+        if space.calibration is not None and space.calibration.reads_list:
+            beside = [one for one in self._list(found.modality)[i] if one.id != found.id]
+        return float(self._rescore([*beside, found], i)[-1])
 
     def _rescored(self, k: int, modalities: Collection[str] | None) -> list[list[Found]]:
         """Take a longer list of each modality by aligned cosine, and calibrate it."""
-        term = Term(self.scoring.aligned_field, self.aligned)
-        longer = max(_LONGER * k, _AT_LEAST)
         lists = [
-            self.scoring.backend.search([term], longer, {modality}, with_vectors=True)
+            self._list(modality)
             for modality in (MODALITIES if modalities is None else sorted(modalities))
         ]
         out = []
@@ -112,6 +116,15 @@ class Asked:
                 ]
             out.append(sorted(found, key=lambda one: -one.score)[:k])
         return out
+
+    def _list(self, modality: str) -> list[list[Found]]:
+        """Return the longer list of one modality of each query, by aligned cosine."""
+        if modality not in self._lists:
+            term = Term(self.scoring.aligned_field, self.aligned)
+            self._lists[modality] = self.scoring.backend.search(
+                [term], self._depth, {modality}, with_vectors=True
+            )
+        return self._lists[modality]
 
     def _rescore(self, found: list[Found], i: int) -> Array:
         """Return calibrated scores of documents of one modality, the mean over both where both."""

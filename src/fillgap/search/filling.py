@@ -10,10 +10,10 @@ import numpy as np
 
 from fillgap._checks import InputError
 from fillgap._progress import Progress, silent
-from fillgap.aligners import BalancedAligner
+from fillgap.aligners import MeanCentering
 from fillgap.io import open_pair
 from fillgap.rows import iter_blocks
-from fillgap.scores import Modality, Sides, ZScore
+from fillgap.scores import NNN, Modality, Sides, ZScore
 from fillgap.search.index import MixedIndex
 from fillgap.search.opening import new_index
 from fillgap.space import MixedSpace
@@ -69,8 +69,8 @@ def index_files(
     if space is None:
         space = fit_space(image_rows, text_rows, model=model, progress=progress)
         notes.append(
-            "Aligner (balanced) and calibration (z-score of pseudo-positives) were fitted to this "
-            "collection itself."
+            "Aligner (mean-centering) and calibration (z-score on all after nnn) were fitted to "
+            "this collection itself."
         )
     elif model is not None and space.model is not None and model != space.model:
         raise InputError(
@@ -95,8 +95,11 @@ def fit_space(
 ) -> MixedSpace:
     """Fit the default aligner and calibration to a collection, unpaired.
 
-    The balanced aligner reads all rows in a stream; the z-score of pseudo-positives is fitted to a
-    sample of at most 4096 rows of each side, asked of one another.
+    The means are taken over all rows in a stream. Hubs are corrected, and scores brought to one
+    scale, by a sample of at most 4096 rows of each side, asked of one another. This is what does
+    well without pairs and however small the collection; `recommend` finds better with pairs. An
+    aligner with more to learn fits the collection closer than any query that is new, and a
+    calibration that is fitted to the same rows then hides the other modality.
 
     Parameters
     ----------
@@ -105,11 +108,12 @@ def fit_space(
         Kept with the space.
     progress : callable, optional
     """
-    aligner = BalancedAligner().fit(images, texts, progress=progress)
+    aligner = MeanCentering().fit(images, texts, progress=progress)
     sample = Sides(
         aligner.transform(_sample(images, "images")), aligner.transform_y(_sample(texts, "texts"))
     )
-    return MixedSpace(aligner, ZScore().fit(sample, sample, progress=progress), model=model)
+    calibration = ZScore(on="all", after=NNN()).fit(sample, sample, progress=progress)
+    return MixedSpace(aligner, calibration, model=model)
 
 
 def _sample(rows: Any, what: str) -> Any:
