@@ -19,7 +19,7 @@ from fillgap.cli.app import run
 from fillgap.scores import CSLS, NNN, QBNorm, QuantileMap, QueryCentering, Sides, ZScore
 from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
 from fillgap.search._nearest import Part, nearest
-from fillgap.space import MixedSpace, load_space
+from fillgap.space import MixedSpace, load_space, save_space
 
 N, D = 120, 16
 NASTY = ["'; DROP TABLE x; --", "<script>alert(1)</script>", "Ünï\n🙂", '"quoted"\\', " "]
@@ -232,6 +232,26 @@ def test_an_encoder_that_cannot_be_is_refused_before_anything_is_built(
         create_index(tmp_path / "index", space, encoder="nonsense:model")
     assert list(tmp_path.iterdir()) == []
     create_index(tmp_path / "index", space, encoder="clip:weights-that-are-elsewhere").close()
+
+
+def test_the_model_is_kept_where_the_space_does_not_say_it(
+    space: MixedSpace, sides: Any, tmp_path: Path
+) -> None:
+    with create_index(tmp_path / "index", MixedSpace(n_features=D), model="toy") as made:
+        assert made.manifest.model == "toy"
+        with pytest.raises(InputError, match="of the model of the index, 'toy', got 'other'"):
+            made.add_images(["a"], sides[0][:1], model="other")
+    with pytest.raises(InputError, match="the model of the embeddings, 'other', got 'toy'"):
+        create_index(tmp_path / "another", space, model="other")
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+    for name, rows in zip(("images", "texts"), sides, strict=True):
+        np.save(tmp_path / f"{name}.npy", rows)
+    save_space(MixedSpace(n_features=D), tmp_path / "plain.safetensors")
+    words = ["index", *(str(tmp_path / f"{name}.npy") for name in ("images", "texts")), "-q"]
+    words += ["-o", str(tmp_path / "third"), "--space", str(tmp_path / "plain.safetensors")]
+    assert run([*words, "--model", "toy"]) == 0
+    with open_index(tmp_path / "third") as opened:
+        assert opened.manifest.model == "toy"
 
 
 def test_the_command_refuses_such_an_encoder_too(

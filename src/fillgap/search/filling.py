@@ -72,15 +72,10 @@ def index_files(
             "Aligner (mean-centering) and calibration (z-score on all after nnn) were fitted to "
             "this collection itself."
         )
-    elif model is not None and space.model is not None and model != space.model:
-        raise InputError(
-            f"the space must be of the model of the embeddings, {model!r}, got {space.model!r}. "
-            "Fit a space for that model."
-        )
     sides: dict[Modality, Any] = {"image": image_rows, "text": text_rows}
     total, done = sum(rows.shape[0] for rows in sides.values()), 0
     parameters.setdefault("name", Path(images).stem)
-    with new_index(target, space, notes=notes, **parameters) as index:
+    with new_index(target, space, model=model, notes=notes, **parameters) as index:
         for side, rows in sides.items():
             for start, block in iter_blocks(rows, side, _BATCH):
                 numbers = range(start, start + len(block))

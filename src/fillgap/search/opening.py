@@ -38,7 +38,7 @@ def create_index(path: str | Path, space: MixedSpace, **parameters: Any) -> Mixe
     InputError
         If the folder exists or cannot be written, or the engine refuses.
     """
-    known = {"backend", "encoder", "name", "notes", "overwrite"}
+    known = {"backend", "encoder", "model", "name", "notes", "overwrite"}
     options = {key: value for key, value in parameters.items() if key not in known}
     with new_index(path, space, **parameters):
         pass
@@ -52,6 +52,7 @@ def new_index(
     *,
     backend: str = "exact",
     encoder: str | None = None,
+    model: str | None = None,
     name: str = "index",
     notes: Sequence[str] = (),
     overwrite: bool = False,
@@ -73,6 +74,8 @@ def new_index(
         with pgvector.
     encoder : str, optional
         How `open_encoder` opens the encoder of queries, for example "digit-scenes".
+    model : str, optional
+        The model behind the embeddings, where the space does not say it.
     name : str
         What pages call the collection.
     notes : sequence of str
@@ -91,8 +94,13 @@ def new_index(
     """
     if encoder is not None:  # whose weights need not be here yet
         check_choice(encoder.partition(":")[0], "the encoder", tuple(ENCODERS))
+    if model is not None and space.model is not None and model != space.model:
+        raise InputError(
+            f"the space must be of the model of the embeddings, {model!r}, got {space.model!r}. "
+            "Fit a space for that model."
+        )
     manifest = Manifest(
-        backend, fields_of(space), space.fingerprint, space.model, encoder, name,
+        backend, fields_of(space), space.fingerprint, space.model or model, encoder, name,
         list(notes), dict(options),
     )  # fmt: skip
     replaced = _outside(Path(path), options) if overwrite else None
