@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fillgap._checks import InputError
 from fillgap._progress import Progress, silent
 from fillgap.aligners import MeanCentering
 from fillgap.io import open_pair
