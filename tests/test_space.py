@@ -13,8 +13,23 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from calibration_table import ROWS, Row
-from fillgap import BalancedAligner, InputError, InputTypeError, MeanCentering, Provenance
-from fillgap.aligners import Aligner, LaplaceTransport, Whitening, load_aligner, save_aligner
+from fillgap import (
+    BalancedAligner,
+    InputError,
+    InputTypeError,
+    MeanCentering,
+    Provenance,
+    SpectralAligner,
+    load_digit_scenes,
+)
+from fillgap.aligners import (
+    Aligner,
+    FitWarning,
+    LaplaceTransport,
+    Whitening,
+    load_aligner,
+    save_aligner,
+)
 from fillgap.scores import NNN, QuantileMap, Sides, ZScore
 from fillgap.space import MixedSpace, load_space, save_space
 
@@ -278,3 +293,14 @@ class TestRefusals:
             load_space(tmp_path / "u")
         with safe_open(path, framework="numpy") as file:
             assert json.loads(file.metadata()["fillgap"])["kind"] == "aligner"
+
+
+def test_making_a_space_says_nothing_of_rows_that_nobody_gave(tmp_path: Path) -> None:
+    """Warnings are errors here; the aligner of the scenes warns of rows unlike all of them."""
+    scenes = load_digit_scenes()
+    aligner = SpectralAligner(n_components=40).fit(scenes.images, scenes.texts)
+    with pytest.warns(FitWarning, match="a degree that is not positive"):
+        aligner.transform(np.eye(1, scenes.n_features, dtype=np.float32))
+    space = MixedSpace(aligner)
+    save_space(space, tmp_path / "s.safetensors")
+    assert load_space(tmp_path / "s.safetensors").n_components == space.n_components == 40

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from typing import Any
 
 import numpy as np
@@ -79,9 +80,10 @@ class MixedSpace:
         self._arrays, self._header = _state(aligner, calibration)
         self.n_features = self._dimension(n_features)
         self.query_means = self._checked_means(query_means)
-        self.n_components = int(
-            self._aligned(np.eye(1, self.n_features, dtype=np.float32), "image").shape[1]
-        )
+        with warnings.catch_warnings():  # this row is like no image, and says so
+            warnings.simplefilter("ignore", UserWarning)
+            probe = self._aligned(np.eye(1, self.n_features, dtype=np.float32), "image")
+        self.n_components = int(probe.shape[1])
         if calibration is not None and calibration.n_features_in_ != self.n_components:
             raise InputError(
                 f"the calibration must be fitted to rows of dimension {self.n_components}, as the "
