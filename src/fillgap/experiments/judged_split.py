@@ -9,13 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.combine import CANNOT_RUN, FUSIONS, Combination, fit_quietly
 from fillgap.experiments.judged_embeddings import EmbeddedItems
-from fillgap.scores import Calibration, Modality, Sides
+from fillgap.scores import Calibration, Modality, Sides, fit_together
 from fillgap.scores.samples import MODALITIES
 from fillgap.space import MixedSpace
 
@@ -79,12 +78,14 @@ class JudgedSplit:
             documents = Sides(*(self._free(side, rows) for side in MODALITIES))
         except CANNOT_RUN as error:
             return {Combination(name, one): str(error) for one in (*calibrations, *FUSIONS)}
+        given = {label: one for label, one in calibrations.items() if one is not None}
+        ready = fit_together(given, samples, documents)
         failures = {}
-        for label, calibration in calibrations.items():
-            what, fitted = Combination(name, label), None
+        for label in calibrations:
+            what, fitted = Combination(name, label), ready.get(label)
             try:
-                if calibration is not None:
-                    fitted = clone(calibration).fit(samples, documents)
+                if isinstance(fitted, Exception):
+                    raise fitted
                 for block, scores in self._blocks(space, rows, fitted):
                     add(what, block, scores)
                     for fusion, function in FUSIONS.items() if fitted is None else ():
