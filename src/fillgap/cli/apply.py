@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
-from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
+from fillgap.cli.job import Summary, describe, end, say_job
 from fillgap.cli.options import AsJson, Device, Out, Overwrite, Quiet
 from fillgap.cli.output import print_json, progress_bar, say
+from fillgap.cli.plan import DryRun, say_plan
 
 if TYPE_CHECKING:
     from fillgap.aligners import Aligner

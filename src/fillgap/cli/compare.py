@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from fillgap.cli.engine import Address, Engine, Workers, engine_of
 from fillgap.cli.options import AsJson, Device, ImageIndex, Images, MaxImages, Quiet, Seed, Texts
 from fillgap.cli.output import number, print_json, print_table, progress_bar, say
+from fillgap.cli.plan import DryRun, say_comparison_plan
 
 if TYPE_CHECKING:
     from fillgap.evaluation import Comparison, MethodResult
@@ -47,6 +49,7 @@ def compare(
     engine: Engine = None,
     workers: Workers = None,
     address: Address = None,
+    dry_run: DryRun = False,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -57,6 +60,13 @@ def compare(
     methods and splits; each reads the embeddings itself.
     """
     executor = engine_of(engine, workers, address, device=device)
+    if dry_run:
+        _say_plan(
+            images, texts, methods, image_index=image_index, n_splits=n_splits,
+            quantise=quantise or (), max_images=max_images, device=device, executor=executor,
+            seed=seed, as_json=as_json,
+        )  # fmt: skip
+        return
     found = judge(
         images,
         texts,
@@ -119,6 +129,50 @@ def judge(
             random_state=seed,
             progress=progress,
         )
+
+
+def _say_plan(
+    images: str,
+    texts: str | None,
+    methods: list[str] | None,
+    *,
+    image_index: str | None,
+    n_splits: int,
+    quantise: Sequence[str],
+    max_images: int,
+    device: str | None,
+    executor: Any,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Say what would be done, from a trial on the first images."""
+    from time import perf_counter
+
+    from fillgap.cli.data import PairFrom
+    from fillgap.distributed import plan_reading
+    from fillgap.evaluation import TRIAL_IMAGES, plan_compare
+    from fillgap.io import open_sides
+
+    reading = plan_reading(images, texts)
+    few = min(TRIAL_IMAGES, max_images)
+    started = perf_counter()
+    pair = PairFrom(images, texts, image_index, few, None, None if executor else device)()
+    seconds = (perf_counter() - started) * reading.n_rows / (pair.n_images + pair.n_texts)
+    with executor or nullcontext():
+        plan = plan_compare(
+            pair,
+            methods or None,
+            n_images=min(open_sides(images, texts)[0].shape[0], max_images),
+            n_splits=n_splits,
+            quantise=quantise,
+            executor=executor,
+            n_workers=executor.n_workers if executor else 1,
+            source=PairFrom(images, texts, image_index, few, None, device) if executor else None,
+            random_state=seed,
+        )
+    if executor is not None:  # each worker reads what this process reads
+        seconds, reading = 2 * seconds, replace(reading, passes=1 + plan.n_workers)
+    say_comparison_plan(plan, reading, seconds_to_read=seconds, as_json=as_json)
 
 
 def print_comparison(found: Comparison) -> None:

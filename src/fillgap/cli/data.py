@@ -23,10 +23,13 @@ def read_pair(
     captions: str | None,
     unpaired: bool,
     max_images: int | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     device: str | None = None,
 ) -> EmbeddingPair:
-    """Read both sides, with what belongs to them; of more images than `max_images` a sample."""
+    """Read both sides, with what belongs to them; of more images than `max_images` a sample.
+
+    Without a seed these are the first ones.
+    """
     from fillgap.io import load_pair
 
     where = None
@@ -54,7 +57,8 @@ class PairFrom:
     texts: str | None
     image_index: str | None
     max_images: int | None
-    seed: int
+    seed: int | None
+    device: str | None = None
 
     def __call__(self) -> EmbeddingPair:
         """Return the pair."""
@@ -71,6 +75,7 @@ def _read_once(source: PairFrom) -> EmbeddingPair:
         unpaired=False,
         max_images=source.max_images,
         seed=source.seed,
+        device=source.device,
     )
 
 

@@ -11,6 +11,7 @@ import typer
 from fillgap.cli.engine import Address, Engine, Workers, engine_of
 from fillgap.cli.options import AsJson, Out, Quiet
 from fillgap.cli.output import print_json, progress_bar, say
+from fillgap.cli.plan import DryRun, say_embed_plan
 
 if TYPE_CHECKING:
     from fillgap.io import Manifest
@@ -78,6 +79,7 @@ def embed(
     engine: Engine = None,
     workers: Workers = None,
     address: Address = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -106,6 +108,19 @@ def embed(
         EncoderFrom(model, tuple(given.items())),
     )
     opened, encoder = openers[0].open(), openers[1].open()
+    settings: dict[str, Any] = {
+        "shard_rows": shard_rows,
+        "dtype": dtype,
+        "n_threads": threads,
+        "openers": openers,
+    }
+    if dry_run:
+        from fillgap.experiments.embed_plan import plan_embed
+
+        with executor or nullcontext():
+            plan = plan_embed(opened, encoder, out, executor=executor, **settings)
+        say_embed_plan(plan, out, as_json=as_json)
+        return
     with (
         warnings.catch_warnings(record=True) as caught,
         executor or nullcontext(),
@@ -113,10 +128,8 @@ def embed(
     ):
         warnings.simplefilter("always", UserWarning)
         manifest = embed_dataset(
-            opened, encoder, out,
-            shard_rows=shard_rows, dtype=dtype, n_threads=threads,
-            executor=executor, openers=openers, progress=progress,
-        )  # fmt: skip
+            opened, encoder, out, executor=executor, progress=progress, **settings
+        )
     notes = list(dict.fromkeys(str(item.message) for item in caught))
     if as_json:
         print_json(_description(manifest, notes) | {"out": str(out)})

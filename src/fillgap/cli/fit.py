@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
-from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
+from fillgap.cli.job import Summary, describe, end, say_job
 from fillgap.cli.options import (
     AsJson,
     Device,
@@ -22,6 +22,7 @@ from fillgap.cli.options import (
     Texts,
 )
 from fillgap.cli.output import print_json, progress_bar, say
+from fillgap.cli.plan import DryRun, say_plan
 
 if TYPE_CHECKING:
     from fillgap.aligners import Aligner

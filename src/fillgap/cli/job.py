@@ -1,26 +1,18 @@
-"""What is said before a long job (--dry-run) and after it (--summary)."""
+"""What is said after a long job (--summary)."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from fillgap.cli.output import duration, print_json, print_table, say
+from fillgap.cli.output import print_table, say
 
 if TYPE_CHECKING:
-    from fillgap.distributed import JobPlan, JobReport
+    from fillgap.distributed import JobReport
 
-__all__ = ["DryRun", "Summary", "describe", "end", "say_job", "say_plan"]
+__all__ = ["Summary", "describe", "end", "say_job"]
 
-DryRun: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Only say what would be read and written, and how long it should take.",
-    ),
-]
 Summary: TypeAlias = Annotated[
     bool,
     typer.Option(
@@ -29,41 +21,6 @@ Summary: TypeAlias = Annotated[
         "what this machine can do.",
     ),
 ]
-
-
-def say_plan(plan: JobPlan, out: Any = None, *, as_json: bool = False) -> None:
-    """Print what a job would do, and how long it should take."""
-    if as_json:
-        print_json(plan.to_dict())
-        return
-    if plan.n_rows:
-        times = {1: "once", 2: "twice"}.get(plan.passes, f"{plan.passes} times")
-        say(
-            f"Would read {plan.n_shards} shards with {plan.n_rows:,} rows of {plan.n_features} "
-            f"numbers, {_bytes(plan.n_bytes)}, {times}."
-        )
-    else:
-        say("Nothing is left to be read.")
-    if plan.n_files:
-        files = "a file" if plan.n_files == 1 else f"{plan.n_files} files"
-        size = f", at most {_bytes(plan.written_bytes)}" if plan.written_bytes else ""
-        say(f"Would write {files}{size}: {out}")
-    if plan.kept:
-        say(f"{plan.kept} shards are finished, and would be kept.")
-    for reason in plan.skipped.values():
-        say(f"Would skip: {reason}")
-    if math.isnan(plan.seconds_per_row):
-        say("How long it takes is not known: the method holds all rows at once. Try fewer.")
-    elif plan.n_rows:
-        who = "one worker" if plan.n_workers == 1 else f"{plan.n_workers} workers or threads"
-        say(
-            f"About {duration(plan.seconds)} by {who}, not counting their start: one took "
-            f"{1 / plan.seconds_per_row:,.0f} rows/s through all passes in a trial on "
-            f"{plan.trial_rows:,} rows. This assumes that storage keeps up, that workers do not "
-            "hinder each other, and that writing takes no time; files in the cache were read "
-            "faster than others will be."
-        )
-    say("Nothing was written.")
 
 
 def describe(
@@ -131,10 +88,3 @@ def end(report: JobReport) -> None:
     """Exit with 3 where shards were skipped."""
     if report.skipped:
         raise typer.Exit(3)
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
-from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
+from fillgap.cli.job import Summary, describe, end, say_job
 from fillgap.cli.options import (
     AsJson,
     Captions,
@@ -22,6 +22,7 @@ from fillgap.cli.options import (
     Unpaired,
 )
 from fillgap.cli.output import number, print_json, print_table, progress_bar, say
+from fillgap.cli.plan import DryRun, say_plan
 
 if TYPE_CHECKING:
     from fillgap.distributed import JobPlan

@@ -1,7 +1,13 @@
 """Any size: fit, apply and measure shards with many workers, on this machine or a cluster."""
 
 from fillgap.distributed._executor import EngineError, Executor, ThisProcess
-from fillgap.distributed._plan import JobPlan, plan_apply, plan_fit, plan_measure
+from fillgap.distributed._plan import (
+    JobPlan,
+    plan_apply,
+    plan_fit,
+    plan_measure,
+    plan_reading,
+)
 from fillgap.distributed._work import JobReport
 from fillgap.distributed.apply import apply_shards
 from fillgap.distributed.engines import ENGINES, make_executor
@@ -27,4 +33,5 @@ __all__ = [
     "plan_apply",
     "plan_fit",
     "plan_measure",
+    "plan_reading",
 ]

@@ -25,7 +25,7 @@ from fillgap.distributed.fit import check_method, fit_pieces
 from fillgap.io import Modality
 from fillgap.rows import BLOCK_ROWS, RowSource
 
-__all__ = ["JobPlan", "plan_apply", "plan_fit", "plan_measure"]
+__all__ = ["JobPlan", "plan_apply", "plan_fit", "plan_measure", "plan_reading"]
 
 #: Blocks of each side in a trial: the first one, which is slower, and those that are timed.
 TRIAL_BLOCKS = 1 + 4
@@ -144,6 +144,18 @@ def plan_measure(
     trial = TryMeasure((n_queries[0], n_queries[1]), n_neighbors)
     bad = sides[0].bad | sides[1].bad
     return _plan(pieces, executor, _tried(executor, trial, pieces), skipped=bad)
+
+
+def plan_reading(
+    images: str | Path,
+    texts: str | Path | None = None,
+    *,
+    skip_bad_shards: bool = False,
+) -> JobPlan:
+    """Return what there is to be read once, without a trial."""
+    sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
+    bad = sides[0].bad | sides[1].bad
+    return _plan(pieces_of_sides(*sides), ThisProcess(1), Clock(passes=[0.0]), skipped=bad)
 
 
 def _tried(
