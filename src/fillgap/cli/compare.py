@@ -114,9 +114,9 @@ def judge(
         unpaired=False,
         max_images=max_images,
         seed=seed,
-        device=device,
+        device=device if executor is None else None,
     )
-    source = PairFrom(images, texts, image_index, max_images, seed)
+    source = PairFrom(images, texts, image_index, max_images, seed, device)
     with executor or nullcontext(), progress_bar(quiet=quiet) as progress:
         return compare_pair(
             pair,

@@ -67,6 +67,8 @@ class PairFrom:
 
 @lru_cache(maxsize=1)
 def _read_once(source: PairFrom) -> EmbeddingPair:
+    from fillgap.distributed import name_here
+
     return read_pair(
         source.images,
         source.texts,
@@ -75,7 +77,7 @@ def _read_once(source: PairFrom) -> EmbeddingPair:
         unpaired=False,
         max_images=source.max_images,
         seed=source.seed,
-        device=source.device,
+        device=name_here(source.device),
     )
 
 

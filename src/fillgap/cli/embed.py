@@ -169,9 +169,13 @@ class EncoderFrom:
 
     def open(self) -> Any:
         """Return it anew."""
+        from fillgap.distributed import name_here
         from fillgap.encoders import open_encoder
 
-        return open_encoder(self.model, **dict(self.options))
+        options = dict(self.options)
+        if "device" in options:
+            options["device"] = name_here(options["device"])
+        return open_encoder(self.model, **options)
 
 
 @lru_cache(maxsize=2)

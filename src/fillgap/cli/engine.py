@@ -57,13 +57,10 @@ def engine_of(
     """Return the executor that the options ask for, or None for this process alone."""
     if (engine, workers, address) == (None, None, None) and not skip_bad_shards and not summary:
         return None
-    if device is not None:
-        from fillgap._checks import InputError
+    if device is not None and address is None:  # elsewhere only workers can tell
+        from fillgap._device import choose_device
 
-        raise InputError(
-            "--device must be left out where workers read the shards, which compute in NumPy, got "
-            f"{device}. One process keeps a GPU busy: leave out --engine and --workers."
-        )
+        choose_device(device)
     from fillgap.distributed import make_executor
 
     return make_executor(engine or "processes", n_workers=workers, address=address)

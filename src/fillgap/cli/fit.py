@@ -80,7 +80,7 @@ def fit(
         with executor or nullcontext():
             plan = plan_fit(
                 aligner, images, texts, executor=executor or ThisProcess(),
-                skip_bad_shards=skip_bad_shards,
+                skip_bad_shards=skip_bad_shards, device=device,
             )  # fmt: skip
         say_plan(plan, out, as_json=as_json)
         return
@@ -102,13 +102,16 @@ def fit(
                     texts,
                     executor=executor,
                     skip_bad_shards=skip_bad_shards,
+                    device=device,
                     progress=progress,
                 )
     _save(aligner, out, model, sides, report, overwrite=overwrite)
     job = (
         None
         if report is None
-        else describe(report, images, "image", summary=summary, engine=engine, address=address)
+        else describe(
+            report, images, "image", summary=summary, engine=engine, address=address, device=device
+        )
     )
     if as_json:
         print_json(_description(aligner, out) | ({} if job is None else {"job": job}))

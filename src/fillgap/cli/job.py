@@ -31,15 +31,17 @@ def describe(
     summary: bool,
     engine: str | None,
     address: str | None,
+    device: str | None,
 ) -> dict[str, Any]:
     """Return a report as JSON holds it, with the limits of this machine where they are asked for.
 
-    There are none where workers were elsewhere, or did nothing.
+    There are none where workers were elsewhere, computed on a device, or did nothing.
     """
     job = report.to_dict()
     if not summary:
         return job
-    if engine not in {None, "processes"} or address is not None or not report.n_rows:
+    elsewhere = engine not in {None, "processes"} or (address, device) != (None, None)
+    if elsewhere or not report.n_rows:
         return job | {"limits": {}}
     from fillgap.distributed import limits_of
     from fillgap.io import open_shards

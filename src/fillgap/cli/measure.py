@@ -62,7 +62,7 @@ def measure(
     if dry_run:
         plan = _plan(
             images, texts, executor, unpaired=unpaired, max_images=max_images,
-            skip_bad_shards=skip_bad_shards,
+            skip_bad_shards=skip_bad_shards, device=device,
         )  # fmt: skip
         say_plan(plan, as_json=as_json)
         return
@@ -77,9 +77,12 @@ def measure(
                 paired=False if unpaired else None,
                 random_state=seed,
                 skip_bad_shards=skip_bad_shards,
+                device=device,
                 progress=progress,
             )
-        job = describe(report, images, "image", summary=summary, engine=engine, address=address)
+        job = describe(
+            report, images, "image", summary=summary, engine=engine, address=address, device=device
+        )
         if as_json:
             print_json(found.to_dict() | {"job": job})
         else:
@@ -119,6 +122,7 @@ def _plan(
     unpaired: bool,
     max_images: int,
     skip_bad_shards: bool,
+    device: str | None,
 ) -> JobPlan:
     """Return what would be done; without workers, neighbours are those of a sample."""
     from fillgap.distributed import ThisProcess, plan_measure
@@ -132,6 +136,7 @@ def _plan(
             paired=False if unpaired else None,
             max_queries=2000 if executor else min(MAX_QUERIES, max_images),
             skip_bad_shards=skip_bad_shards,
+            device=device,
         )
     if executor is not None:
         return plan

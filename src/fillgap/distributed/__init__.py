@@ -1,5 +1,6 @@
 """Any size: fit, apply and measure shards with many workers, on this machine or a cluster."""
 
+from fillgap.distributed._devices import name_here, shared_out
 from fillgap.distributed._executor import EngineError, Executor, ThisProcess
 from fillgap.distributed._plan import (
     JobPlan,
@@ -30,8 +31,10 @@ __all__ = [
     "limits_of",
     "make_executor",
     "measure_shards",
+    "name_here",
     "plan_apply",
     "plan_fit",
     "plan_measure",
     "plan_reading",
+    "shared_out",
 ]

@@ -88,6 +88,7 @@ def plan_fit(
     *,
     executor: Executor,
     skip_bad_shards: bool = False,
+    device: str | None = None,
 ) -> JobPlan:
     """Return what `fit_shards` would do with the same arguments.
 
@@ -99,7 +100,7 @@ def plan_fit(
         return _plan(held, ThisProcess(1), Clock(passes=[math.nan]), n_files=1)
     sums = check_method(aligner)
     sides, pieces, bad = fit_pieces(sums, images, texts, skip_bad_shards=skip_bad_shards)
-    clock = _tried(executor, TryFit(sums, sides), pieces)
+    clock = _tried(executor, TryFit(sums, sides, device), pieces)
     d = sides[0].shape[1]
     files = {"n_files": 1, "written_bytes": 16 * d * (d + 2)}
     return _plan(pieces, executor, clock, skipped=bad, **files)
@@ -112,6 +113,7 @@ def plan_apply(
     *,
     modality: Modality,
     executor: Executor,
+    device: str | None = None,
 ) -> JobPlan:
     """Return what `apply_shards` would do with the same arguments; writing is not tried."""
     copies, bad = plan_copies(aligner, sources, target, modality=modality)
@@ -120,7 +122,7 @@ def plan_apply(
     pieces = [Piece(**{side: Part(copy.source, 0, copy.n_rows, 0)}) for copy in left]
     if not pieces:
         return JobPlan(0, 0, 0, 0, 1, executor.n_workers, 0, 0.0, kept=len(copies), skipped=bad)
-    clock = _tried(executor, TryApply(as_path(aligner).absolute(), modality), pieces)
+    clock = _tried(executor, TryApply(as_path(aligner).absolute(), modality, device), pieces)
     written = sum(piece.n_rows * clock.width * _item(piece) for piece in pieces)
     plan = _plan(pieces, executor, clock, skipped=bad, written_bytes=written)
     return replace(plan, n_files=len(left), kept=len(copies) - len(left))
@@ -135,13 +137,14 @@ def plan_measure(
     n_neighbors: int = 90,
     max_queries: int = 2000,
     skip_bad_shards: bool = False,
+    device: str | None = None,
 ) -> JobPlan:
     """Return what `measure_shards` would do with the same arguments."""
     sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
     one_to_one = are_pairs(*sides) if paired is None else paired
     pieces = pieces_of_pairs(*sides) if one_to_one else pieces_of_sides(*sides)
     n_queries = [min(side.shape[0], max_queries) for side in sides]
-    trial = TryMeasure((n_queries[0], n_queries[1]), n_neighbors)
+    trial = TryMeasure((n_queries[0], n_queries[1]), n_neighbors, device)
     bad = sides[0].bad | sides[1].bad
     return _plan(pieces, executor, _tried(executor, trial, pieces), skipped=bad)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from fillgap._checks import InputError, InputTypeError
 from fillgap._progress import Progress
+from fillgap.distributed._executor import EngineError
 
 __all__ = ["Attempt", "JobReport", "Outcome", "merge_outcomes", "with_rate"]
 
@@ -116,6 +117,8 @@ class Attempt:
         report = JobReport(item.n_rows, item.n_bytes)
         try:
             value = self.function(item)
+        except EngineError:  # of no item in particular
+            raise
         except (InputError, InputTypeError) as error:
             text = str(error) if item.name in str(error) else f"{item.name}: {error}"
             if not self.skip_bad_shards:
