@@ -51,7 +51,10 @@ def read_pair(
 
 @dataclass(frozen=True)
 class PairFrom:
-    """Reads a pair in whatever process this is called, once; parameters as for `read_pair`."""
+    """Reads a pair in whatever process this is called, once; parameters as for `read_pair`.
+
+    `bad` are the names of shards that are left out with their partners.
+    """
 
     images: str
     texts: str | None
@@ -59,6 +62,7 @@ class PairFrom:
     max_images: int | None
     seed: int | None
     device: str | None = None
+    bad: frozenset[str] = frozenset()
 
     def __call__(self) -> EmbeddingPair:
         """Return the pair."""
@@ -67,8 +71,18 @@ class PairFrom:
 
 @lru_cache(maxsize=1)
 def _read_once(source: PairFrom) -> EmbeddingPair:
-    from fillgap.distributed import name_here
+    from fillgap.distributed import load_readable_pair, name_here
 
+    device = name_here(source.device)
+    if source.bad:
+        pair = load_readable_pair(
+            source.images,
+            source.texts,
+            source.bad,
+            max_images=source.max_images,
+            random_state=source.seed,
+        )
+        return pair if device is None else _on_device(pair, device)
     return read_pair(
         source.images,
         source.texts,
@@ -77,8 +91,14 @@ def _read_once(source: PairFrom) -> EmbeddingPair:
         unpaired=False,
         max_images=source.max_images,
         seed=source.seed,
-        device=name_here(source.device),
+        device=device,
     )
+
+
+def _on_device(pair: EmbeddingPair, device: str) -> EmbeddingPair:
+    from fillgap._device import choose_device, pair_on_device
+
+    return pair_on_device(pair, choose_device(device))
 
 
 def parse_parameters(words: list[str] | None) -> dict[str, Any]:

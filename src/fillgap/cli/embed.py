@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fillgap.cli.engine import Address, Engine, Workers, engine_of
+from fillgap.cli.job import Summary, say_counted
 from fillgap.cli.options import AsJson, Out, Quiet
 from fillgap.cli.output import print_json, progress_bar, say
 from fillgap.cli.plan import DryRun, say_embed_plan
@@ -80,6 +81,7 @@ def embed(
     workers: Workers = None,
     address: Address = None,
     dry_run: DryRun = False,
+    summary: Summary = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -92,6 +94,7 @@ def embed(
     import warnings
     from contextlib import nullcontext
 
+    from fillgap.distributed import Watched
     from fillgap.experiments.embed import embed_dataset
 
     options = {
@@ -102,7 +105,7 @@ def embed(
         "language_model": language_model,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    executor = engine_of(engine, workers, address)
+    executor = engine_of(engine, workers, address, summary=summary, device=device)
     openers = (
         DatasetFrom(dataset, tuple(dataset_options or ())),
         EncoderFrom(model, tuple(given.items())),
@@ -127,14 +130,23 @@ def embed(
         progress_bar(quiet=quiet) as progress,
     ):
         warnings.simplefilter("always", UserWarning)
+        watched = None if executor is None else Watched(executor, _images_of)
         manifest = embed_dataset(
-            opened, encoder, out, executor=executor, progress=progress, **settings
+            opened, encoder, out, executor=watched, progress=progress, **settings
         )
     notes = list(dict.fromkeys(str(item.message) for item in caught))
     if as_json:
-        print_json(_description(manifest, notes) | {"out": str(out)})
-    else:
-        _print_result(manifest, notes, out)
+        job = {} if watched is None else {"job": watched.report.to_dict()}
+        print_json(_description(manifest, notes) | {"out": str(out)} | job)
+        return
+    _print_result(manifest, notes, out)
+    if watched is not None:
+        say_counted(watched.report, "images", summary=summary)
+
+
+def _images_of(item: tuple[int, range]) -> int:
+    """Return how many images a shard is made of."""
+    return len(item[1])
 
 
 @dataclass(frozen=True)

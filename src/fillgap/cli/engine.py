@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-__all__ = ["Address", "Engine", "SkipBadShards", "Workers", "engine_of"]
+__all__ = ["Address", "Engine", "SkipBadShards", "Workers", "engine_of", "refuse_index"]
 
 Engine: TypeAlias = Annotated[
     Literal["processes", "dask", "ray"] | None,
@@ -64,3 +64,15 @@ def engine_of(
     from fillgap.distributed import make_executor
 
     return make_executor(engine or "processes", n_workers=workers, address=address)
+
+
+def refuse_index(image_index: str | None) -> None:
+    """Refuse an index of rows where it cannot be followed."""
+    if image_index is not None:
+        from fillgap._checks import InputError
+
+        raise InputError(
+            "--image-index must be left out where workers read the shards or bad ones are skipped, "
+            f"which pairs row i with row i, got {image_index}. Repeat image rows in their shards, "
+            "or use one process."
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
+from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of, refuse_index
 from fillgap.cli.job import Summary, describe, end, say_job
 from fillgap.cli.options import (
     AsJson,
@@ -93,7 +93,7 @@ def fit(
         else:
             from fillgap.distributed import fit_shards
 
-            _refuse_index(image_index)
+            refuse_index(image_index)
             sides = images, texts
             with executor:
                 report = fit_shards(
@@ -125,16 +125,6 @@ def fit(
             say_job(report, job)
     if report is not None:
         end(report)
-
-
-def _refuse_index(image_index: str | None) -> None:
-    if image_index is not None:
-        from fillgap._checks import InputError
-
-        raise InputError(
-            "--image-index must be left out where workers read the shards, which pair row i with "
-            f"row i, got {image_index}. Repeat image rows in their shards, or use one process."
-        )
 
 
 def _sides(

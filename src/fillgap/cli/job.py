@@ -11,7 +11,7 @@ from fillgap.cli.output import print_table, say
 if TYPE_CHECKING:
     from fillgap.distributed import JobReport
 
-__all__ = ["Summary", "describe", "end", "say_job"]
+__all__ = ["Summary", "describe", "end", "say_counted", "say_job"]
 
 Summary: TypeAlias = Annotated[
     bool,
@@ -51,6 +51,20 @@ def describe(
     return job | {"limits": {limit.name: limit.to_dict() for limit in found}}
 
 
+def say_counted(report: JobReport, what: str, *, summary: bool) -> None:
+    """Print what workers did, counted by something else than rows, and what was left out."""
+    if summary and report.workers:
+        rate = report.rows_per_second
+        say(
+            f"{report.n_rows:,} {what} by {len(report.workers)} workers in {report.seconds:.1f} s: "
+            f"{rate:,.1f} {what}/s, workers busy {report.busy:.0%} of the time."
+        )
+    for reason in report.skipped.values():
+        say(f"Skipped: {reason}")
+    if summary and report.workers:
+        _say_summary(report, {}, what)
+
+
 def say_job(report: JobReport, job: dict[str, Any]) -> None:
     """Print what a job read and how fast, the shards that it left out, and the limits."""
     if report.workers:
@@ -68,13 +82,14 @@ def say_job(report: JobReport, job: dict[str, Any]) -> None:
         _say_summary(report, job["limits"])
 
 
-def _say_summary(report: JobReport, limits: dict[str, Any]) -> None:
+def _say_summary(report: JobReport, limits: dict[str, Any], what: str = "rows") -> None:
+    digits = 0 if what == "rows" else 1
     rows = [
         [worker, f"{report.rows_of_workers.get(worker, 0):,}", f"{seconds:.1f}", rate]
         for worker, seconds in sorted(report.workers.items())
-        for rate in [f"{report.rows_of_workers.get(worker, 0) / (seconds or 1.0):,.0f}"]
+        for rate in [f"{report.rows_of_workers.get(worker, 0) / (seconds or 1.0):,.{digits}f}"]
     ]
-    print_table(["worker", "rows", "busy (s)", "rows/s"], rows)
+    print_table(["worker", what, "busy (s)", f"{what}/s"], rows)
     if limits:
         print_table(
             ["limit of this machine", "the job", "the limit", "share"],

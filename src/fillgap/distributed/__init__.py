@@ -16,9 +16,12 @@ from fillgap.distributed.fit import fit_shards
 from fillgap.distributed.limits import Limit, limits_of
 from fillgap.distributed.measure import measure_shards
 from fillgap.distributed.processes import ProcessPool
+from fillgap.distributed.readable import BadShards, find_bad_shards, load_readable_pair
+from fillgap.distributed.watched import Watched
 
 __all__ = [
     "ENGINES",
+    "BadShards",
     "EngineError",
     "Executor",
     "JobPlan",
@@ -26,9 +29,12 @@ __all__ = [
     "Limit",
     "ProcessPool",
     "ThisProcess",
+    "Watched",
     "apply_shards",
+    "find_bad_shards",
     "fit_shards",
     "limits_of",
+    "load_readable_pair",
     "make_executor",
     "measure_shards",
     "name_here",

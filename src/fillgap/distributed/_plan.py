@@ -18,6 +18,7 @@ from fillgap.distributed._pieces import (
     open_sides,
     pieces_of_pairs,
     pieces_of_sides,
+    without_partners,
 )
 from fillgap.distributed._trial import Clock, TryApply, TryFit, TryMeasure
 from fillgap.distributed.apply import plan_copies
@@ -154,11 +155,18 @@ def plan_reading(
     texts: str | Path | None = None,
     *,
     skip_bad_shards: bool = False,
-) -> JobPlan:
-    """Return what there is to be read once, without a trial."""
+) -> tuple[JobPlan, int]:
+    """Return what there is to be read once, without a trial, and the number of images.
+
+    With shards that cannot be opened their partners are left out too.
+    """
     sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
     bad = sides[0].bad | sides[1].bad
-    return _plan(pieces_of_sides(*sides), ThisProcess(1), Clock(passes=[0.0]), skipped=bad)
+    if bad:
+        sides = without_partners(*sides)
+    once = Clock(passes=[0.0])
+    plan = _plan(pieces_of_sides(*sides), ThisProcess(1), once, skipped=bad)
+    return plan, sides[0].shape[0]
 
 
 def _tried(

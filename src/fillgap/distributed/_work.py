@@ -13,7 +13,7 @@ from fillgap._checks import InputError, InputTypeError
 from fillgap._progress import Progress
 from fillgap.distributed._executor import EngineError
 
-__all__ = ["Attempt", "JobReport", "Outcome", "merge_outcomes", "with_rate"]
+__all__ = ["Attempt", "JobReport", "Outcome", "merge_outcomes", "name_of_worker", "with_rate"]
 
 
 @dataclass
@@ -124,10 +124,15 @@ class Attempt:
             if not self.skip_bad_shards:
                 raise type(error)(text) from None
             value, report = None, JobReport(skipped={item.name: text})
-        worker = f"{platform.node()}:{os.getpid()}"
+        worker = name_of_worker()
         report.workers[worker] = perf_counter() - started
         report.rows_of_workers[worker] = report.n_rows
         return Outcome(value, report)
+
+
+def name_of_worker() -> str:
+    """Return "host:process" of this process."""
+    return f"{platform.node()}:{os.getpid()}"
 
 
 def with_rate(progress: Progress | None, n_rows: int, n_workers: int) -> Progress | None:
