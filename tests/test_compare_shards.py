@@ -141,8 +141,11 @@ def test_a_worker_that_is_killed_costs_a_comparison_nothing(folder: Path, tmp_pa
 
 
 def test_watched_workers_say_what_they_did() -> None:
-    watched = Watched(ThisProcess(), len)
-    assert list(watched.map(sum, [[1, 2], [3], []])) == [3, 3, 0]
+    watched, shown = Watched(ThisProcess(), "numbers", len), []
+    found = watched.map(sum, [[1, 2], [3], []], progress=lambda *seen: shown.append(seen))
+    assert list(found) == [3, 3, 0]
+    assert [seen[:2] for seen in shown] == [(1, 3), (2, 3), (3, 3)]
+    assert all(seen[2].endswith("numbers/s each") for seen in shown)
     report = watched.report
     assert report.n_rows == 3
     assert list(report.rows_of_workers.values()) == [3]

@@ -82,8 +82,9 @@ def compare(
     settings: dict[str, Any] = {"n_splits": n_splits, "quantise": quantise or ()}
     if dry_run:
         _say_plan(
-            source, methods, executor, skip_bad_shards=skip_bad_shards, as_json=as_json, **settings
-        )
+            source, methods, executor,
+            skip_bad_shards=skip_bad_shards, as_json=as_json, quiet=quiet, **settings,
+        )  # fmt: skip
         return
     with executor or nullcontext(), progress_bar(quiet=quiet) as progress:
         found, report = _judge(
@@ -129,7 +130,7 @@ def _judge(
     if skip_bad_shards:
         bad = find_bad_shards(source.images, source.texts, executor=executor, progress=progress)
         source, skipped = replace(source, bad=bad.names), bad.skipped
-    watched = Watched(executor)
+    watched = Watched(executor, "fits")
     found = compare_pair(
         replace(source, device=None)(),  # here nothing is fitted
         methods or None,
@@ -149,6 +150,7 @@ def _say_plan(
     *,
     skip_bad_shards: bool,
     as_json: bool,
+    quiet: bool,
     **settings: Any,
 ) -> None:
     """Say what would be done, from a trial on the first images."""
@@ -165,7 +167,7 @@ def _say_plan(
     started = perf_counter()
     pair = (few if executor is None else replace(few, device=None))()
     seconds = (perf_counter() - started) * reading.n_rows / (pair.n_images + pair.n_texts)
-    with executor or nullcontext():
+    with executor or nullcontext(), progress_bar(quiet=quiet) as progress:
         plan = plan_compare(
             pair,
             methods or None,
@@ -174,6 +176,7 @@ def _say_plan(
             n_workers=executor.n_workers if executor else 1,
             source=few if executor else None,
             random_state=source.seed or 0,
+            progress=progress,
             **settings,
         )
     if executor is not None:  # each worker reads what this process reads

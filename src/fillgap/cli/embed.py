@@ -130,7 +130,7 @@ def embed(
         progress_bar(quiet=quiet) as progress,
     ):
         warnings.simplefilter("always", UserWarning)
-        watched = None if executor is None else Watched(executor, _images_of)
+        watched = None if executor is None else Watched(executor, "images", _images_of)
         manifest = embed_dataset(
             opened, encoder, out, executor=watched, progress=progress, **settings
         )

@@ -135,16 +135,18 @@ def name_of_worker() -> str:
     return f"{platform.node()}:{os.getpid()}"
 
 
-def with_rate(progress: Progress | None, n_rows: int, n_workers: int) -> Progress | None:
-    """Return a callback that also says how many rows a worker reads in a second."""
+def with_rate(
+    progress: Progress | None, count: int, n_workers: int, what: str = "rows"
+) -> Progress | None:
+    """Return a callback that also says how many rows, or others, a worker does in a second."""
     if progress is None:
         return None
     started = perf_counter()
 
-    def report(done: int, total: int | None, what: str) -> None:
+    def report(done: int, total: int | None, who: str) -> None:
         seconds = max(perf_counter() - started, 1e-9)
-        rate = n_rows * done / (total or 1) / seconds / n_workers
-        progress(done, total, f"{what}, {rate:,.0f} rows/s each")
+        rate = count * done / (total or 1) / seconds / n_workers
+        progress(done, total, f"{who}, {rate:,.{0 if rate >= 100 else 1}f} {what}/s each")
 
     return report
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from fillgap._checks import InputError
 from fillgap._device import to_device, to_host
-from fillgap._files import atomic_file, check_target
+from fillgap._files import atomic_file, check_target, remove_stale
 from fillgap._progress import Progress
-from fillgap._remote import as_path, change_mark, is_remote
+from fillgap._remote import as_path, change_mark
 from fillgap.aligners import Aligner, load_aligner
 from fillgap.distributed._devices import device_here
 from fillgap.distributed._executor import Executor
@@ -167,19 +167,12 @@ def apply_shards(
         for outcome in executor.map(attempt, left, progress=shown):
             _count(report, outcome)
     finally:
-        if not is_remote(folder):
-            _remove_stale(folder)
+        remove_stale(folder, folder / RECEIPTS)
     report.seconds = perf_counter() - started
     if left:
         d = left[0].source.shape[1]
         report.flops = 2.0 * report.n_rows * d * _width(load_aligner(aligner))
     return report
-
-
-def _remove_stale(folder: Path) -> None:
-    """Remove what workers that were killed had begun."""
-    for stale in (*folder.glob(".fillgap-*.tmp"), *folder.glob(f"{RECEIPTS}/.fillgap-*.tmp")):
-        stale.unlink(missing_ok=True)
 
 
 def plan_copies(

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from fillgap._progress import Progress
 from fillgap.distributed._executor import Executor
-from fillgap.distributed._work import JobReport, name_of_worker
+from fillgap.distributed._work import JobReport, name_of_worker, with_rate
 
 __all__ = ["Watched"]
 
@@ -37,8 +37,10 @@ class Watched:
     ----------
     executor : Executor
         Who does the work.
+    what : str
+        What is counted.
     size : callable
-        How much of what is counted an item is.
+        How much of it an item is.
 
     Attributes
     ----------
@@ -46,8 +48,10 @@ class Watched:
         With what was counted as its rows.
     """
 
-    def __init__(self, executor: Executor, size: Callable[[Any], int] = lambda _: 1) -> None:
-        self._executor, self._size = executor, size
+    def __init__(
+        self, executor: Executor, what: str, size: Callable[[Any], int] = lambda _: 1
+    ) -> None:
+        self._executor, self._what, self._size = executor, what, size
         self.n_workers, self.report = executor.n_workers, JobReport()
 
     def map(
@@ -55,7 +59,9 @@ class Watched:
     ) -> Iterator[R]:
         """Yield function(item) for each item, in the order of the items."""
         todo, started = list(items), perf_counter()
-        results = self._executor.map(Timed(function), todo, progress=progress)
+        count = sum(map(self._size, todo))
+        shown = with_rate(progress, count, self.n_workers, self._what)
+        results = self._executor.map(Timed(function), todo, progress=shown)
         for item, (result, worker, seconds) in zip(todo, results, strict=True):
             n = self._size(item)
             self.report.add(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fillgap._checks import check_integer, check_random_state
+from fillgap._progress import Progress, silent
 from fillgap.aligners import Aligner
 from fillgap.aligners.sums import SumAligner
 from fillgap.embeddings import EmbeddingPair
@@ -175,6 +176,7 @@ def plan_compare(
     n_workers: int = 1,
     source: Callable[[], EmbeddingPair] | None = None,
     random_state: int = 0,
+    progress: Progress | None = None,
 ) -> ComparisonPlan:
     """Return what `compare` would do with more images of the same kind.
 
@@ -189,6 +191,8 @@ def plan_compare(
         As for `compare`; the source reads `pair`.
     n_workers : int
         Of the executor.
+    progress : callable, optional
+        Called as progress(methods done, methods in all, method).
 
     Raises
     ------
@@ -209,12 +213,9 @@ def plan_compare(
     ]
     attempt = TryCell(source or Given(pair))
     try:
-        timings = list(
-            map(attempt, cells) if executor is None else executor.map(attempt, cells, progress=None)
-        )
+        raw, *tried = _tried(attempt, cells, executor, progress or silent)
     finally:
         forget()
-    raw, *tried = timings
     whole = pair.n_images == n_images
     n_test = len(test) if whole else min(max(round(test_size * n_images), 2), max_test)
     n_fit = len(train) if whole else n_images - n_test
@@ -242,6 +243,17 @@ def plan_compare(
         * (intervals * tested / len(test)),
         failures={t.name: t.failure for t in tried if t.failure is not None},
     )
+
+
+def _tried(
+    attempt: TryCell, cells: Sequence[Cell], executor: Mapper | None, report: Progress
+) -> Iterator[Timing]:
+    if executor is not None:
+        yield from executor.map(attempt, cells, progress=report)
+        return
+    for done, cell in enumerate(cells):
+        report(done, len(cells), f"trial of {cell.name}")
+        yield attempt(cell)
 
 
 def _seconds_of_intervals(

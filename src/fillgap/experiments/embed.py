@@ -14,12 +14,12 @@ from typing import Any, Final
 import numpy as np
 
 from fillgap._checks import InputError, check_choice, check_integer
-from fillgap._files import check_target
+from fillgap._files import check_target, remove_stale
 from fillgap._progress import Progress, silent
 from fillgap.datasets._record import Dataset, told_of
 from fillgap.distributed import Executor
 from fillgap.encoders import Encoder
-from fillgap.experiments.embed_shard import ShardJob, embed_shard
+from fillgap.experiments.embed_shard import FOLDERS, ShardJob, embed_shard
 from fillgap.io import EmbeddedShard, Manifest, read_manifest
 from fillgap.io._embedded import MANIFEST, file_hash, write_manifest
 
@@ -107,10 +107,13 @@ def embed_dataset(
             of_dataset, of_encoder = openers or (Given(dataset), Given(encoder))
             job = ShardJob(of_dataset, of_encoder, root.absolute(), dtype, n_threads)
             made = executor.map(job, left, progress=progress)
-        for shard in made:
-            whole[shard.number] = shard
-            manifest = replace(manifest, shards=tuple(whole[i] for i in sorted(whole)))
-            write_manifest(root, manifest)
+        try:
+            for shard in made:
+                whole[shard.number] = shard
+                manifest = replace(manifest, shards=tuple(whole[i] for i in sorted(whole)))
+                write_manifest(root, manifest)
+        finally:
+            remove_stale(root, *(root / name for name in FOLDERS))
     return _check_result(manifest)
 
 

@@ -17,12 +17,9 @@ from fillgap.datasets._record import Dataset
 from fillgap.distributed import Executor
 from fillgap.encoders import Encoder
 from fillgap.experiments.embed import Given, what_is_left
-from fillgap.experiments.embed_shard import batch_size, encode_rows
+from fillgap.experiments.embed_shard import FOLDERS, batch_size, encode_rows
 
 __all__ = ["EmbedPlan", "plan_embed"]
-
-#: Sides and metadata: the files of a shard.
-FILES_OF_SHARD = 3
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ def plan_embed(
     n_vectors = n_rows * (1 + tried.n_texts / max(1, len(rows) - len(tried.skipped)))
     return replace(
         plan,
-        n_files=FILES_OF_SHARD * n_shards + 1,
+        n_files=len(FOLDERS) * n_shards + 1,
         written_bytes=round(n_vectors * encoder.n_features * np.dtype(dtype).itemsize),
         trial_rows=len(rows),
         seconds_per_row=tried.seconds / len(rows),

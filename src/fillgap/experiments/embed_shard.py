@@ -18,8 +18,10 @@ from fillgap.encoders import Encoder, load_picture, prefetch
 from fillgap.io import EmbeddedShard
 from fillgap.io._embedded import file_hash
 
-__all__ = ["Encoded", "ShardJob", "batch_size", "embed_shard", "encode_rows"]
+__all__ = ["FOLDERS", "Encoded", "ShardJob", "batch_size", "embed_shard", "encode_rows"]
 
+#: Where the files of a shard go.
+FOLDERS: Final = ("img_emb", "text_emb", "metadata")
 _BATCH: Final = 64
 
 
