@@ -130,7 +130,7 @@ def _judge(
     if skip_bad_shards:
         bad = find_bad_shards(source.images, source.texts, executor=executor, progress=progress)
         source, skipped = replace(source, bad=bad.names), bad.skipped
-    watched = Watched(executor, "fits")
+    watched = Watched(executor, "fits", lambda cell: int(cell.aligner is not None))
     found = compare_pair(
         replace(source, device=None)(),  # here nothing is fitted
         methods or None,
