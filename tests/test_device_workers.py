@@ -234,6 +234,21 @@ def test_the_command_line_takes_a_device_for_workers(folder: Path, tmp_path: Pat
         assert "device must be one that PyTorch can use here" in capsys.readouterr().err
 
 
+def test_one_process_on_a_device_has_no_threads_to_share_with(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    for command in (
+        ["fit", "balanced", str(folder), "-o", str(tmp_path / "a")],
+        ["measure", str(folder)],
+    ):
+        planned = []
+        for where in ([], ["--device", "cpu"]):
+            assert run([*command, "--dry-run", "--json", *where]) == 0
+            planned.append(json.loads(capsys.readouterr().out)["n_workers"])
+        assert planned == [3, 1]
+
+
 @on_each
 def test_workers_of_a_comparison_read_the_pair_onto_the_device(device: str, folder: Path) -> None:
     pair = PairFrom(str(folder), None, None, None, 0, device)()

@@ -79,7 +79,7 @@ def fit(
 
         with executor or nullcontext():
             plan = plan_fit(
-                aligner, images, texts, executor=executor or ThisProcess(),
+                aligner, images, texts, executor=executor or ThisProcess(1 if device else None),
                 skip_bad_shards=skip_bad_shards, device=device,
             )  # fmt: skip
         say_plan(plan, out, as_json=as_json)

@@ -132,7 +132,7 @@ def _plan(
         plan = plan_measure(
             images,
             texts,
-            executor=executor or ThisProcess(),
+            executor=executor or ThisProcess(1 if device else None),
             paired=False if unpaired else None,
             max_queries=2000 if executor else min(MAX_QUERIES, max_images),
             skip_bad_shards=skip_bad_shards,
