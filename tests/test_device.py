@@ -182,7 +182,5 @@ def test_a_device_that_is_not_there_is_refused(files: tuple[str, str], tmp_path:
             assert f"device must be one that PyTorch can use here, got '{device}'" in error
             assert error.count("\n") == 1
     assert not (tmp_path / "a.fit").exists()
-    assert run(["measure", *files, "--device", "cpu", "--workers", "1"]) == 2
-    assert "--device must be left out where workers" in capsys.readouterr().err
     with pytest.raises(InputError, match="device must be"):
         simulate(Unconstrained(), n_features=4, n_pairs=5, n_steps=1, device="nonsense")

@@ -19,7 +19,7 @@ from fillgap.evaluation.splits import held_out_splits
 from fillgap.evaluation.two_sided import draw_two_sided
 from fillgap.rows import iter_blocks
 
-__all__ = ["Collected", "compare"]
+__all__ = ["Collected", "check_pair", "compare", "named_aligners"]
 
 Rows = NDArray[np.intp]
 
@@ -107,11 +107,9 @@ def compare(
     """
     check_real(max_loss, "max_loss", low=0)
     check_integer(n_resamples, "n_resamples", low=100)
-    for kind in quantise:
-        check_choice(kind, "quantise", tuple(QUANTISED))
-    _check_rows(pair)
+    check_pair(pair, quantise)
     report = progress or silent
-    methods = _named(aligners)
+    methods = named_aligners(aligners)
     collected = {name: Collected() for name in (RAW, *methods)}
     coarse = {(kind, name): Collected() for kind in quantise for name in collected}
     failures: dict[str, str] = {}
@@ -155,8 +153,10 @@ def compare(
     )
 
 
-def _check_rows(pair: EmbeddingPair) -> None:
-    """Refuse unusable rows by their number in the data, not in some split."""
+def check_pair(pair: EmbeddingPair, quantise: Sequence[str]) -> None:
+    """Refuse ways of storing that there are not, and unusable rows by their number in the data."""
+    for kind in quantise:
+        check_choice(kind, "quantise", tuple(QUANTISED))
     for side, what in ((pair.images, "images"), (pair.texts, "texts")):
         for first_row, block in iter_blocks(side, what):
             row_scales(block, what, first_row=first_row)
@@ -200,7 +200,9 @@ def _judged(
             yield result
 
 
-def _named(aligners: Sequence[str | Aligner] | Mapping[str, Aligner] | None) -> dict[str, Aligner]:
+def named_aligners(
+    aligners: Sequence[str | Aligner] | Mapping[str, Aligner] | None,
+) -> dict[str, Aligner]:
     """Return the aligners by name; several of one method are told apart by their parameters."""
     if aligners is None:
         return {name: make_aligner(name) for name in METHODS}
