@@ -91,8 +91,8 @@ The calibrations that follow NNN, and its α = .5, were taken up after a look at
 fitting, which are not on this page, and at COCO with CLIP B/16, which is: its figures below are no
 independent evidence. The same two gave k and w of `query-centering`, which is
 `QueryCentering(after=ZScore(on="all", after=NNN()))`; that lists should be levelled at all was seen
-in the figures of DBSF on all sets. The defaults of `balanced` were chosen on COCO with CLIP B/16 and
-on four sets of 100 pairs.
+in the figures of DBSF on all sets. The defaults of `balanced` were chosen on COCO with CLIP B/16
+and on four sets of 100 pairs.
 
 ## Do the targets hold?
 
