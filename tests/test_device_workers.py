@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
+from devices import on_each, strict, torch  # noqa: F401
 from distributed_work import numbered
 from fillgap.aligners import load_aligner, make_aligner, save_aligner
 from fillgap.cli.app import run
@@ -30,24 +31,7 @@ from fillgap.distributed._devices import blocks_on, device_here
 from fillgap.distributed._pieces import open_sides, pieces_of_sides
 from fillgap.io import load_rows
 
-torch = pytest.importorskip("torch")
-DEVICES = [
-    "cpu",
-    *["cuda"] * torch.cuda.is_available(),
-    *["mps"] * torch.backends.mps.is_available(),
-]
 N, D = 700, 10
-on_each = pytest.mark.parametrize("device", DEVICES)
-
-
-@pytest.fixture(autouse=True)
-def strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no tensor become an array unnoticed: on a GPU that would fail."""
-
-    def refuse(self: object, *_: object, **__: object) -> None:
-        raise TypeError("a tensor of a device is no array")
-
-    monkeypatch.setattr(torch.Tensor, "__array__", refuse)
 
 
 @pytest.fixture(scope="module")
