@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fillgap.distributed._devices import worker_number
+
 
 @dataclass(frozen=True)
 class Fatal:
@@ -45,3 +47,9 @@ class Broken:
 
     def __call__(self, item: int) -> int:
         raise OSError(5, "the disk is broken")
+
+
+def numbered(_: int) -> int:
+    """Return the number of this worker, after a moment in which others get an item."""
+    time.sleep(0.2)
+    return worker_number()

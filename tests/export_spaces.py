@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from conftest import make_gapped
 from fillgap.aligners import Aligner, MeanCentering
-from fillgap.scores import Sides, ZScore
+from fillgap.scores import NNN, Calibration, Sides, ZScore
 from fillgap.space import MixedSpace
 
 
@@ -30,6 +31,29 @@ def calibrated(aligner: Aligner, X: np.ndarray, Y: np.ndarray, **options: object
     """Return a space with an aligner that is fitted already, and a z-score of its rows."""
     rows = Sides(*aligner.transform_pair(X, Y))
     return MixedSpace(aligner, ZScore().fit(rows, rows), **options)
+
+
+def hubness_space(first: Calibration, n_features: int = 12, **options: object) -> MixedSpace:
+    """Return a space whose calibration looks at each document, and the bank among the rows."""
+    X, Y = make_gapped(80, n_features, seed=1)
+    aligner = MeanCentering().fit(X, Y)
+    rows = Sides(*aligner.transform_pair(X, Y))
+    return MixedSpace(aligner, first.fit(rows, rows), **options)
+
+
+def bank_rows(n_features: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of which half are in the bank of `hubness_space`, as float32."""
+    known, new = make_gapped(80, n_features, seed=1), make_gapped(40, n_features, seed=2)
+    return tuple(np.vstack([a[:40], b]).astype(np.float32) for a, b in zip(known, new, strict=True))
+
+
+#: Calibrations that lower what is near to a bank, alone and before others; the last bank is short.
+AFTER_NNN: list[Callable[[], Calibration]] = [
+    lambda: NNN(k=5, alpha=0.3),
+    lambda: ZScore(on="all", after=NNN()),
+    lambda: ZScore(after=ZScore(on="all", after=NNN(k=4, alpha=0.7))),
+    lambda: ZScore(on="all", after=NNN(k=500)),
+]
 
 
 def small_space(n_features: int = 12, *, query_means: bool = False) -> MixedSpace:

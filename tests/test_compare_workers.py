@@ -91,7 +91,7 @@ def test_cells_of_one_split_share_it_and_it_is_let_go(
     )
     compare(source(), METHODS, executor=ThisProcess(), source=source, **OPTIONS)
     assert len(scans) == 3 * (1 + len(METHODS))  # the raw rows once a split
-    assert cells_module._Split.last is None
+    assert cells_module.Split.last is None
     assert source() is source()
     assert JudgeCell(source).source() is source()
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
+from devices import on_each, strict, torch  # noqa: F401
 from fillgap._checks import InputError
 from fillgap._device import OnDevice, choose_device, pair_on_device, to_host
 from fillgap.aligners import METHODS, load_aligner, make_aligner
@@ -22,25 +23,7 @@ from fillgap.theory import simulate
 from fillgap.theory.settings import Cone, Unconstrained
 from test_evaluation_parts import captioned
 
-torch = pytest.importorskip("torch")
-
-DEVICES = [
-    "cpu",
-    *["cuda"] * torch.cuda.is_available(),
-    *["mps"] * torch.backends.mps.is_available(),
-]
 N, D = 300, 10
-on_each = pytest.mark.parametrize("device", DEVICES)
-
-
-@pytest.fixture(autouse=True)
-def strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no tensor become an array unnoticed: on a GPU that would fail."""
-
-    def refuse(self: object, *_: object, **__: object) -> None:
-        raise TypeError("a tensor of a device is no array")
-
-    monkeypatch.setattr(torch.Tensor, "__array__", refuse)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +165,5 @@ def test_a_device_that_is_not_there_is_refused(files: tuple[str, str], tmp_path:
             assert f"device must be one that PyTorch can use here, got '{device}'" in error
             assert error.count("\n") == 1
     assert not (tmp_path / "a.fit").exists()
-    assert run(["measure", *files, "--device", "cpu", "--workers", "1"]) == 2
-    assert "--device must be left out where workers" in capsys.readouterr().err
     with pytest.raises(InputError, match="device must be"):
         simulate(Unconstrained(), n_features=4, n_pairs=5, n_steps=1, device="nonsense")

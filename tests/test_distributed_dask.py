@@ -26,6 +26,9 @@ from fillgap.distributed.dask import DaskCluster
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning:distributed")
 N, D = 200, 12
+FREED_MEMORY = "MALLOC_TRIM_THRESHOLD_"
+#: Dask changes the environment of the process that starts workers, too.
+FREED_MEMORY_BEFORE = os.environ.get(FREED_MEMORY)
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +154,8 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_workers_started_here_keep_freed_memory(cluster: Executor) -> None:
+    """Dask's own setting would have them map every block anew."""
+    assert list(cluster.map(os.getenv, [FREED_MEMORY])) == [FREED_MEMORY_BEFORE]

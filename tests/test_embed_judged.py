@@ -182,6 +182,7 @@ class TestRefusals:
         [
             (["--set", "split=test"], "--set must be given with images and captions"),
             (["--workers", "2"], "--workers must be given with images and captions"),
+            (["--dry-run"], "--dry-run must be given with images and captions"),
             (["--dtype", "float16"], "must hold embeddings of one dtype, got float32"),
             (["--shard-rows", "5"], "must hold embeddings of one shard_rows, got 4096"),
         ],

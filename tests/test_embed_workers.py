@@ -81,6 +81,17 @@ def test_workers_go_on_where_a_run_stopped(expected: dict[str, bytes], tmp_path:
     assert snapshot(out) == expected
 
 
+def test_what_killed_workers_had_begun_is_removed(
+    expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    encoder, out = open_encoder("digit-scenes"), tmp_path / "out"
+    embed_dataset(scenes(40), encoder, out, shard_rows=8)
+    for folder in ("", "img_emb", "text_emb", "metadata"):
+        (out / folder / ".fillgap-0a1b.tmp").write_bytes(b"half")
+    embed_dataset(scenes(40), encoder, out)
+    assert snapshot(out) == expected
+
+
 def test_an_encoder_is_loaded_once_in_a_process() -> None:
     _opened.cache_clear()
     one, other = EncoderFrom("digit-scenes", ()), EncoderFrom("digit-scenes", ())

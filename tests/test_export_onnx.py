@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,18 @@ from sklearn.exceptions import NotFittedError
 
 from aligner_table import ROWS, Row
 from conftest import make_gapped
-from export_spaces import calibrated, needed, small_space
+from export_spaces import (
+    AFTER_NNN,
+    bank_rows,
+    calibrated,
+    hubness_space,
+    needed,
+    small_space,
+)
 from fillgap import InputError, InputTypeError
 from fillgap.aligners import LaplaceTransport, MeanCentering, Whitening
 from fillgap.export import onnx_model
-from fillgap.scores import CSLS, NNN, Sides
+from fillgap.scores import CSLS, Calibration, QBNorm, Sides
 from fillgap.space import MixedSpace
 
 MODALITIES = ("image", "text")
@@ -140,8 +148,27 @@ def test_what_is_no_affine_map_is_refused(gapped: tuple[np.ndarray, np.ndarray])
         onnx_model(space, "image", role="both")
 
 
+@pytest.mark.parametrize("make", AFTER_NNN)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_an_offset_after_nnn_is_in_the_graph(make: Callable[[], Calibration], dtype: str) -> None:
+    needed("onnx")
+    space = hubness_space(make())
+    for modality, given in zip(MODALITIES, bank_rows(), strict=True):
+        rows = given.astype(dtype)
+        found = ran(onnx_model(space, modality, dtype=dtype), rows)
+        assert set(found) == {
+            "aligned", "asked", "stored_for_image_queries", "stored_for_text_queries"
+        }  # fmt: skip
+        for query in MODALITIES:
+            expected = space.stored(rows.astype(np.float32), document=modality, query=query)
+            got = found[f"stored_for_{query}_queries"]
+            assert got == pytest.approx(expected, rel=1e-5, abs=1e-4)
+            assert np.ptp(got[:, -1]) > 0.01
+
+
 @pytest.mark.parametrize(
-    ("hubness", "remedy"), [(NNN, "Keep vectors of space.stored"), (CSLS, "Apply space.calibrate")]
+    ("hubness", "remedy"),
+    [(QBNorm, "Keep vectors of space.stored"), (CSLS, "Apply space.calibrate")],
 )
 @pytest.mark.parametrize("role", ["document", "query"])
 def test_an_offset_for_each_document_is_refused(hubness: type, remedy: str, role: str) -> None:
@@ -151,5 +178,7 @@ def test_an_offset_for_each_document_is_refused(hubness: type, remedy: str, role
     aligned = Sides(*aligner.transform_pair(X, Y))
     space = MixedSpace(aligner, hubness().fit(aligned, aligned))
     name = hubness.__name__
-    with pytest.raises(InputError, match=f"one map for all documents .* got {name}.* {remedy}"):
+    with pytest.raises(
+        InputError, match=f"one map for all documents .* after NNN, got {name}.* {remedy}"
+    ):
         onnx_model(space, "image", role=role)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from aligner_table import ROWS, Row
 from conftest import make_gapped
-from export_spaces import needed, small_space
+from export_spaces import AFTER_NNN, bank_rows, hubness_space, needed, small_space
 from fillgap import InputError, InputTypeError
 from fillgap.aligners import (
     LaplaceTransport,
@@ -19,6 +20,7 @@ from fillgap.aligners import (
     SpectralAligner,
 )
 from fillgap.export import fold, torch_module
+from fillgap.scores import Calibration
 from fillgap.space import MixedSpace
 
 MODALITIES = ("image", "text")
@@ -85,6 +87,17 @@ def test_modules_of_a_calibrated_space(torch: Any) -> None:
     assert asked == pytest.approx(space.asked(rows, query="text"), abs=2e-6)
     with pytest.raises(InputError, match="queries must be 'text' for text queries, got 'image'"):
         torch_module(space, "text", role="query", queries="image")
+
+
+@pytest.mark.parametrize("make", AFTER_NNN)
+def test_an_offset_after_nnn_is_in_the_module(torch: Any, make: Callable[[], Calibration]) -> None:
+    space = hubness_space(make())
+    for modality, rows in zip(MODALITIES, bank_rows(), strict=True):
+        for query in MODALITIES:
+            module = torch_module(space, modality, queries=query)
+            found = module(torch.from_numpy(rows)).numpy()
+            expected = space.stored(rows, document=modality, query=query)
+            assert found == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
 
 def test_a_module_is_saved_and_passes_gradients(torch: Any) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from export_spaces import calibrated, needed
+from export_spaces import calibrated, hubness_space, needed
 from fillgap import InputError
 from fillgap.aligners import MeanCentering
 from fillgap.export import export_space, sentence_transformer_module
-from fillgap.scores import Sides
+from fillgap.scores import NNN, Sides, ZScore
 from fillgap.space import MixedSpace
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries, about each other
@@ -108,6 +108,18 @@ def test_calibrated_scores_are_inner_products(model: Any) -> None:
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
     with pytest.raises(InputError, match="queries must be text queries"):
         model.encode_query(pictures())
+
+
+def test_an_offset_after_nnn_is_saved_with_the_model(model: Any, tmp_path: Path) -> None:
+    space = hubness_space(ZScore(on="all", after=NNN(k=5)))
+    images, texts = model.encode(pictures()), model.encode(TEXTS)
+    model.append(sentence_transformer_module(space, queries="text"))
+    model.save(str(tmp_path / "aligned"), create_model_card=False)
+    loaded = type(model)(str(tmp_path / "aligned"), device="cpu", trust_remote_code=True)
+    for modality, rows, items in (("image", images, pictures()), ("text", texts, TEXTS)):
+        expected = space.stored(rows, document=modality, query="text")
+        assert model.encode(items) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+        assert np.array_equal(loaded.encode(items), model.encode(items))
 
 
 def test_the_command_writes_a_whole_model(folder: Path, model: Any, tmp_path: Path) -> None:

@@ -13,7 +13,14 @@ from pathlib import Path
 from fillgap._checks import InputError
 from fillgap._remote import RemotePath, as_path, uploaded
 
-__all__ = ["atomic_file", "atomic_folder", "check_target", "missing_path", "written_back"]
+__all__ = [
+    "atomic_file",
+    "atomic_folder",
+    "check_target",
+    "missing_path",
+    "remove_stale",
+    "written_back",
+]
 
 #: Seconds between two times that a file is brought onto the disk while it is written.
 _BETWEEN = 0.05
@@ -53,6 +60,13 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
         raise _refused(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_stale(*folders: Path) -> None:
+    """Remove what processes that were killed had begun to write in folders of this machine."""
+    for folder in folders:
+        for stale in [] if isinstance(folder, RemotePath) else folder.glob(".fillgap-*.tmp"):
+            stale.unlink(missing_ok=True)
 
 
 @contextmanager

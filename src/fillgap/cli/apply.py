@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
-from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
+from fillgap.cli.job import Summary, describe, end, say_job
 from fillgap.cli.options import AsJson, Device, Out, Overwrite, Quiet
 from fillgap.cli.output import print_json, progress_bar, say
+from fillgap.cli.plan import DryRun, say_plan
 
 if TYPE_CHECKING:
     from fillgap.aligners import Aligner
@@ -47,6 +47,7 @@ def apply(
     and shards that an earlier run finished are kept.
     """
     from fillgap.aligners import load_aligner
+    from fillgap.distributed.apply import block_function
     from fillgap.io import transform_files
 
     executor = engine_of(
@@ -57,8 +58,9 @@ def apply(
 
         with executor or nullcontext():
             plan = plan_apply(
-                aligner, files, out, modality=modality, executor=executor or ThisProcess(1)
-            )
+                aligner, files, out, modality=modality, executor=executor or ThisProcess(1),
+                device=device,
+            )  # fmt: skip
         say_plan(plan, out, as_json=as_json)
         return
     if executor is not None:
@@ -73,9 +75,18 @@ def apply(
                 executor=executor,
                 skip_bad_shards=skip_bad_shards,
                 overwrite=overwrite,
+                device=device,
                 progress=progress,
             )
-        job = describe(report, files[0], modality, summary=summary, engine=engine, address=address)
+        job = describe(
+            report,
+            files[0],
+            modality,
+            summary=summary,
+            engine=engine,
+            address=address,
+            device=device,
+        )
         if as_json:
             print_json(job)
         else:
@@ -91,7 +102,7 @@ def apply(
         written = transform_files(
             files,
             out,
-            _function(fitted, what, device),
+            block_function(fitted, what, device),
             modality=modality,
             overwrite=overwrite,
             progress=progress,
@@ -104,18 +115,6 @@ def apply(
         say(str(path))
     for note in notes:
         say(f"Note: {note}")
-
-
-def _function(fitted: Aligner, what: str, name: str | None) -> Callable[[Any, int], Any]:
-    """Return what is done to a block, on a device where one is named."""
-    if name is None:
-        return lambda block, first_row: fitted.apply_block(block, what, first_row)
-    from fillgap._device import choose_device, to_device, to_host
-
-    device = choose_device(name)
-    return lambda block, first_row: to_host(
-        fitted.apply_block(to_device(block, device), what, first_row)
-    )
 
 
 def _check_side(fitted: Aligner, file: str, modality: Literal["image", "text"]) -> None:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fillgap.cli.engine import Address, Engine, Workers, engine_of
+from fillgap.cli.comparison import print_comparison
+from fillgap.cli.engine import (
+    Address,
+    Engine,
+    SkipBadShards,
+    Workers,
+    engine_of,
+    refuse_index,
+)
+from fillgap.cli.job import Summary, end, say_counted
 from fillgap.cli.options import AsJson, Device, ImageIndex, Images, MaxImages, Quiet, Seed, Texts
-from fillgap.cli.output import number, print_json, print_table, progress_bar, say
+from fillgap.cli.output import print_json, progress_bar
+from fillgap.cli.plan import DryRun, say_comparison_plan
 
 if TYPE_CHECKING:
-    from fillgap.evaluation import Comparison, MethodResult
-    from fillgap.evaluation.comparison import Nested
+    from fillgap._progress import Progress
+    from fillgap.cli.data import PairFrom
+    from fillgap.distributed import JobReport
+    from fillgap.evaluation import Comparison
 
-__all__ = ["compare", "judge", "print_comparison"]
+__all__ = ["compare", "judge"]
 
 
 def compare(
@@ -47,6 +59,9 @@ def compare(
     engine: Engine = None,
     workers: Workers = None,
     address: Address = None,
+    skip_bad_shards: SkipBadShards = False,
+    dry_run: DryRun = False,
+    summary: Summary = False,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -56,124 +71,114 @@ def compare(
     Images and texts must be paired: row i with row i, or by --image-index. Workers share the
     methods and splits; each reads the embeddings itself.
     """
-    executor = engine_of(engine, workers, address, device=device)
-    found = judge(
-        images,
-        texts,
-        methods=methods,
-        image_index=image_index,
-        n_splits=n_splits,
-        max_loss=max_loss,
-        quantise=quantise or (),
-        max_images=max_images,
-        device=device,
-        executor=executor,
-        seed=seed,
-        quiet=quiet,
+    from fillgap.cli.data import PairFrom
+
+    executor = engine_of(
+        engine, workers, address, skip_bad_shards=skip_bad_shards, summary=summary, device=device
     )
+    if skip_bad_shards:
+        refuse_index(image_index)
+    source = PairFrom(images, texts, image_index, max_images, seed, device)
+    settings: dict[str, Any] = {"n_splits": n_splits, "quantise": quantise or ()}
+    if dry_run:
+        _say_plan(
+            source, methods, executor,
+            skip_bad_shards=skip_bad_shards, as_json=as_json, quiet=quiet, **settings,
+        )  # fmt: skip
+        return
+    with executor or nullcontext(), progress_bar(quiet=quiet) as progress:
+        found, report = _judge(
+            source, methods, executor, progress,
+            skip_bad_shards=skip_bad_shards, max_loss=max_loss, **settings,
+        )  # fmt: skip
     if as_json:
-        print_json(found.to_dict())
+        job = {} if executor is None else {"job": report.to_dict()}
+        print_json(found.to_dict() | job)
     else:
         print_comparison(found)
+        say_counted(report, "fits", summary=summary)
+    end(report)
 
 
-def judge(
-    images: str,
-    texts: str | None,
+def judge(images: str, texts: str, *, quiet: bool) -> Comparison:
+    """Compare all methods on two files, with a bar on stderr."""
+    from fillgap.cli.data import PairFrom
+
+    with progress_bar(quiet=quiet) as progress:
+        return _judge(PairFrom(images, texts, None, 100_000, 0), None, None, progress)[0]
+
+
+def _judge(
+    source: PairFrom,
+    methods: list[str] | None,
+    executor: Any,
+    progress: Progress,
     *,
-    methods: list[str] | None = None,
-    image_index: str | None = None,
-    n_splits: int = 5,
-    max_loss: float = 0.02,
-    quantise: Sequence[str] = (),
-    max_images: int = 100_000,
-    device: str | None = None,
-    executor: Any = None,
-    seed: int = 0,
-    quiet: bool = False,
-) -> Comparison:
-    """Read both sides and compare, with a bar on stderr."""
-    from fillgap.cli.data import PairFrom, read_pair
+    skip_bad_shards: bool = False,
+    **settings: Any,
+) -> tuple[Comparison, JobReport]:
+    """Compare, and say what workers did and which shards were left out."""
+    from fillgap.distributed import JobReport, Watched, find_bad_shards
     from fillgap.evaluation import compare as compare_pair
 
-    pair = read_pair(
-        images,
-        texts,
-        image_index=image_index,
-        captions=None,
-        unpaired=False,
-        max_images=max_images,
-        seed=seed,
-        device=device,
+    if executor is None:
+        found = compare_pair(
+            source(), methods or None, random_state=source.seed or 0, progress=progress, **settings
+        )
+        return found, JobReport()
+    skipped: dict[str, str] = {}
+    if skip_bad_shards:
+        bad = find_bad_shards(source.images, source.texts, executor=executor, progress=progress)
+        source, skipped = replace(source, bad=bad.names), bad.skipped
+    watched = Watched(executor, "fits", lambda cell: int(cell.aligner is not None))
+    found = compare_pair(
+        replace(source, device=None)(),  # here nothing is fitted
+        methods or None,
+        executor=watched,
+        source=source,
+        random_state=source.seed or 0,
+        progress=progress,
+        **settings,
     )
-    source = PairFrom(images, texts, image_index, max_images, seed)
+    return found, replace(watched.report, skipped=skipped)
+
+
+def _say_plan(
+    source: PairFrom,
+    methods: list[str] | None,
+    executor: Any,
+    *,
+    skip_bad_shards: bool,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Say what would be done, from a trial on the first images."""
+    from time import perf_counter
+
+    from fillgap.distributed import plan_reading
+    from fillgap.evaluation import TRIAL_IMAGES, plan_compare
+
+    reading, n_images = plan_reading(source.images, source.texts, skip_bad_shards=skip_bad_shards)
+    most = n_images if source.max_images is None else source.max_images
+    few = replace(
+        source, max_images=min(TRIAL_IMAGES, most), seed=None, bad=frozenset(reading.skipped)
+    )
+    started = perf_counter()
+    pair = (few if executor is None else replace(few, device=None))()
+    seconds = (perf_counter() - started) * reading.n_rows / (pair.n_images + pair.n_texts)
     with executor or nullcontext(), progress_bar(quiet=quiet) as progress:
-        return compare_pair(
+        plan = plan_compare(
             pair,
             methods or None,
-            n_splits=n_splits,
-            max_loss=max_loss,
-            quantise=quantise,
+            n_images=min(n_images, most),
             executor=executor,
-            source=None if executor is None else source,
-            random_state=seed,
+            n_workers=executor.n_workers if executor else 1,
+            source=few if executor else None,
+            random_state=source.seed or 0,
             progress=progress,
+            **settings,
         )
-
-
-def print_comparison(found: Comparison) -> None:
-    """Print the advice first, then the table that it rests on."""
-    say(found.recommendation.sentence)
-    say()
-    say(
-        f"{found.data}: {found.n_images} images and {found.n_texts} texts; "
-        f"in each of {found.n_splits} splits {found.n_fit} images fitted on and "
-        f"{found.n_test} others tested on; 95 % intervals."
-    )
-    two_sided = ["two-sided NDCG@10"] if found.two_sided else []
-    header = ["NDCG@10", "recall@1", "exposure", "mixing", "conservation"]
-    ranked = sorted(found.results.items(), key=lambda item: -_score(found, item[1]))
-    print_table(
-        ["method", *two_sided, *header],
-        [[name, *_row(result, two_sided=found.two_sided)] for name, result in ranked],
-    )
-    say("NDCG@10: of a query's own items of the other modality, in the mixed pool.")
-    say("recall@1: among the other modality alone. exposure: 1 is fair; image, text queries.")
-    if not found.two_sided:
-        say("Two-sided search: not available, it needs two texts for each image.")
-    for kind, methods in found.quantised.items():
-        say(f"\nStored in {kind}, of both sides: changes from the rows as they are.")
-        rows = [[name, *_changes(changes)] for name, changes in methods.items()]
-        print_table(["method", *("two-sided",) * found.two_sided, "NDCG@10", "recall@1"], rows)
-    for name, reason in found.failures.items():
-        say(f"{name} cannot run on these data: {reason}")
-    for name, result in found.results.items():
-        for note in result.notes:
-            say(f"{name}: {note}")
-
-
-def _score(found: Comparison, result: MethodResult) -> float:
-    return result.estimates[found.recommendation.objective]["mean"].value
-
-
-def _row(result: MethodResult, *, two_sided: bool) -> list[str]:
-    names = ["two_sided_ndcg_at_10"] * two_sided + ["mixed_ndcg_at_10", "recall_at_1"]
-    cells = []
-    for name in names:
-        item = result.estimates[name]["mean"]
-        cells.append(f"{_short(item.value)} [{_short(item.low)}, {_short(item.high)}]")
-    exposure = result.estimates["exposure_at_10"]
-    sides = (exposure["image_to_text"].value, exposure["text_to_image"].value)
-    cells.append(", ".join(number(side, 2) for side in sides))
-    return [*cells, number(result.mixing, 2), number(result.conservation, 2)]
-
-
-def _changes(changes: Nested) -> list[str]:
-    names = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10", "recall_at_1")
-    means = [changes[name]["mean"] for name in names if name in changes]
-    return [f"{m.value:+.4f} [{m.low:+.4f}, {m.high:+.4f}]" for m in means]
-
-
-def _short(share: float) -> str:
-    """Return a share without the zero before its point, so that intervals fit in a line."""
-    return number(share).replace("0.", ".", 1)
+    if executor is not None:  # each worker reads what this process reads
+        seconds, reading = 2 * seconds, replace(reading, passes=1 + plan.n_workers)
+    say_comparison_plan(plan, reading, seconds_to_read=seconds, as_json=as_json)

@@ -23,10 +23,13 @@ def read_pair(
     captions: str | None,
     unpaired: bool,
     max_images: int | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     device: str | None = None,
 ) -> EmbeddingPair:
-    """Read both sides, with what belongs to them; of more images than `max_images` a sample."""
+    """Read both sides, with what belongs to them; of more images than `max_images` a sample.
+
+    Without a seed these are the first ones.
+    """
     from fillgap.io import load_pair
 
     where = None
@@ -48,13 +51,18 @@ def read_pair(
 
 @dataclass(frozen=True)
 class PairFrom:
-    """Reads a pair in whatever process this is called, once; parameters as for `read_pair`."""
+    """Reads a pair in whatever process this is called, once; parameters as for `read_pair`.
+
+    `bad` are the names of shards that are left out with their partners.
+    """
 
     images: str
     texts: str | None
     image_index: str | None
     max_images: int | None
-    seed: int
+    seed: int | None
+    device: str | None = None
+    bad: frozenset[str] = frozenset()
 
     def __call__(self) -> EmbeddingPair:
         """Return the pair."""
@@ -63,6 +71,18 @@ class PairFrom:
 
 @lru_cache(maxsize=1)
 def _read_once(source: PairFrom) -> EmbeddingPair:
+    from fillgap.distributed import load_readable_pair, name_here
+
+    device = name_here(source.device)
+    if source.bad:
+        pair = load_readable_pair(
+            source.images,
+            source.texts,
+            source.bad,
+            max_images=source.max_images,
+            random_state=source.seed,
+        )
+        return pair if device is None else _on_device(pair, device)
     return read_pair(
         source.images,
         source.texts,
@@ -71,7 +91,14 @@ def _read_once(source: PairFrom) -> EmbeddingPair:
         unpaired=False,
         max_images=source.max_images,
         seed=source.seed,
+        device=device,
     )
+
+
+def _on_device(pair: EmbeddingPair, device: str) -> EmbeddingPair:
+    from fillgap._device import choose_device, pair_on_device
+
+    return pair_on_device(pair, choose_device(device))
 
 
 def parse_parameters(words: list[str] | None) -> dict[str, Any]:

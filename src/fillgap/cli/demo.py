@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fillgap.cli import apply, compare, fit, measure, report
+from fillgap.cli.comparison import print_comparison
 from fillgap.cli.options import Overwrite, Quiet
 from fillgap.cli.output import say
 
@@ -43,7 +44,7 @@ def demo(
     measure.measure(*checking, quiet=quiet)
     _show("Which method closes it? Judged on held-out scenes.", "compare", *fitting)
     found = compare.judge(*fitting, quiet=quiet)
-    compare.print_comparison(found)
+    print_comparison(found)
     method = found.recommendation.method
     if method is None:
         return

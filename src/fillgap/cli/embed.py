@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fillgap.cli.engine import Address, Engine, Workers, engine_of
+from fillgap.cli.job import Summary, say_counted
 from fillgap.cli.options import AsJson, Out, Quiet
 from fillgap.cli.output import print_json, progress_bar, say
+from fillgap.cli.plan import DryRun, say_embed_plan
 
 if TYPE_CHECKING:
     from fillgap.io import Manifest
@@ -82,6 +84,8 @@ def embed(
     engine: Engine = None,
     workers: Workers = None,
     address: Address = None,
+    dry_run: DryRun = False,
+    summary: Summary = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -95,6 +99,7 @@ def embed(
     import warnings
     from contextlib import nullcontext
 
+    from fillgap.distributed import Watched
     from fillgap.experiments.embed import embed_dataset
 
     options = {
@@ -108,35 +113,58 @@ def embed(
     if dataset.startswith(JUDGED):
         from fillgap.cli.embed_judged import embed_folder
 
-        unknown = {"--set": dataset_options, "--engine": engine, "--workers": workers}
+        unknown = {
+            "--set": dataset_options, "--engine": engine, "--workers": workers,
+            "--dry-run": dry_run, "--summary": summary,
+        }  # fmt: skip
         embed_folder(
             dataset, EncoderFrom(model, tuple(given.items())), out,
             unknown=[name for name, value in unknown.items() if value],
             shard_rows=shard_rows, dtype=dtype, as_json=as_json, quiet=quiet,
         )  # fmt: skip
         return
-    executor = engine_of(engine, workers, address)
+    executor = engine_of(engine, workers, address, summary=summary, device=device)
     openers = (
         DatasetFrom(dataset, tuple(dataset_options or ())),
         EncoderFrom(model, tuple(given.items())),
     )
     opened, encoder = openers[0].open(), openers[1].open()
+    settings: dict[str, Any] = {
+        "shard_rows": shard_rows,
+        "dtype": dtype,
+        "n_threads": threads,
+        "openers": openers,
+    }
+    if dry_run:
+        from fillgap.experiments.embed_plan import plan_embed
+
+        with executor or nullcontext():
+            plan = plan_embed(opened, encoder, out, executor=executor, **settings)
+        say_embed_plan(plan, out, as_json=as_json)
+        return
     with (
         warnings.catch_warnings(record=True) as caught,
         executor or nullcontext(),
         progress_bar(quiet=quiet) as progress,
     ):
         warnings.simplefilter("always", UserWarning)
+        watched = None if executor is None else Watched(executor, "images", _images_of)
         manifest = embed_dataset(
-            opened, encoder, out,
-            shard_rows=shard_rows, dtype=dtype, n_threads=threads,
-            executor=executor, openers=openers, progress=progress,
-        )  # fmt: skip
+            opened, encoder, out, executor=watched, progress=progress, **settings
+        )
     notes = list(dict.fromkeys(str(item.message) for item in caught))
     if as_json:
-        print_json(_description(manifest, notes) | {"out": str(out)})
-    else:
-        _print_result(manifest, notes, out)
+        job = {} if watched is None else {"job": watched.report.to_dict()}
+        print_json(_description(manifest, notes) | {"out": str(out)} | job)
+        return
+    _print_result(manifest, notes, out)
+    if watched is not None:
+        say_counted(watched.report, "images", summary=summary)
+
+
+def _images_of(item: tuple[int, range]) -> int:
+    """Return how many images a shard is made of."""
+    return len(item[1])
 
 
 @dataclass(frozen=True)
@@ -171,9 +199,13 @@ class EncoderFrom:
 
     def open(self) -> Any:
         """Return it anew."""
+        from fillgap.distributed import name_here
         from fillgap.encoders import open_encoder
 
-        return open_encoder(self.model, **dict(self.options))
+        options = dict(self.options)
+        if "device" in options:
+            options["device"] = name_here(options["device"])
+        return open_encoder(self.model, **options)
 
 
 @lru_cache(maxsize=2)

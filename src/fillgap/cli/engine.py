@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-__all__ = ["Address", "Engine", "SkipBadShards", "Workers", "engine_of"]
+__all__ = ["Address", "Engine", "SkipBadShards", "Workers", "engine_of", "refuse_index"]
 
 Engine: TypeAlias = Annotated[
     Literal["processes", "dask", "ray"] | None,
@@ -57,13 +57,22 @@ def engine_of(
     """Return the executor that the options ask for, or None for this process alone."""
     if (engine, workers, address) == (None, None, None) and not skip_bad_shards and not summary:
         return None
-    if device is not None:
-        from fillgap._checks import InputError
+    if device is not None and address is None:  # elsewhere only workers can tell
+        from fillgap._device import choose_device
 
-        raise InputError(
-            "--device must be left out where workers read the shards, which compute in NumPy, got "
-            f"{device}. One process keeps a GPU busy: leave out --engine and --workers."
-        )
+        choose_device(device)
     from fillgap.distributed import make_executor
 
     return make_executor(engine or "processes", n_workers=workers, address=address)
+
+
+def refuse_index(image_index: str | None) -> None:
+    """Refuse an index of rows where it cannot be followed."""
+    if image_index is not None:
+        from fillgap._checks import InputError
+
+        raise InputError(
+            "--image-index must be left out where workers read the shards or bad ones are skipped, "
+            f"which pairs row i with row i, got {image_index}. Repeat image rows in their shards, "
+            "or use one process."
+        )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
-from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
+from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of, refuse_index
+from fillgap.cli.job import Summary, describe, end, say_job
 from fillgap.cli.options import (
     AsJson,
     Device,
@@ -22,6 +22,7 @@ from fillgap.cli.options import (
     Texts,
 )
 from fillgap.cli.output import print_json, progress_bar, say
+from fillgap.cli.plan import DryRun, say_plan
 
 if TYPE_CHECKING:
     from fillgap.aligners import Aligner
@@ -78,8 +79,8 @@ def fit(
 
         with executor or nullcontext():
             plan = plan_fit(
-                aligner, images, texts, executor=executor or ThisProcess(),
-                skip_bad_shards=skip_bad_shards,
+                aligner, images, texts, executor=executor or ThisProcess(1 if device else None),
+                skip_bad_shards=skip_bad_shards, device=device,
             )  # fmt: skip
         say_plan(plan, out, as_json=as_json)
         return
@@ -92,7 +93,7 @@ def fit(
         else:
             from fillgap.distributed import fit_shards
 
-            _refuse_index(image_index)
+            refuse_index(image_index)
             sides = images, texts
             with executor:
                 report = fit_shards(
@@ -101,13 +102,16 @@ def fit(
                     texts,
                     executor=executor,
                     skip_bad_shards=skip_bad_shards,
+                    device=device,
                     progress=progress,
                 )
     _save(aligner, out, model, sides, report, overwrite=overwrite)
     job = (
         None
         if report is None
-        else describe(report, images, "image", summary=summary, engine=engine, address=address)
+        else describe(
+            report, images, "image", summary=summary, engine=engine, address=address, device=device
+        )
     )
     if as_json:
         print_json(_description(aligner, out) | ({} if job is None else {"job": job}))
@@ -121,16 +125,6 @@ def fit(
             say_job(report, job)
     if report is not None:
         end(report)
-
-
-def _refuse_index(image_index: str | None) -> None:
-    if image_index is not None:
-        from fillgap._checks import InputError
-
-        raise InputError(
-            "--image-index must be left out where workers read the shards, which pair row i with "
-            f"row i, got {image_index}. Repeat image rows in their shards, or use one process."
-        )
 
 
 def _sides(

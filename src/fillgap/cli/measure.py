@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
-from fillgap.cli.job import DryRun, Summary, describe, end, say_job, say_plan
+from fillgap.cli.job import Summary, describe, end, say_job
 from fillgap.cli.options import (
     AsJson,
     Captions,
@@ -22,6 +22,7 @@ from fillgap.cli.options import (
     Unpaired,
 )
 from fillgap.cli.output import number, print_json, print_table, progress_bar, say
+from fillgap.cli.plan import DryRun, say_plan
 
 if TYPE_CHECKING:
     from fillgap.distributed import JobPlan
@@ -61,7 +62,7 @@ def measure(
     if dry_run:
         plan = _plan(
             images, texts, executor, unpaired=unpaired, max_images=max_images,
-            skip_bad_shards=skip_bad_shards,
+            skip_bad_shards=skip_bad_shards, device=device,
         )  # fmt: skip
         say_plan(plan, as_json=as_json)
         return
@@ -76,9 +77,12 @@ def measure(
                 paired=False if unpaired else None,
                 random_state=seed,
                 skip_bad_shards=skip_bad_shards,
+                device=device,
                 progress=progress,
             )
-        job = describe(report, images, "image", summary=summary, engine=engine, address=address)
+        job = describe(
+            report, images, "image", summary=summary, engine=engine, address=address, device=device
+        )
         if as_json:
             print_json(found.to_dict() | {"job": job})
         else:
@@ -118,6 +122,7 @@ def _plan(
     unpaired: bool,
     max_images: int,
     skip_bad_shards: bool,
+    device: str | None,
 ) -> JobPlan:
     """Return what would be done; without workers, neighbours are those of a sample."""
     from fillgap.distributed import ThisProcess, plan_measure
@@ -127,10 +132,11 @@ def _plan(
         plan = plan_measure(
             images,
             texts,
-            executor=executor or ThisProcess(),
+            executor=executor or ThisProcess(1 if device else None),
             paired=False if unpaired else None,
             max_queries=2000 if executor else min(MAX_QUERIES, max_images),
             skip_bad_shards=skip_bad_shards,
+            device=device,
         )
     if executor is not None:
         return plan

@@ -1,7 +1,14 @@
 """Any size: fit, apply and measure shards with many workers, on this machine or a cluster."""
 
+from fillgap.distributed._devices import name_here, shared_out
 from fillgap.distributed._executor import EngineError, Executor, ThisProcess
-from fillgap.distributed._plan import JobPlan, plan_apply, plan_fit, plan_measure
+from fillgap.distributed._plan import (
+    JobPlan,
+    plan_apply,
+    plan_fit,
+    plan_measure,
+    plan_reading,
+)
 from fillgap.distributed._work import JobReport
 from fillgap.distributed.apply import apply_shards
 from fillgap.distributed.engines import ENGINES, make_executor
@@ -9,9 +16,12 @@ from fillgap.distributed.fit import fit_shards
 from fillgap.distributed.limits import Limit, limits_of
 from fillgap.distributed.measure import measure_shards
 from fillgap.distributed.processes import ProcessPool
+from fillgap.distributed.readable import BadShards, find_bad_shards, load_readable_pair
+from fillgap.distributed.watched import Watched
 
 __all__ = [
     "ENGINES",
+    "BadShards",
     "EngineError",
     "Executor",
     "JobPlan",
@@ -19,12 +29,18 @@ __all__ = [
     "Limit",
     "ProcessPool",
     "ThisProcess",
+    "Watched",
     "apply_shards",
+    "find_bad_shards",
     "fit_shards",
     "limits_of",
+    "load_readable_pair",
     "make_executor",
     "measure_shards",
+    "name_here",
     "plan_apply",
     "plan_fit",
     "plan_measure",
+    "plan_reading",
+    "shared_out",
 ]

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from fillgap._checks import unit_rows
+from fillgap._device import to_device, to_host
 from fillgap._similarity import Question, Scores
 
 __all__ = ["CountBlock", "Counts", "FindBlock", "Found", "Queries", "as_scores"]
@@ -49,14 +51,18 @@ class Queries:
         query = np.searchsorted(self.question.start, pair, side="right") - 1
         return pair, query, item[pair] - first
 
-    def scores(self, units: Array, same: bool, first: int, chunk: slice) -> Array:
-        """Return the cosines of some queries with a block; a query's own item has −∞."""
-        scores = self.units[chunk] @ units.T
+    def scores(self, units: Any, same: bool, first: int, chunk: slice) -> Any:
+        """Return the cosines of some queries with a block, where that lies.
+
+        A query's own item has −∞.
+        """
+        scores = _beside(units, self.units[chunk]) @ units.T
         if same:
             own = np.flatnonzero(
                 (self.rows[chunk] >= first) & (self.rows[chunk] < first + len(units))
             )
-            scores[own, self.rows[chunk][own] - first] = -np.inf
+            place = _beside(units, own), _beside(units, self.rows[chunk][own] - first)
+            scores[place] = -np.inf
         return scores
 
 
@@ -111,17 +117,16 @@ class FindBlock:
             if block is None:
                 continue
             what = ("images", "texts")[side]
-            units = unit_rows(np.asarray(block), what, first_row=first_row)
-            found = Found()
+            units, found = _units(block, what, first_row), Found()
             for asked in (0, 1):
-                self._find(found, asked, units.astype(np.float32), asked == side, first_row)
+                self._find(found, asked, units, asked == side, first_row)
             if total is None:
                 total = found
             else:
                 total.absorb(found)
         return total if total is not None else Found()
 
-    def _find(self, found: Found, asked: int, units: Array, same: bool, first: int) -> None:
+    def _find(self, found: Found, asked: int, units: Any, same: bool, first: int) -> None:
         queries, k, k_own = self.queries[asked], self.k[asked], self.k_own[asked]
         n = len(queries.rows)
         best = np.full((2, n), -np.inf, np.float32)
@@ -132,8 +137,9 @@ class FindBlock:
             chunk = slice(at, min(at + CHUNK, n))
             scores = queries.scores(units, same, first, chunk)
             here = (query >= chunk.start) & (query < chunk.stop)
-            pairs[pair[here]] = scores[query[here] - at, column[here]]
-            best[0 if same else 1, chunk] = scores.max(axis=1)
+            place = _beside(units, query[here] - at), _beside(units, column[here])
+            pairs[pair[here]] = to_host(scores[place])
+            best[0 if same else 1, chunk] = to_host(array_namespace(scores).max(scores, axis=1))
             offset = first + (0 if same else queries.n_same)
             for kept, width in ((top, k), (own, k_own if same else 0)):
                 if width:
@@ -177,11 +183,9 @@ class CountBlock:
         counts = Counts([self._zeros(asked) for asked in (0, 1)])
         for side, block in enumerate((X, Y)):
             if block is not None:
-                units = unit_rows(np.asarray(block), ("images", "texts")[side], first_row=first_row)
+                units = _units(block, ("images", "texts")[side], first_row)
                 for asked in (0, 1):
-                    self._count(
-                        counts.of[asked], asked, units.astype(np.float32), asked == side, first_row
-                    )
+                    self._count(counts.of[asked], asked, units, asked == side, first_row)
         return counts
 
     def _zeros(self, asked: int) -> dict[str, Array]:
@@ -193,27 +197,33 @@ class CountBlock:
         }
 
     def _count(
-        self, counts: dict[str, Array], asked: int, units: Array, same: bool, first: int
+        self, counts: dict[str, Array], asked: int, units: Any, same: bool, first: int
     ) -> None:
         queries, n = self.queries[asked], len(self.queries[asked].rows)
         start, level = queries.question.start, self.found.pairs[asked]
-        best, last = self.found.best[asked][1], self.found.top[asked][0][:, -1]
+        best, last = (
+            _beside(units, found)[:, None]
+            for found in (self.found.best[asked][1], self.found.top[asked][0][:, -1])
+        )
         for at in range(0, n, CHUNK):
             chunk = slice(at, min(at + CHUNK, n))
             scores = queries.scores(units, same, first, chunk)
             if same:
-                counts["above"][chunk] += (scores > best[chunk, None]).sum(axis=1)
-                counts["level"][chunk] += (scores == best[chunk, None]).sum(axis=1)
+                counts["above"][chunk] += _count_true(scores > best[chunk])
+                counts["level"][chunk] += _count_true(scores == best[chunk])
             name = "tied_same" if same else "tied_other"
-            counts[name][chunk] += (scores == last[chunk, None]).sum(axis=1)
+            counts[name][chunk] += _count_true(scores == last[chunk])
             pairs = slice(int(start[chunk.start]), int(start[chunk.stop]))
             query = np.repeat(np.arange(chunk.stop - at), np.diff(start[at : chunk.stop + 1]))
             column = 0 if same else 1
             for lo in range(pairs.start, pairs.stop, CHUNK):
                 some = slice(lo, min(lo + CHUNK, pairs.stop))
-                mine = scores[query[some.start - pairs.start : some.stop - pairs.start]]
-                counts["pair_above"][some, column] += (mine > level[some, None]).sum(axis=1)
-                counts["pair_level"][some, column] += (mine == level[some, None]).sum(axis=1)
+                mine = scores[
+                    _beside(units, query[some.start - pairs.start : some.stop - pairs.start])
+                ]
+                own = _beside(units, level[some])[:, None]
+                counts["pair_above"][some, column] += _count_true(mine > own)
+                counts["pair_level"][some, column] += _count_true(mine == own)
 
 
 def as_scores(found: Found, counts: Counts, asked: int) -> Scores:
@@ -234,13 +244,32 @@ def _nothing(n: int, k: int) -> tuple[Array, Array]:
     return np.full((n, k), -np.inf, np.float32), np.full((n, k), -1, np.int64)
 
 
-def _largest(scores: Array, k: int) -> tuple[Array, Array]:
+def _units(block: Any, what: str, first_row: int) -> Any:
+    """Return unit rows in float32, where the block lies."""
+    units = unit_rows(block, what, first_row=first_row)
+    xp = array_namespace(units)
+    return xp.astype(units, xp.float32, copy=False)
+
+
+def _beside(units: Any, array: Array) -> Any:
+    """Return an array where the rows lie."""
+    return array if isinstance(units, np.ndarray) else to_device(array, units.device)
+
+
+def _count_true(holds: Any) -> Array:
+    return to_host(holds.sum(axis=1))
+
+
+def _largest(scores: Any, k: int) -> tuple[Array, Array]:
     """Return the k largest of each row (all, where there are fewer) and their columns, ordered."""
-    if scores.shape[1] > k:
-        chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    if not isinstance(scores, np.ndarray):
+        values, chosen = map(to_host, scores.topk(min(k, scores.shape[1]), dim=1))
     else:
-        chosen = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
-    values = np.take_along_axis(scores, chosen, axis=1)
+        if scores.shape[1] > k:
+            chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        else:
+            chosen = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+        values = np.take_along_axis(scores, chosen, axis=1)
     order = np.lexsort((chosen, -values), axis=1)
     return np.take_along_axis(values, order, axis=1), np.take_along_axis(chosen, order, axis=1)
 

@@ -18,6 +18,7 @@ from fillgap.distributed._pieces import (
     open_sides,
     pieces_of_pairs,
     pieces_of_sides,
+    without_partners,
 )
 from fillgap.distributed._trial import Clock, TryApply, TryFit, TryMeasure
 from fillgap.distributed.apply import plan_copies
@@ -25,7 +26,7 @@ from fillgap.distributed.fit import check_method, fit_pieces
 from fillgap.io import Modality
 from fillgap.rows import BLOCK_ROWS, RowSource
 
-__all__ = ["JobPlan", "plan_apply", "plan_fit", "plan_measure"]
+__all__ = ["JobPlan", "plan_apply", "plan_fit", "plan_measure", "plan_reading"]
 
 #: Blocks of each side in a trial: the first one, which is slower, and those that are timed.
 TRIAL_BLOCKS = 1 + 4
@@ -88,6 +89,7 @@ def plan_fit(
     *,
     executor: Executor,
     skip_bad_shards: bool = False,
+    device: str | None = None,
 ) -> JobPlan:
     """Return what `fit_shards` would do with the same arguments.
 
@@ -99,7 +101,7 @@ def plan_fit(
         return _plan(held, ThisProcess(1), Clock(passes=[math.nan]), n_files=1)
     sums = check_method(aligner)
     sides, pieces, bad = fit_pieces(sums, images, texts, skip_bad_shards=skip_bad_shards)
-    clock = _tried(executor, TryFit(sums, sides), pieces)
+    clock = _tried(executor, TryFit(sums, sides, device), pieces)
     d = sides[0].shape[1]
     files = {"n_files": 1, "written_bytes": 16 * d * (d + 2)}
     return _plan(pieces, executor, clock, skipped=bad, **files)
@@ -112,6 +114,7 @@ def plan_apply(
     *,
     modality: Modality,
     executor: Executor,
+    device: str | None = None,
 ) -> JobPlan:
     """Return what `apply_shards` would do with the same arguments; writing is not tried."""
     copies, bad = plan_copies(aligner, sources, target, modality=modality)
@@ -120,7 +123,7 @@ def plan_apply(
     pieces = [Piece(**{side: Part(copy.source, 0, copy.n_rows, 0)}) for copy in left]
     if not pieces:
         return JobPlan(0, 0, 0, 0, 1, executor.n_workers, 0, 0.0, kept=len(copies), skipped=bad)
-    clock = _tried(executor, TryApply(as_path(aligner).absolute(), modality), pieces)
+    clock = _tried(executor, TryApply(as_path(aligner).absolute(), modality, device), pieces)
     written = sum(piece.n_rows * clock.width * _item(piece) for piece in pieces)
     plan = _plan(pieces, executor, clock, skipped=bad, written_bytes=written)
     return replace(plan, n_files=len(left), kept=len(copies) - len(left))
@@ -135,15 +138,35 @@ def plan_measure(
     n_neighbors: int = 90,
     max_queries: int = 2000,
     skip_bad_shards: bool = False,
+    device: str | None = None,
 ) -> JobPlan:
     """Return what `measure_shards` would do with the same arguments."""
     sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
     one_to_one = are_pairs(*sides) if paired is None else paired
     pieces = pieces_of_pairs(*sides) if one_to_one else pieces_of_sides(*sides)
     n_queries = [min(side.shape[0], max_queries) for side in sides]
-    trial = TryMeasure((n_queries[0], n_queries[1]), n_neighbors)
+    trial = TryMeasure((n_queries[0], n_queries[1]), n_neighbors, device)
     bad = sides[0].bad | sides[1].bad
     return _plan(pieces, executor, _tried(executor, trial, pieces), skipped=bad)
+
+
+def plan_reading(
+    images: str | Path,
+    texts: str | Path | None = None,
+    *,
+    skip_bad_shards: bool = False,
+) -> tuple[JobPlan, int]:
+    """Return what there is to be read once, without a trial, and the number of images.
+
+    With shards that cannot be opened their partners are left out too.
+    """
+    sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
+    bad = sides[0].bad | sides[1].bad
+    if bad:
+        sides = without_partners(*sides)
+    once = Clock(passes=[0.0])
+    plan = _plan(pieces_of_sides(*sides), ThisProcess(1), once, skipped=bad)
+    return plan, sides[0].shape[0]
 
 
 def _tried(

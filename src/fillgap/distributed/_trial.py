@@ -17,8 +17,10 @@ from fillgap._checks import InputError, unit_rows
 from fillgap._similarity import N_OWN, Question
 from fillgap.aligners import load_aligner
 from fillgap.aligners.sums import BlockFunction, SumAligner
+from fillgap.distributed._devices import blocks_on
 from fillgap.distributed._nearest import CountBlock, FindBlock, Queries
 from fillgap.distributed._pieces import Piece
+from fillgap.distributed.apply import block_function
 from fillgap.distributed.measure import gather_block
 from fillgap.io import Modality
 from fillgap.rows import BLOCK_ROWS
@@ -30,6 +32,7 @@ __all__ = ["Clock", "TryApply", "TryFit", "TryMeasure"]
 class Clock:
     """Times of a trial: one entry for each pass, and what was left at the end."""
 
+    device: str | None = None
     rows: int = 0
     passes: list[float] = field(default_factory=list)
     at_end: float = 0.0
@@ -40,7 +43,7 @@ class Clock:
         total, seconds, rows = None, 0.0, 0
         for piece in pieces:
             started = perf_counter()
-            for number, block in enumerate(piece.blocks()):
+            for number, block in enumerate(blocks_on(piece, self.device)):
                 sums = function(*block)
                 if total is None:
                     total = sums
@@ -61,10 +64,11 @@ class TryFit:
 
     aligner: SumAligner
     sides: tuple[Any, Any]
+    device: str | None = None
 
     def __call__(self, pieces: list[Piece]) -> Clock:
         """Return how long it took."""
-        clock, ended = Clock(), perf_counter()
+        clock, ended = Clock(self.device), perf_counter()
 
         def reduce(function: BlockFunction) -> Any:
             nonlocal ended
@@ -87,15 +91,16 @@ class TryApply:
 
     aligner: Path
     modality: Modality
+    device: str | None = None
 
     def __call__(self, pieces: list[Piece]) -> Clock:
         """Return how long it took, and the new dimension."""
-        fitted, clock = load_aligner(self.aligner), Clock()
+        clock, what = Clock(), "images" if self.modality == "image" else "texts"
+        function = block_function(load_aligner(self.aligner), what, self.device)
 
         def align(first_row: int, X: Any | None, Y: Any | None) -> _Nothing:
             block: Any = X if Y is None else Y
-            what = "images" if Y is None else "texts"
-            rows = fitted.apply_block(block, what, first_row)
+            rows = function(block, first_row)
             clock.width = rows.shape[1]
             rows.astype(block.dtype)
             return _Nothing()
@@ -110,10 +115,11 @@ class TryMeasure:
 
     n_queries: tuple[int, int]
     n_neighbors: int
+    device: str | None = None
 
     def __call__(self, pieces: list[Piece]) -> Clock:
         """Return how long they took."""
-        clock = Clock()
+        clock = Clock(self.device)
         cross = len(pieces[0].parts) == 2
         most = max(part.stop - part.start for piece in pieces for part in piece.parts)
         chosen = np.arange(most), np.arange(most)

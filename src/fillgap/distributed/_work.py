@@ -11,8 +11,9 @@ from typing import Any
 
 from fillgap._checks import InputError, InputTypeError
 from fillgap._progress import Progress
+from fillgap.distributed._executor import EngineError
 
-__all__ = ["Attempt", "JobReport", "Outcome", "merge_outcomes", "with_rate"]
+__all__ = ["Attempt", "JobReport", "Outcome", "merge_outcomes", "name_of_worker", "with_rate"]
 
 
 @dataclass
@@ -116,27 +117,36 @@ class Attempt:
         report = JobReport(item.n_rows, item.n_bytes)
         try:
             value = self.function(item)
+        except EngineError:  # of no item in particular
+            raise
         except (InputError, InputTypeError) as error:
             text = str(error) if item.name in str(error) else f"{item.name}: {error}"
             if not self.skip_bad_shards:
                 raise type(error)(text) from None
             value, report = None, JobReport(skipped={item.name: text})
-        worker = f"{platform.node()}:{os.getpid()}"
+        worker = name_of_worker()
         report.workers[worker] = perf_counter() - started
         report.rows_of_workers[worker] = report.n_rows
         return Outcome(value, report)
 
 
-def with_rate(progress: Progress | None, n_rows: int, n_workers: int) -> Progress | None:
-    """Return a callback that also says how many rows a worker reads in a second."""
+def name_of_worker() -> str:
+    """Return "host:process" of this process."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def with_rate(
+    progress: Progress | None, count: int, n_workers: int, what: str = "rows"
+) -> Progress | None:
+    """Return a callback that also says how many rows, or others, a worker does in a second."""
     if progress is None:
         return None
     started = perf_counter()
 
-    def report(done: int, total: int | None, what: str) -> None:
+    def report(done: int, total: int | None, who: str) -> None:
         seconds = max(perf_counter() - started, 1e-9)
-        rate = n_rows * done / (total or 1) / seconds / n_workers
-        progress(done, total, f"{what}, {rate:,.0f} rows/s each")
+        rate = count * done / (total or 1) / seconds / n_workers
+        progress(done, total, f"{who}, {rate:,.{0 if rate >= 100 else 1}f} {what}/s each")
 
     return report
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +13,19 @@ from time import perf_counter
 from typing import Any
 
 from fillgap._checks import InputError
-from fillgap._files import atomic_file, check_target
+from fillgap._device import to_device, to_host
+from fillgap._files import atomic_file, check_target, remove_stale
 from fillgap._progress import Progress
-from fillgap._remote import as_path, change_mark, is_remote
-from fillgap.aligners import load_aligner
+from fillgap._remote import as_path, change_mark
+from fillgap.aligners import Aligner, load_aligner
+from fillgap.distributed._devices import device_here
 from fillgap.distributed._executor import Executor
 from fillgap.distributed._work import Attempt, JobReport, Outcome, with_rate
 from fillgap.io import BadShard, Modality, open_shards, transform_file
 from fillgap.io._names import SUFFIXES
 from fillgap.rows import RowSource
 
-__all__ = ["AlignShard", "Copy", "apply_shards", "plan_copies"]
+__all__ = ["AlignShard", "Copy", "apply_shards", "block_function", "plan_copies"]
 
 #: The folder within the target in which each finished shard has a receipt.
 RECEIPTS = ".fillgap"
@@ -82,20 +84,27 @@ class AlignShard:
 
     aligner: Path
     modality: Modality
+    device: str | None = None
 
     def __call__(self, copy: Copy) -> str:
         """Return the path that was written."""
         what = "images" if self.modality == "image" else "texts"
         fitted = load_aligner(self.aligner)
-        transform_file(
-            copy.source,
-            copy.target,
-            lambda block, first_row: fitted.apply_block(block, what, first_row),
-        )
+        transform_file(copy.source, copy.target, block_function(fitted, what, self.device))
         receipt = copy.receipt | {"bytes": copy.target.stat().st_size}
         with atomic_file(copy.receipt_path) as temporary:
             temporary.write_text(json.dumps(receipt), encoding="utf-8")
         return str(copy.target)
+
+
+def block_function(fitted: Aligner, what: str, name: str | None) -> Callable[[Any, int], Any]:
+    """Return what aligns a block, on the device of this worker where one is named."""
+    if name is None:
+        return lambda block, first_row: fitted.apply_block(block, what, first_row)
+    device = device_here(name)
+    return lambda block, first_row: to_host(
+        fitted.apply_block(to_device(block, device), what, first_row)
+    )
 
 
 def apply_shards(
@@ -107,6 +116,7 @@ def apply_shards(
     executor: Executor,
     skip_bad_shards: bool = False,
     overwrite: bool = False,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> JobReport:
     """Write aligned copies of shards into a folder; a later run goes on where this one stopped.
@@ -128,6 +138,8 @@ def apply_shards(
         Whether shards that cannot be read, or hold unusable rows, are left out and reported.
     overwrite : bool
         Whether other files of these names may be replaced. Sources never are.
+    device : str, optional
+        As for `fit_shards`.
     progress : callable, optional
         Called as progress(files done, files in all, what).
 
@@ -149,25 +161,18 @@ def apply_shards(
     folder = as_path(target)
     _check_folder(folder, copies, left, overwrite=overwrite)
     (folder / RECEIPTS).mkdir(parents=True, exist_ok=True)
-    attempt = Attempt(AlignShard(as_path(aligner).absolute(), modality), skip_bad_shards)
+    attempt = Attempt(AlignShard(as_path(aligner).absolute(), modality, device), skip_bad_shards)
     try:
         shown = with_rate(progress, sum(copy.n_rows for copy in left), executor.n_workers)
         for outcome in executor.map(attempt, left, progress=shown):
             _count(report, outcome)
     finally:
-        if not is_remote(folder):
-            _remove_stale(folder)
+        remove_stale(folder, folder / RECEIPTS)
     report.seconds = perf_counter() - started
     if left:
         d = left[0].source.shape[1]
         report.flops = 2.0 * report.n_rows * d * _width(load_aligner(aligner))
     return report
-
-
-def _remove_stale(folder: Path) -> None:
-    """Remove what workers that were killed had begun."""
-    for stale in (*folder.glob(".fillgap-*.tmp"), *folder.glob(f"{RECEIPTS}/.fillgap-*.tmp")):
-        stale.unlink(missing_ok=True)
 
 
 def plan_copies(

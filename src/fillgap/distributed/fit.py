@@ -11,6 +11,7 @@ from fillgap._checks import InputError
 from fillgap._progress import Progress
 from fillgap.aligners import Aligner, SumAligner, method_name
 from fillgap.aligners.sums import BlockFunction
+from fillgap.distributed._devices import blocks_on
 from fillgap.distributed._executor import Executor
 from fillgap.distributed._pieces import (
     Piece,
@@ -27,14 +28,15 @@ __all__ = ["SumOfBlocks", "check_method", "fit_pieces", "fit_shards"]
 
 @dataclass(frozen=True)
 class SumOfBlocks:
-    """A function of a block, summed over the blocks of a piece."""
+    """A function of a block, summed over the blocks of a piece, on a device where one is named."""
 
     function: BlockFunction
+    device: str | None = None
 
     def __call__(self, piece: Piece) -> Any:
         """Return the sums of the piece."""
         total: Any = None
-        for block in piece.blocks():
+        for block in blocks_on(piece, self.device):
             sums = self.function(*block)
             if total is None:
                 total = sums
@@ -50,6 +52,7 @@ def fit_shards(
     *,
     executor: Executor,
     skip_bad_shards: bool = False,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> JobReport:
     """Fit `aligner`, in place, to rows that workers read.
@@ -65,6 +68,9 @@ def fit_shards(
     skip_bad_shards : bool
         Whether shards that cannot be read, or hold unusable rows, are left out and reported; of
         pairs, with their partners.
+    device : str, optional
+        Where workers multiply, in PyTorch: "cpu", "cuda" (of several GPUs each worker takes one in
+        turn), "cuda:1", "mps"; left out, in NumPy.
     progress : callable, optional
         Called as progress(pieces done, pieces in all, what).
 
@@ -87,7 +93,7 @@ def fit_shards(
     def reduce(function: BlockFunction) -> Any:
         first = report.n_rows == 0
         left = [piece for piece in pieces if piece.name not in report.skipped]
-        attempt = Attempt(SumOfBlocks(function), skip_bad_shards and first)
+        attempt = Attempt(SumOfBlocks(function, device), skip_bad_shards and first)
         shown = with_rate(progress, sum(piece.n_rows for piece in left), executor.n_workers)
         found = executor.map_reduce(attempt, left, merge_outcomes, progress=shown)
         report.add(found.report)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import InputError, unit_rows
+from fillgap._device import to_host
 from fillgap._progress import Progress, silent
 from fillgap._similarity import N_OWN, Question
 from fillgap.distributed._executor import Executor
@@ -76,7 +77,7 @@ def gather_block(
         if block is not None:
             first, last = np.searchsorted(chosen[side], [first_row, first_row + len(block)])
             numbers = chosen[side][first:last]
-            rows[side].append((numbers, np.asarray(block[numbers - first_row])))
+            rows[side].append((numbers, to_host(block[numbers - first_row])))
     return Gathered(PairMoments.from_block(first_row, X, Y, cross=cross), rows)
 
 
@@ -109,6 +110,7 @@ def measure_shards(
     max_queries: int = 2000,
     random_state: int = 0,
     skip_bad_shards: bool = False,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Measurements, JobReport]:
     """Measure the gap of sides that workers read, three times each.
@@ -134,6 +136,8 @@ def measure_shards(
     skip_bad_shards : bool
         Whether shards that cannot be read, or hold unusable rows, are left out and reported; of
         pairs, with their partners.
+    device : str, optional
+        As for `fit_shards`; what the sample itself is measured by runs in NumPy, here.
     progress : callable, optional
         Called as progress(pieces done, pieces in all, what).
 
@@ -147,7 +151,7 @@ def measure_shards(
     report = JobReport(skipped=sides[0].bad | sides[1].bad)
 
     def reduce(function: Callable[..., Any], *, skip: bool = False) -> Outcome:
-        attempt = Attempt(SumOfBlocks(function), skip)
+        attempt = Attempt(SumOfBlocks(function, device), skip)
         shown = with_rate(progress, sum(piece.n_rows for piece in pieces), executor.n_workers)
         found: Outcome = executor.map_reduce(attempt, pieces, merge_outcomes, progress=shown)
         report.add(found.report)

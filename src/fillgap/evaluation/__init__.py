@@ -6,6 +6,7 @@ from fillgap.evaluation.comparison import Comparison, MethodResult
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.grid_search import GridPoint, GridSearch, grid_search
 from fillgap.evaluation.leaderboard import Leaderboard, Line
+from fillgap.evaluation.plan import TRIAL_IMAGES, ComparisonPlan, plan_compare
 from fillgap.evaluation.recommend import SpaceRecommendation, recommend
 from fillgap.evaluation.recommendation import Recommendation
 from fillgap.evaluation.significance import holm, paired_permutation_test
@@ -13,8 +14,10 @@ from fillgap.evaluation.splits import held_out_splits
 from fillgap.evaluation.zero_shot import ZeroShot, zero_shot
 
 __all__ = [
+    "TRIAL_IMAGES",
     "Combination",
     "Comparison",
+    "ComparisonPlan",
     "Estimate",
     "GridPoint",
     "GridSearch",
@@ -29,6 +32,7 @@ __all__ = [
     "held_out_splits",
     "holm",
     "paired_permutation_test",
+    "plan_compare",
     "recommend",
     "zero_shot",
 ]

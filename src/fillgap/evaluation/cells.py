@@ -118,7 +118,7 @@ class JudgeCell:
 
     def __call__(self, cell: Cell) -> Result:
         """Fit on the one part, and judge the other."""
-        split = _Split.of(self.source(), cell)
+        split = Split.of(self.source(), cell)
         result = Result(cell.name)
         try:
             test = split.test
@@ -134,11 +134,11 @@ class JudgeCell:
         return result
 
 
-class _Split:
+class Split:
     """One split: the part to fit on, the part to judge, and what the raw part looks like."""
 
     #: The last one of this process: its cells come one after the other.
-    last: _Split | None = None
+    last: Split | None = None
 
     def __init__(self, pair: EmbeddingPair, cell: Cell) -> None:
         self.pair, self.image_rows, self.pools = pair, cell.test, cell.pools
@@ -147,7 +147,7 @@ class _Split:
         self.raw_scan = scan_test_pair(self.test)
 
     @classmethod
-    def of(cls, pair: EmbeddingPair, cell: Cell) -> _Split:
+    def of(cls, pair: EmbeddingPair, cell: Cell) -> Split:
         """Return the split of a cell."""
         last = cls.last
         if (
@@ -190,4 +190,4 @@ class _Split:
 
 def forget() -> None:
     """Let go of the last split of this process, and with it of the pair."""
-    _Split.last = None
+    Split.last = None

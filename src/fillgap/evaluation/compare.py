@@ -18,7 +18,7 @@ from fillgap.evaluation.quantised import QUANTISED
 from fillgap.evaluation.splits import check_rows, held_out_splits
 from fillgap.evaluation.two_sided import draw_two_sided
 
-__all__ = ["Collected", "compare"]
+__all__ = ["Collected", "check_pair", "compare", "named_aligners"]
 
 Rows = NDArray[np.intp]
 
@@ -106,11 +106,9 @@ def compare(
     """
     check_real(max_loss, "max_loss", low=0)
     check_integer(n_resamples, "n_resamples", low=100)
-    for kind in quantise:
-        check_choice(kind, "quantise", tuple(QUANTISED))
-    check_rows(pair)
+    check_pair(pair, quantise)
     report = progress or silent
-    methods = _named(aligners)
+    methods = named_aligners(aligners)
     collected = {name: Collected() for name in (RAW, *methods)}
     coarse = {(kind, name): Collected() for kind in quantise for name in collected}
     failures: dict[str, str] = {}
@@ -154,6 +152,13 @@ def compare(
     )
 
 
+def check_pair(pair: EmbeddingPair, quantise: Sequence[str]) -> None:
+    """Refuse ways of storing that there are not, and unusable rows by their number in the data."""
+    for kind in quantise:
+        check_choice(kind, "quantise", tuple(QUANTISED))
+    check_rows(pair)
+
+
 def _cells(
     pair: EmbeddingPair,
     splits: Sequence[tuple[Rows, Rows]],
@@ -192,7 +197,9 @@ def _judged(
             yield result
 
 
-def _named(aligners: Sequence[str | Aligner] | Mapping[str, Aligner] | None) -> dict[str, Aligner]:
+def named_aligners(
+    aligners: Sequence[str | Aligner] | Mapping[str, Aligner] | None,
+) -> dict[str, Aligner]:
     """Return the aligners by name; several of one method are told apart by their parameters."""
     if aligners is None:
         return {name: make_aligner(name) for name in METHODS}

@@ -58,9 +58,7 @@ def calibrations_to_try() -> dict[str, Calibration | None]:
         "z-score after nnn": ZScore(after=NNN()),
         "z-score on all after nnn": ZScore(on="all", after=NNN()),
         "quantile-map after nnn": QuantileMap(after=NNN()),
-        "query-centering after z-score on all after nnn": QueryCentering(
-            after=ZScore(on="all", after=NNN())
-        ),
+        "query-centering": QueryCentering(after=ZScore(on="all", after=NNN())),
     }
 
 

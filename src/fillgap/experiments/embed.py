@@ -14,16 +14,23 @@ from typing import Any, Final
 import numpy as np
 
 from fillgap._checks import InputError, check_choice, check_integer
-from fillgap._files import check_target
+from fillgap._files import check_target, remove_stale
 from fillgap._progress import Progress, silent
 from fillgap.datasets._record import Dataset, told_of
 from fillgap.distributed import Executor
 from fillgap.encoders import Encoder
-from fillgap.experiments.embed_shard import ShardJob, embed_shard
+from fillgap.experiments.embed_shard import FOLDERS, ShardJob, embed_shard
 from fillgap.io import EmbeddedShard, Manifest, read_manifest
-from fillgap.io._embedded import file_hash, write_manifest
+from fillgap.io._embedded import MANIFEST, file_hash, write_manifest
 
-__all__ = ["describe_dataset", "embed_dataset", "is_whole", "shards_of"]
+__all__ = [
+    "Given",
+    "describe_dataset",
+    "embed_dataset",
+    "is_whole",
+    "shards_of",
+    "what_is_left",
+]
 
 #: Records in a shard: 8 MiB of 512 float32 columns a side, a minute or so of work on a GPU.
 SHARD_ROWS: Final = 4096
@@ -78,20 +85,13 @@ def embed_dataset(
         If the folder holds other files or embeddings of another model, revision, dataset or type,
         or if no image can be read.
     """
-    check_choice(dtype, "dtype", ("float32", "float16"))
     check_integer(n_threads, "n_threads", low=1)
-    if shard_rows is not None:
-        check_integer(shard_rows, "shard_rows", low=1)
     root = check_target(folder, overwrite=True)
-    asked = Manifest(_model(encoder), describe_dataset(dataset), dtype, shard_rows or SHARD_ROWS)
-    manifest = _begun(root, asked, shard_rows)
-    whole = {shard.number: shard for shard in manifest.shards if _is_written(root, shard)}
-    manifest = replace(manifest, shards=tuple(whole.values()))
-    left = [
-        (number, rows)
-        for number, rows in enumerate(shards_of(len(dataset), manifest.shard_rows))
-        if number not in whole
-    ]
+    manifest, left = what_is_left(dataset, encoder, root, shard_rows=shard_rows, dtype=dtype)
+    if not (root / MANIFEST).is_file():
+        root.mkdir(exist_ok=True)
+        write_manifest(root, manifest)
+    whole = {shard.number: shard for shard in manifest.shards}
     with warnings.catch_warnings():  # here, since in threads it is not safe
         warnings.filterwarnings("ignore", module="PIL")
         if executor is None:
@@ -107,11 +107,38 @@ def embed_dataset(
             of_dataset, of_encoder = openers or (Given(dataset), Given(encoder))
             job = ShardJob(of_dataset, of_encoder, root.absolute(), dtype, n_threads)
             made = executor.map(job, left, progress=progress)
-        for shard in made:
-            whole[shard.number] = shard
-            manifest = replace(manifest, shards=tuple(whole[i] for i in sorted(whole)))
-            write_manifest(root, manifest)
+        try:
+            for shard in made:
+                whole[shard.number] = shard
+                manifest = replace(manifest, shards=tuple(whole[i] for i in sorted(whole)))
+                write_manifest(root, manifest)
+        finally:
+            remove_stale(root, *(root / name for name in FOLDERS))
     return _check_result(manifest)
+
+
+def what_is_left(
+    dataset: Dataset,
+    encoder: Encoder,
+    root: Path,
+    *,
+    shard_rows: int | None = None,
+    dtype: str = "float32",
+) -> tuple[Manifest, list[tuple[int, range]]]:
+    """Return the manifest with the shards that are whole, and the number and rows of each other.
+
+    Nothing is written; parameters and errors are those of `embed_dataset`.
+    """
+    check_choice(dtype, "dtype", ("float32", "float16"))
+    if shard_rows is not None:
+        check_integer(shard_rows, "shard_rows", low=1)
+    asked = Manifest(_model(encoder), describe_dataset(dataset), dtype, shard_rows or SHARD_ROWS)
+    manifest = _begun(root, asked, shard_rows)
+    whole = tuple(shard for shard in manifest.shards if _is_written(root, shard))
+    numbers = {shard.number for shard in whole}
+    shards = enumerate(shards_of(len(dataset), manifest.shard_rows))
+    left = [(number, rows) for number, rows in shards if number not in numbers]
+    return replace(manifest, shards=whole), left
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,8 +197,6 @@ def _begun(root: Path, asked: Manifest, shard_rows: int | None) -> Manifest:
                 f"{root} must be a new folder, an empty one or one of fillgap embed, got other "
                 "files. Write to a new name."
             )
-        root.mkdir(exist_ok=True)
-        write_manifest(root, asked)
         return asked
     if shard_rows is None:
         asked = replace(asked, shard_rows=found.shard_rows)

@@ -18,8 +18,10 @@ from fillgap.encoders import Encoder, load_picture, prefetch
 from fillgap.io import EmbeddedShard
 from fillgap.io._embedded import file_hash
 
-__all__ = ["ShardJob", "embed_shard"]
+__all__ = ["FOLDERS", "Encoded", "ShardJob", "batch_size", "embed_shard", "encode_rows"]
 
+#: Where the files of a shard go.
+FOLDERS: Final = ("img_emb", "text_emb", "metadata")
 _BATCH: Final = 64
 
 
@@ -84,30 +86,74 @@ def embed_shard(
         What the files are numbered.
     """
     root = Path(folder)
-    records, images, skipped = _encode_images(dataset, encoder, rows, n_threads, progress or silent)
-    captions = [tuple(text for text in record.captions if text.strip()) for record in records]
-    flat = [text for texts in captions for text in texts]
-    texts = encoder.encode_texts(flat) if flat else np.empty((0, encoder.n_features))
-    sides = {"img_emb": images, "text_emb": texts}
+    made = encode_rows(dataset, encoder, rows, n_threads=n_threads, progress=progress)
     files = {}
-    for side, vectors in sides.items():
+    for side, vectors in (("img_emb", made.images), ("text_emb", made.texts)):
         if len(vectors):
             name = f"{side}/{side}_{number:04}.npy"
             checked = unit_rows(vectors, f"the {side} of {encoder.name}").astype(dtype)
             files[name] = _write(root / name, checked)
-    if records:
+    if made.records:
         name = f"metadata/metadata_{number:04}.parquet"
-        files[name] = _write_metadata(root / name, records, captions)
+        files[name] = _write_metadata(root / name, made.records, made.captions)
     return EmbeddedShard(
         number=number,
         start=rows.start,
         stop=rows.stop,
-        n_images=len(images),
-        n_texts=len(texts),
-        n_empty=sum(len(record.captions) for record in records) - len(flat),
-        skipped=skipped,
+        n_images=len(made.images),
+        n_texts=len(made.texts),
+        n_empty=made.n_empty,
+        skipped=made.skipped,
         files=files,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Some rows of a dataset, and their vectors.
+
+    Attributes
+    ----------
+    records : list of Record
+        Those whose images could be read, without their images.
+    captions : list of tuple of str
+        Of each, without empty ones.
+    images, texts : array of shape (n, n_features)
+        A vector of each record, and of each caption, one after the other.
+    n_empty : int
+        Captions that were left out.
+    skipped : list of dict
+        The records whose images could not be read: `id` and `reason`.
+    """
+
+    records: list[Record]
+    captions: list[tuple[str, ...]]
+    images: NDArray[Any]
+    texts: NDArray[Any]
+    n_empty: int
+    skipped: list[dict[str, str]]
+
+
+def encode_rows(
+    dataset: Dataset,
+    encoder: Encoder,
+    rows: range,
+    *,
+    n_threads: int = 4,
+    progress: Progress | None = None,
+) -> Encoded:
+    """Return the vectors of some rows of a dataset; nothing is written."""
+    records, images, skipped = _encode_images(dataset, encoder, rows, n_threads, progress or silent)
+    captions = [tuple(text for text in record.captions if text.strip()) for record in records]
+    flat = [text for texts in captions for text in texts]
+    texts = encoder.encode_texts(flat) if flat else np.empty((0, encoder.n_features))
+    n_empty = sum(len(record.captions) for record in records) - len(flat)
+    return Encoded(records, captions, images, texts, n_empty, skipped)
+
+
+def batch_size(encoder: Encoder) -> int:
+    """Return how many pictures are best passed at once."""
+    return int(getattr(encoder, "batch_size", _BATCH))
 
 
 def _encode_images(
@@ -118,7 +164,7 @@ def _encode_images(
     skipped: list[dict[str, str]] = []
     blocks: list[NDArray[Any]] = []
     batch: list[Any] = []
-    size = int(getattr(encoder, "batch_size", _BATCH))
+    size = batch_size(encoder)
     for done, (record, prepared) in enumerate(
         _prepared(dataset, encoder, rows, n_threads, 2 * size), start=1
     ):

@@ -12,15 +12,47 @@ from sklearn.exceptions import NotFittedError
 from fillgap._checks import InputError, InputTypeError, check_choice
 from fillgap.affine import AffineMap
 from fillgap.aligners import Aligner, method_name
-from fillgap.scores import Modality, check_modality
+from fillgap.scores import NNN, Modality, check_modality
+from fillgap.scores.pairwise import PairwiseCalibration
 from fillgap.scores.samples import MODALITIES
 from fillgap.space import MixedSpace
 
-__all__ = ["ROLES", "Role", "RowMap", "as_space", "calibrated_pairs", "query_shift", "row_map"]
+__all__ = [
+    "ROLES",
+    "Bank",
+    "Role",
+    "RowMap",
+    "as_space",
+    "calibrated_pairs",
+    "query_shift",
+    "row_map",
+]
 
 Array: TypeAlias = NDArray[np.float64]
 Role = Literal["document", "query"]
 ROLES: tuple[Role, Role] = ("document", "query")
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """Reference queries; documents that are near to many of them score less (NNN).
+
+    Attributes
+    ----------
+    rows : array of shape (n_bank, n_components)
+        Unit rows.
+    k : int
+        How many of the largest products with a document count, at most n_bank.
+    weight : float
+        What their mean is multiplied by; the product is subtracted.
+    apart : bool
+        Whether a reference query that is the document itself does not count.
+    """
+
+    rows: Array
+    k: int
+    weight: float
+    apart: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +68,8 @@ class RowMap:
     slope, extra : float or None
         Where they are given, slope · u is followed by the coordinate `extra`: inner products are
         then calibrated scores.
+    bank : Bank or None
+        Where it is given, it lowers `extra` by what u is to it.
     """
 
     n_features: int
@@ -45,6 +79,7 @@ class RowMap:
     offset: Array | None = None
     slope: float | None = None
     extra: float | None = None
+    bank: Bank | None = None
 
     @property
     def n_outputs(self) -> int:
@@ -127,8 +162,8 @@ def row_map(
                 "Leave it out, or name the modality of these rows."
             )
         return replace(found, slope=1.0, extra=1.0)
-    slope, extra = _coefficients(space, document=modality, query=queries)
-    return replace(found, slope=slope, extra=extra)
+    slope, extra, bank = _coefficients(space, document=modality, query=queries)
+    return replace(found, slope=slope, extra=extra, bank=bank)
 
 
 def query_shift(space: MixedSpace, modality: Modality) -> Array | None:
@@ -152,25 +187,38 @@ def calibrated_pairs(space: MixedSpace) -> list[tuple[Modality, Modality]]:
     ]
 
 
-def _coefficients(space: MixedSpace, *, document: Modality, query: Modality) -> tuple[float, float]:
-    """Return a and b of calibrated score = a · cosine + b, where they are the same for all."""
-    if space.calibration is None:
-        return 1.0, 0.0
-    if space.calibration.needs_documents:
-        name = type(space.calibration).__name__
+def _coefficients(
+    space: MixedSpace, *, document: Modality, query: Modality
+) -> tuple[float, float, Bank | None]:
+    """Return a and b of calibrated score = a · cosine + b, and what b is lowered by."""
+    calibration = space.calibration
+    if calibration is None:
+        return 1.0, 0.0, None
+    first = calibration
+    while isinstance(first, PairwiseCalibration) and first.after is not None:
+        first = first.after_
+    if calibration.needs_documents and not (calibration.folds and isinstance(first, NNN)):
+        name = type(calibration).__name__
         remedy = (
             "Keep vectors of space.stored in the index"
-            if space.calibration.folds
+            if calibration.folds
             else "Apply space.calibrate to a longer list of hits"
         )
         raise InputError(
-            f"the calibration must be one map for all documents to be exported, got {name}, whose "
-            f"offset is another for each document. {remedy}, or export the space without its "
-            "calibration."
+            f"the calibration must be one map for all documents to be exported, or one after NNN, "
+            f"got {name}, which looks at each document in another way. {remedy}, or export the "
+            "space without its calibration."
         )
-    probe = np.zeros((1, space.n_components))
-    a, b = space.calibration.coefficients(probe, document=document, query=query)
-    return float(a[0]), float(b[0])
+    probe = np.eye(1, space.n_components)
+    a, b = (
+        float(part[0]) for part in calibration.coefficients(probe, document=document, query=query)
+    )
+    if not isinstance(first, NNN):
+        return a, b, None
+    weight = a * first.alpha
+    rows = np.asarray(first.fitted_[f"{query}.bank"], dtype=np.float64)
+    bank = Bank(rows, min(first.k, len(rows)), weight, apart=query == document)
+    return a, b + a * float(first.biases(probe, document=document, query=query)[0]), bank
 
 
 def _check_linear(aligner: Aligner) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from fillgap._checks import check_choice, require
 from fillgap.aligners import Aligner
-from fillgap.export.maps import Role, RowMap, as_space, calibrated_pairs, query_shift, row_map
+from fillgap.export.maps import Bank, Role, RowMap, as_space, calibrated_pairs, query_shift, row_map
 from fillgap.scores import Modality
-from fillgap.scores.samples import MODALITIES
+from fillgap.scores.samples import ITSELF, MODALITIES
 from fillgap.space import MixedSpace
 
 __all__ = ["DTYPES", "onnx_model"]
@@ -20,6 +20,8 @@ __all__ = ["DTYPES", "onnx_model"]
 _OPSET, _IR_VERSION = 13, 7
 DTYPES = ("float32", "float16")
 _INPUT, _ALIGNED = "rows", "aligned"
+#: In the place of a score that does not count.
+_NONE = -2.0
 
 
 def onnx_model(
@@ -127,9 +129,34 @@ class _Graph:
         rows = _ALIGNED
         if map_.slope != 1:
             rows = self._add("Mul", [rows, self._constant(f"{name}.slope", map_.slope)])
+        if map_.bank is not None:
+            extra = self._constant(f"{name}.extra", map_.extra)
+            extra = self._add("Sub", [extra, self._hubness(map_.bank, name)])
+            self._add("Concat", [rows, extra], output=name, axis=1)
+            return
         pads = self._constant("pads", np.array([0, 0, 0, 1]), np.int64)
         extra = self._constant(f"{name}.extra", map_.extra)
         self._add("Pad", [rows, pads, extra], output=name)
+
+    def _hubness(self, bank: Bank, name: str) -> str:
+        """Add the nodes from `aligned` to what the extra coordinate is lowered by, one column."""
+        turned = self._constant(f"{name}.bank", bank.rows.T)
+        scores = self._add("MatMul", [_ALIGNED, turned])
+        if bank.apart:
+            others = self._add("Less", [scores, self._constant("itself", ITSELF)])
+            scores = self._add("Where", [others, scores, self._constant("none", _NONE)])
+        k = self._constant(f"{name}.k", np.array([bank.k]), np.int64)
+        best = f"{name}.best"
+        self._nodes.append(
+            self._onnx.helper.make_node("TopK", [scores, k], [best, f"{best}_at"], name=best)
+        )
+        there = self._add("Greater", [best, self._constant("none", _NONE)])
+        kept = self._add("Where", [there, best, self._constant("zero", 0)])
+        one = self._add("Cast", [there], to=self._onnx.TensorProto.FLOAT)
+        axis = self._constant("axis", np.array([1]), np.int64)
+        total, count = (self._add("ReduceSum", [part, axis], keepdims=1) for part in (kept, one))
+        mean = self._add("Div", [total, self._add("Max", [count, self._constant("one", 1)])])
+        return self._add("Mul", [mean, self._constant(f"{name}.weight", bank.weight)])
 
     def model(
         self,

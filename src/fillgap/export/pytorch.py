@@ -9,8 +9,9 @@ import numpy as np
 
 from fillgap._checks import InputError, InputTypeError, require
 from fillgap.aligners import Aligner, method_name
-from fillgap.export.maps import Role, RowMap, as_space, row_map
+from fillgap.export.maps import Bank, Role, RowMap, as_space, row_map
 from fillgap.scores import Modality
+from fillgap.scores.samples import ITSELF
 from fillgap.space import MixedSpace
 
 __all__ = ["fold", "row_module", "torch_module"]
@@ -148,9 +149,10 @@ def _module_class() -> type:
 
         def __init__(self, map_: RowMap) -> None:
             super().__init__()
-            self.slope, self.extra = map_.slope, map_.extra
-            for name in ("center", "matrix", "offset"):
-                part = getattr(map_, name)
+            self.slope, self.extra, self.nearest = map_.slope, map_.extra, map_.bank
+            parts = {name: getattr(map_, name) for name in ("center", "matrix", "offset")}
+            parts["bank"] = None if map_.bank is None else map_.bank.rows
+            for name, part in parts.items():
                 tensor = None if part is None else torch.tensor(part, dtype=torch.float32)
                 self.register_buffer(name, tensor)
 
@@ -169,6 +171,19 @@ def _module_class() -> type:
             if self.extra is None:
                 return rows
             extra = torch.full_like(rows[..., :1], self.extra)
+            if self.nearest is not None:
+                extra = extra - self._hubness(rows, self.nearest)
             return torch.cat([self.slope * rows, extra], dim=-1)
+
+        def _hubness(self, rows: torch.Tensor, nearest: Bank) -> torch.Tensor:
+            """Return what the extra coordinate is lowered by, as one column."""
+            scores = rows @ self.bank.to(rows.dtype).T
+            if nearest.apart:
+                scores = scores.masked_fill(scores >= ITSELF, -torch.inf)
+            best = scores.topk(nearest.k, dim=-1).values
+            there = torch.isfinite(best)
+            count = there.sum(dim=-1, keepdim=True).clamp(min=1)
+            total = torch.where(there, best, 0).sum(dim=-1, keepdim=True)
+            return nearest.weight * total / count
 
     return AlignedRows

@@ -8,7 +8,7 @@ from typing import Any
 
 from fillgap._checks import InputError, require
 from fillgap.aligners import Aligner
-from fillgap.export.maps import RowMap, as_space, query_shift, row_map
+from fillgap.export.maps import Bank, RowMap, as_space, query_shift, row_map
 from fillgap.export.pytorch import row_module
 from fillgap.scores import Modality
 from fillgap.scores.samples import MODALITIES
@@ -18,6 +18,7 @@ __all__ = ["sentence_transformer_module"]  # and SpaceModule, made when it is as
 
 _PARTS = ("center", "matrix", "offset")
 _NUMBERS = ("n_features", "n_components", "slope", "extra")
+_OF_BANK = ("k", "weight", "apart")
 #: What the loader of a model says about the place of its files.
 _WHERE = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
 
@@ -83,7 +84,11 @@ def __getattr__(name: str) -> Any:
 
 def _described(map_: RowMap) -> dict[str, Any]:
     """Return the numbers of a map that are no arrays."""
-    return {name: getattr(map_, name) for name in _NUMBERS}
+    found = {name: getattr(map_, name) for name in _NUMBERS}
+    bank = map_.bank
+    return found | (
+        {} if bank is None else {"bank": {name: getattr(bank, name) for name in _OF_BANK}}
+    )
 
 
 @cache
@@ -173,9 +178,11 @@ def _restored(described: dict[str, Any], tensors: dict[str, Any]) -> dict[str, R
     """Return maps from their numbers and their arrays."""
     maps = {}
     for name, numbers in described.items():
-        found = {part: tensors.get(f"maps.{name}.{part}") for part in _PARTS}
+        found = {part: tensors.get(f"maps.{name}.{part}") for part in (*_PARTS, "bank")}
         arrays: dict[str, Any] = {
             part: None if t is None else t.double().numpy() for part, t in found.items()
         }
-        maps[name] = RowMap(**numbers, **arrays)
+        rows, of_bank = arrays.pop("bank"), numbers.get("bank")
+        bank = None if of_bank is None else Bank(rows, **of_bank)
+        maps[name] = RowMap(**{n: numbers[n] for n in _NUMBERS}, **arrays, bank=bank)
     return maps

@@ -18,13 +18,15 @@ Rows = NDArray[np.intp]
 
 
 def take_rows(source: RowSource, rows: Rows) -> NDArray[np.floating[Any]]:
-    """Return these rows, ascending, of a source that is read once, block by block."""
+    """Return these rows, ascending, of a source that is read once, block by block, to the last."""
     kept, start = [], 0
     for block in source.iter_blocks(BLOCK_ROWS):
         stop = start + len(block)
         first, last = np.searchsorted(rows, [start, stop])
         kept.append(block[rows[first:last] - start])
         start = stop
+        if not len(rows) or stop > rows[-1]:
+            break
     return np.concatenate(kept)
 
 
@@ -35,7 +37,7 @@ def sampled_pair(
     max_images: int,
     paired: bool | None,
     name: str,
-    random_state: int,
+    random_state: int | None,
 ) -> EmbeddingPair:
     """Return a random sample of the images with all of their texts; of unpaired sets, of both.
 
@@ -50,17 +52,17 @@ def sampled_pair(
     paired, name
         As for `EmbeddingPair`; the name says that it is a sample. Rows without names are named by
         their number in the files.
-    random_state : int
-        Seed.
+    random_state : int or None
+        Seed; None takes the first rows.
     """
-    rng = check_random_state(random_state)
+    rng = None if random_state is None else check_random_state(random_state)
     n, m = sources[0].shape[0], sources[1].shape[0]
-    images = np.sort(rng.choice(n, max_images, replace=False))
+    images = _drawn(n, max_images, rng)
     index = known.get("image_index")
     if index is None and n == m and paired is not False:
         texts, index = images, np.arange(max_images)
     elif index is None or paired is False:
-        texts, index = np.sort(rng.choice(m, min(m, max_images), replace=False)), None
+        texts, index = _drawn(m, min(m, max_images), rng), None
     else:
         place = np.full(n, -1, dtype=np.intp)
         place[images] = np.arange(max_images)
@@ -83,6 +85,11 @@ def sampled_pair(
         take_rows(sources[1], texts),
         image_index=index,
         paired=index is not None,
-        name=f"{name}, a sample of {max_images} of {n} images",
+        name=f"{name}, {'the first' if rng is None else 'a sample of'} {max_images} of {n} images",
         **named,
     )
+
+
+def _drawn(n: int, k: int, rng: np.random.Generator | None) -> Rows:
+    """Return k of n rows, ascending: the first ones, or at random."""
+    return np.arange(k) if rng is None else np.sort(rng.choice(n, k, replace=False))

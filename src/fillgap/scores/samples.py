@@ -12,6 +12,7 @@ from fillgap._checks import InputError, InputTypeError, check_choice, check_matr
 from fillgap.rows import BLOCK_ROWS, iter_blocks
 
 __all__ = [
+    "ITSELF",
     "MODALITIES",
     "Modality",
     "Relevant",
@@ -29,7 +30,7 @@ MODALITIES: Final[tuple[Modality, Modality]] = ("image", "text")
 Relevant: TypeAlias = Mapping[tuple[Modality, Modality], Any]
 
 #: A document of the query's own modality at least this similar is the query itself, or a copy.
-_ITSELF: Final = 1 - 1e-5
+ITSELF: Final = 1 - 1e-5
 #: Bytes that a block of scores may take.
 _BLOCK_BYTES: Final = 32 * 2**20
 
@@ -84,7 +85,7 @@ def score_blocks(
 
 def others(cosines: Array, *, same: bool) -> NDArray[np.bool_]:
     """Return which documents are no copy of the query; all, unless both are of one modality."""
-    return cosines < _ITSELF if same else np.ones(cosines.shape, dtype=bool)
+    return cosines < ITSELF if same else np.ones(cosines.shape, dtype=bool)
 
 
 def check_samples(
