@@ -11,6 +11,7 @@ import pytest
 from fillgap import EmbeddingPair, load_space
 from fillgap.cli.app import run
 from fillgap.rows import fingerprint
+from judged_folders import write_mixbench
 from test_recommend import of_another_kind, two_texts
 
 
@@ -58,6 +59,15 @@ class TestCommands:
         assert "z-score after nnn" in tried
         assert not {"quantile-map", "quantile-map after nnn"} & tried
         assert load_space(out).folds
+
+    def test_a_judged_folder_is_sent_to_bench(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = write_mixbench(tmp_path / "set")
+        assert run(["recommend", str(folder)]) == 2
+        told = capsys.readouterr().err
+        assert f"fillgap bench mixed {folder} ranks" in told
+        assert told.count("\n") == 1
 
     def test_bench_writes_a_page(
         self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -98,6 +98,7 @@ def recommend(
     from fillgap._checks import InputError
     from fillgap._files import check_target
     from fillgap.cli.data import read_pair
+    from fillgap.datasets import is_judged
     from fillgap.evaluation import recommend as choose
     from fillgap.evaluation.recommend import calibrations_to_try
 
@@ -108,6 +109,11 @@ def recommend(
     }
     if out is not None:
         check_target(out, overwrite=overwrite)
+    if is_judged(images):
+        raise InputError(
+            f"IMAGES must be embeddings of images, got a folder of judged queries, {images}. "
+            f"Pass pairs; fillgap bench mixed {images} ranks what there is by its judgements."
+        )
     if fit_on is None and (fit_on_texts, fit_on_image_index) != (None, None):
         raise InputError(
             "--fit-on-texts and --fit-on-image-index must be given with --fit-on, got none. "
