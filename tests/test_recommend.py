@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from conftest import make_gapped
 from fillgap import EmbeddingPair, InputError, InputTypeError, Sides, recommend
 from fillgap._checks import unit_rows
-from fillgap.evaluation import Combination
+from fillgap.evaluation import Combination, Estimate
 from fillgap.evaluation.combine import FUSIONS, Tally, fused
 from fillgap.evaluation.leaderboard import Leaderboard
 from fillgap.evaluation.scored import all_scores, calibrated, one_sided_values
+from fillgap.evaluation.space_choice import choose
 from fillgap.experiments.bench_mixed import bench_mixed
 from fillgap.experiments.bench_mixed_page import sentence_of, to_html, to_markdown
 from fillgap.experiments.bench_published import against_published, is_published
@@ -285,6 +287,44 @@ def board_of(
     return Leaderboard.from_values(
         "toy", table, Tally(), about="", n_judged=200, n_resamples=100, random_state=0
     )
+
+
+class TestEachStepMustBeSure:
+    both, scores, geometry = (
+        Combination("balanced", "nnn"), Combination("raw", "nnn"), Combination("balanced")
+    )  # fmt: skip
+
+    def board(self, scores: float, geometry: float, noise: float) -> Leaderboard:
+        """Both together reach .5; what each reaches alone, and how much images differ."""
+        rng = np.random.default_rng(1)
+        values = {
+            Combination(): np.zeros(200),
+            self.both: np.full(200, 0.5),
+            self.scores: scores + noise * rng.choice([-1.0, 1.0], 200),
+            self.geometry: geometry + noise * rng.choice([-1.0, 1.0], 200),
+        }
+        return board_of(values)
+
+    def test_one_of_two_is_chosen_where_the_other_adds_nothing_sure(self) -> None:
+        for scores, geometry, noise, expected in (
+            (0.3, 0.3, 0.1, self.both),
+            (0.49, 0.3, 0.1, self.scores),
+            (0.3, 0.49, 0.1, self.geometry),
+            (0.49, 0.49, 0.1, self.scores),
+            (0.49, 0.49, 0.001, self.both),
+        ):
+            chosen, passed_over = choose(self.board(scores, geometry, noise), 0.02)
+            assert chosen == expected
+            assert (self.both in passed_over) == (expected != self.both)
+
+    def test_one_that_may_not_be_chosen_takes_no_place(self) -> None:
+        board = self.board(0.49, 0.3, 0.1)
+        unfair = {"image_to_text": Estimate(2.0, 2.0, 2.0)}
+        lines = tuple(
+            replace(line, exposure=unfair) if line.what == self.scores else line
+            for line in board.lines
+        )
+        assert choose(replace(board, lines=lines), 0.02)[0] == self.both
 
 
 class TestAgainstPublished:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.combine import Combination
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.leaderboard import Leaderboard, Line
 from fillgap.evaluation.recommendation import FAIR_EXPOSURE
+from fillgap.evaluation.significance import paired_permutation_test
 from fillgap.space import MixedSpace
 
 __all__ = ["SpaceRecommendation", "choose", "sentence_of", "steps_of"]
@@ -85,6 +88,9 @@ def choose(
 ) -> tuple[Combination | None, dict[Combination, str]]:
     """Return the best that is fair, costs little and surely gains, and what was passed over.
 
+    Of an aligner and a calibration both must add something that is sure: where one of them alone
+    is as good and may be chosen, it is.
+
     Parameters
     ----------
     board : Leaderboard
@@ -99,10 +105,29 @@ def choose(
         if line.what == Combination():
             continue
         reason = _objection(line, board.objective, max_loss, fair=fair)
-        if reason is None:
-            return line.what, passed_over
-        passed_over[line.what] = reason
+        if reason is not None:
+            passed_over[line.what] = reason
+            continue
+        for half in _halves(board, line.what):
+            allowed = _objection(board.line(half), board.objective, max_loss, fair=fair) is None
+            if allowed and not _surely_better(board, line.what, half):
+                label = _LABELS[board.objective]
+                passed_over[line.what] = f"what it adds to {half} in {label} may be chance"
+                return half, passed_over
+        return line.what, passed_over
     return None, passed_over
+
+
+def _halves(board: Leaderboard, what: Combination) -> list[Combination]:
+    """Return the calibration alone and the aligner alone, where there are both."""
+    halves = (Combination("raw", what.calibration), Combination(what.aligner))
+    whole = Combination() in halves
+    return [] if whole else [half for half in halves if half in board.values]
+
+
+def _surely_better(board: Leaderboard, what: Combination, than: Combination) -> bool:
+    gain = board.values[what][board.objective] - board.values[than][board.objective]
+    return paired_permutation_test(gain[np.isfinite(gain)]) < 0.05  # what ranks above
 
 
 def _objection(line: Line, objective: str, max_loss: float, *, fair: bool) -> str | None:
