@@ -79,14 +79,14 @@ HEAD = """# Mixed search against published methods
 
 What `fillgap bench mixed` gives, version {version}; `scripts/docs_mixed.py` writes this page.
 
-*What is chosen* is the choice of `recommend` among all aligners and calibrations of the
-benchmark: the gain is no chance, exposure is between .8 and 1.25, recall@1 within the other modality
-falls by no more than .02, and of an aligner with a calibration each adds something that is sure; in
-thirds, where each item is in the pool once, the gains alone decide. Each half of the images is judged
-by what the other half chose. *The best published method* is one aligner or one calibration known from
-elsewhere, alone, or a merging of two lists; it is picked in hindsight, on all the images that it is
-judged by, which is to its advantage. Everything is fitted to other images than those searched, and
-differences are paired by image.
+*What is chosen* is the choice of `recommend` among all aligners and calibrations of the benchmark:
+the gain is no chance, exposure is between .8 and 1.25, recall@1 within the other modality falls by
+no more than .02, and of an aligner with a calibration each adds something that is sure; in thirds,
+where each item is in the pool once, the gains alone decide. Each half of the images is judged by
+what the other half chose. *The best published method* is one aligner or one calibration known from
+elsewhere, alone, or a merging of two lists; it is picked in hindsight, on all the images that it
+is judged by, which is to its advantage. Everything is fitted to other images than those searched,
+and differences are paired by image.
 
 The calibrations that follow NNN, and its α = .5, were taken up after a look at the 1000 scenes for
 fitting, which are not on this page, and at COCO with CLIP B/16, which is: its figures below are no
