@@ -32,7 +32,8 @@ EXPOSURES: Final = {
 
 _STYLE: Final = """
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:75rem;padding:1rem;color:#222}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;white-space:nowrap}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}
+td+td{white-space:nowrap}th{vertical-align:bottom}
 th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #ddd}
 th:first-child,td:first-child{text-align:left}small{color:#666}
 @media(prefers-color-scheme:dark){body{background:#16181c;color:#e6e6e6}td,th{border-color:#444}
