@@ -69,6 +69,7 @@ def test_graphs_are_written(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     [
         ("none.safetensors onnx -o out", "must be a file or folder that exists"),
         ("space.safetensors onyx -o out", "the format must be one of onnx,"),
+        ("space.safetensors pytorch -o out", "made in Python, by fillgap.export.torch_module."),
         ("space.safetensors onyx -o out", "Did you mean onnx?"),
         ("space.safetensors qdrant -o taken", "must be a new name"),
         ("space.safetensors qdrant -o taken --overwrite", "must be a folder, got a file"),

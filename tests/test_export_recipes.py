@@ -87,7 +87,7 @@ def test_what_cannot_be_a_recipe_is_refused() -> None:
         folds = False
 
     curved.calibration, curved.folds = Curved(), False
-    with pytest.raises(InputError, match="must fold to be kept in an index, got Curved"):
+    with pytest.raises(InputError, match="must fold to be kept in stored vectors, got Curved"):
         render_recipe(curved, "milvus")
 
 

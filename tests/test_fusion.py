@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fillgap import InputError
+from fillgap import InputError, InputTypeError
 from fillgap.scores import (
     distribution_based_fusion,
     min_max_fusion,
@@ -75,6 +75,10 @@ class TestEveryFusion:
         for bad in (np.nan, np.inf):
             with pytest.raises(InputError, match=r"must be finite numbers, got NaN .* in list 1"):
                 fuse([np.ones((1, 2)), np.array([[1.0, bad]])])
+        with pytest.raises(InputTypeError, match="must be arrays of numbers"):
+            fuse([["x"]])
+        with pytest.raises(InputError, match="must be one or more"):
+            fuse([])
         with pytest.raises(InputError, match="for the same queries"):
             fuse([np.ones((1, 2)), np.ones((2, 2))])
 

@@ -69,6 +69,8 @@ def export_space(
     if format not in FORMATS:
         near = get_close_matches(str(format), FORMATS, n=2, cutoff=0.4)
         remedy = f"Did you mean {' or '.join(near)}?" if near else "Choose one of them."
+        if "torch" in str(format).lower():
+            remedy = "A module of PyTorch is made in Python, by fillgap.export.torch_module."
         raise InputError(
             f"the format must be one of {', '.join(FORMATS)}, got {format!r}. {remedy}"
         )

@@ -202,11 +202,12 @@ def _coefficients(
         remedy = (
             "Keep vectors of space.stored in the index"
             if calibration.folds
-            else "Apply space.calibrate to a longer list of hits"
+            else "Apply space.calibrate to a longer list of hits, choose one that folds (fillgap "
+            "recommend --folds)"
         )
         raise InputError(
             f"the calibration must be one map for all documents to be exported, or one after NNN, "
-            f"got {name}, which looks at each document in another way. {remedy}, or export the "
+            f"got {name}, whose map is another for each document or list. {remedy}, or export the "
             "space without its calibration."
         )
     probe = np.eye(1, space.n_components)

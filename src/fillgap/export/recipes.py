@@ -66,7 +66,7 @@ def layout_of(space: MixedSpace, name: str) -> Layout:
     if not space.folds:
         kind = type(space.calibration).__name__
         raise InputError(
-            f"the calibration must fold to be kept in an index, got {kind}. "
+            f"the calibration must fold to be kept in stored vectors, got {kind}. "
             "Apply MixedSpace.calibrate to a longer list of hits, or choose one that folds "
             "(fillgap recommend --folds)."
         )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, check_integer, check_real
+from fillgap._checks import InputError, InputTypeError, check_integer, check_real
 
 __all__ = ["distribution_based_fusion", "min_max_fusion", "reciprocal_rank_fusion"]
 
@@ -111,7 +111,15 @@ def _best(scores: Array, depth: int | None) -> Array:
 
 
 def _checked(lists: Sequence[Any]) -> list[Array]:
-    arrays = [np.asarray(scores, dtype=np.float64) for scores in lists]
+    try:
+        arrays = [np.asarray(scores, dtype=np.float64) for scores in lists]
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(
+            f"lists must be arrays of numbers, got {type(lists).__name__} with something else. "
+            "Pass one array of scores for each list."
+        ) from error
+    if not arrays:
+        raise InputError("lists must be one or more, got none. Pass the scores of each list.")
     for number, scores in enumerate(arrays):
         if scores.ndim != 2 or len(scores) != len(arrays[0]):
             raise InputError(

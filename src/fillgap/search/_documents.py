@@ -81,8 +81,10 @@ def _mean(parts: Sequence[Any]) -> Array:
     return np.ascontiguousarray(total, dtype=np.float32)
 
 
-def check_rows(space: MixedSpace, rows: Any, side: Modality, *, check_side: bool) -> Any:
-    """Return a checked matrix of one modality.
+def check_rows(
+    space: MixedSpace, rows: Any, side: Modality, *, check_side: bool, what: str | None = None
+) -> Any:
+    """Return a checked matrix of one modality; `what` are its rows, images or texts if left out.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def check_rows(space: MixedSpace, rows: Any, side: Modality, *, check_side: bool
         If the dimension is another than that of the space, a row is zero or not finite, or the
         rows lie where the embeddings of the other modality lie.
     """
-    what = _SIDE[side]
+    what = what or _SIDE[side]
     matrix = check_matrix(rows, what)
     if matrix.shape[1] != space.n_features:
         raise InputError(
@@ -98,11 +100,11 @@ def check_rows(space: MixedSpace, rows: Any, side: Modality, *, check_side: bool
             f"{matrix.shape[1]}. Use embeddings of the model that the index was built for."
         )
     if check_side:
-        _check_side(space, unit_rows(matrix[:8192], what), side)
+        _check_side(space, unit_rows(matrix[:8192], what), side, what)
     return matrix
 
 
-def _check_side(space: MixedSpace, unit: Any, side: Modality) -> None:
+def _check_side(space: MixedSpace, unit: Any, side: Modality, what: str) -> None:
     """Refuse rows that lie, along the gap, on the side of the other modality."""
     if space.aligner is None:
         return
@@ -117,9 +119,12 @@ def _check_side(space: MixedSpace, unit: Any, side: Modality) -> None:
     own = place if side == "image" else 1 - place
     if own < _OTHER_SIDE:
         other = "text" if side == "image" else "image"
+        remedy = f"Pass them as {_SIDE[other]}"
+        if what != _SIDE[side]:
+            remedy = f"Ask with {other} queries (--vector-modality {other})"
         raise InputError(
-            f"{_SIDE[side]} must be {side} embeddings, got some that lie where {other} embeddings "
-            f"of this model lie. Pass them as {_SIDE[other]}, or check_side=False if that is right."
+            f"{what} must be {side} embeddings, got some that lie where {other} embeddings of this "
+            f"model lie. {remedy}, or pass check_side=False if that is right."
         )
 
 

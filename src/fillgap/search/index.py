@@ -189,12 +189,12 @@ class MixedIndex:
         chosen = self.check_stage(stage)
         wanted = check_modalities(modalities)
         rows = {
-            side: check_rows(self.space, given, side, check_side=False)
+            side: check_rows(self.space, given, side, check_side=False, what=f"{side} queries")
             for side, given in given_sides(images, texts).items()
         }
         if check_side:
             for side, one in ((side, row) for side, given in rows.items() for row in given):
-                check_rows(self.space, one[None], side, check_side=True)
+                check_rows(self.space, one[None], side, check_side=True, what=f"{side} queries")
         if len(rows) == 2:
             check_same_count(rows["image"], rows["text"], "of one query each")
         lists = (asked := self._scoring.ask(rows)).best(chosen, k, wanted, with_vectors=explain)
