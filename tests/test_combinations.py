@@ -11,12 +11,15 @@ import pytest
 from calibration_table import ROWS
 from conftest import make_gapped
 from fillgap import EmbeddingPair, InputError, MeanCentering, Sides, recommend
-from fillgap.evaluation.one_split import _first_and_rest
+from fillgap.evaluation.combine import FUSIONS
+from fillgap.evaluation.one_split import _as_it_is, _first_and_rest, fused
 from fillgap.evaluation.recommend import calibrations_to_try
-from fillgap.evaluation.scored import all_scores, calibrated, one_sided_values, two_sided_values
-from fillgap.evaluation.shortlists import lists_of_pools, lists_of_sides
+from fillgap.evaluation.scored import all_scores, calibrated
+from fillgap.evaluation.shortlists import lists_of_pools, lists_of_sides, lists_within_pools
 from fillgap.evaluation.two_sided import draw_two_sided
+from fillgap.experiments.bench_mixed import calibrations_to_bench
 from fillgap.scores import NNN, Calibration, QuantileMap, RelevanceProbability, ZScore, fit_together
+from reference_lists import one_sided_values, two_sided_values
 
 N, D = 150, 16
 INDEX = np.repeat(np.arange(N), 2)
@@ -52,11 +55,7 @@ def test_the_best_of_every_list_give_what_whole_lists_give(name: str, level: int
     pools = draw_two_sided(pair, np.random.default_rng(0))
     assert pools is not None
 
-    slow = one_sided_values(all_scores(rows, calibrated(fitted)), INDEX)
-    slow |= {
-        ("two_sided", share): values
-        for share, _, values in two_sided_values(rows, pools, calibrated(fitted))
-    }
+    slow = whole_lists(rows, pools, calibrated(fitted))
     first, change = _first_and_rest(fitted)
     scores = all_scores(rows, calibrated(first))
     quick: dict[tuple[str, str], Any] = {
@@ -67,6 +66,40 @@ def test_the_best_of_every_list_give_what_whole_lists_give(name: str, level: int
     quick |= {
         ("two_sided", pool.share): pool.values(change) for pool in lists_of_pools(scores, pools)
     }
+    assert_same(quick, slow)
+
+
+@pytest.mark.parametrize("level", [0, 120], ids=["all differ", "many are level"])
+@pytest.mark.parametrize("name", [*FUSIONS, "csls", "query-centering"])
+def test_so_they_do_where_a_score_reads_its_list(name: str, level: int) -> None:
+    tested, sample = sides(level=level), sides(level=0, seed=1)
+    rows = {"image": tested.images, "text": tested.texts}
+    pair = EmbeddingPair(tested.images, tested.texts, image_index=INDEX)
+    pools = draw_two_sided(pair, np.random.default_rng(0))
+    assert pools is not None
+    scorer = (
+        fused(FUSIONS[name])
+        if name in FUSIONS
+        else calibrated(calibrations_to_bench()[name].fit(sample, sample))
+    )
+    quick = {
+        (measure, lists.direction): values
+        for lists in lists_of_sides(all_scores(rows, scorer), INDEX)
+        for measure, values in lists.values(_as_it_is).items()
+    } | {
+        ("two_sided", pool.share): pool.values(_as_it_is)
+        for pool in lists_within_pools(rows, pools, scorer)
+    }
+    assert_same(quick, whole_lists(rows, pools, scorer))
+
+
+def whole_lists(rows: Any, pools: Any, scorer: Any) -> dict[tuple[str, str], Any]:
+    return one_sided_values(all_scores(rows, scorer), INDEX) | {
+        ("two_sided", share): values for share, _, values in two_sided_values(rows, pools, scorer)
+    }
+
+
+def assert_same(quick: dict[tuple[str, str], Any], slow: dict[tuple[str, str], Any]) -> None:
     assert quick.keys() == slow.keys()
     for key, values in slow.items():
         np.testing.assert_allclose(quick[key], values, rtol=0, atol=1e-12, err_msg=str(key))

@@ -12,10 +12,12 @@ from conftest import make_gapped
 from fillgap import EmbeddingPair, InputError, InputTypeError, Sides, recommend
 from fillgap._checks import unit_rows
 from fillgap.evaluation import Combination, Estimate
-from fillgap.evaluation.combine import FUSIONS, Tally, fused
+from fillgap.evaluation.combine import FUSIONS
 from fillgap.evaluation.leaderboard import Leaderboard
-from fillgap.evaluation.scored import all_scores, calibrated, one_sided_values
+from fillgap.evaluation.one_split import fused
+from fillgap.evaluation.scored import all_scores, calibrated
 from fillgap.evaluation.space_choice import choose
+from fillgap.evaluation.tally import Tally
 from fillgap.experiments.bench_mixed import bench_mixed
 from fillgap.experiments.bench_mixed_page import sentence_of, to_html, to_markdown
 from fillgap.experiments.bench_published import against_published, is_published
@@ -27,6 +29,7 @@ from fillgap.metrics import (
     recall_at_k,
 )
 from fillgap.scores import QuantileMap, ZScore, reciprocal_rank_fusion
+from reference_lists import one_sided_values
 
 
 def two_texts(n: int = 160, d: int = 24, *, gap: float = 1.0, seed: int = 0) -> EmbeddingPair:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "CANNOT_RUN",
     "SMALLEST_NORM",
     "InputError",
     "InputTypeError",
@@ -42,6 +43,10 @@ class InputError(ValueError):
 
 class InputTypeError(TypeError):
     """Input of the wrong kind; the message says which kind is needed."""
+
+
+#: What a fit may raise because of the data, or because of what is not installed.
+CANNOT_RUN = (InputError, ImportError, np.linalg.LinAlgError)
 
 
 def check_choice(value: object, what: str, choices: tuple[str, ...]) -> str:

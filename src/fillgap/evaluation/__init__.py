@@ -1,6 +1,5 @@
 """Judgement on held-out rows: comparison, grid search, recommendation, tests, zero-shot."""
 
-from fillgap.evaluation.combine import Combination
 from fillgap.evaluation.compare import compare
 from fillgap.evaluation.comparison import Comparison, MethodResult
 from fillgap.evaluation.estimates import Estimate
@@ -11,6 +10,7 @@ from fillgap.evaluation.recommend import SpaceRecommendation, recommend
 from fillgap.evaluation.recommendation import Recommendation
 from fillgap.evaluation.significance import holm, paired_permutation_test
 from fillgap.evaluation.splits import held_out_splits
+from fillgap.evaluation.tally import Combination
 from fillgap.evaluation.zero_shot import ZeroShot, zero_shot
 
 __all__ = [

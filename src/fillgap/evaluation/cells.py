@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fillgap._checks import InputError
+from fillgap._checks import CANNOT_RUN
 from fillgap._progress import Progress
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
@@ -20,10 +20,8 @@ from fillgap.evaluation.judge import scan_test_pair, values_of
 from fillgap.evaluation.quantised import as_stored
 from fillgap.evaluation.two_sided import IMAGE_SHARES, TwoSidedPool, two_sided_ndcg
 
-__all__ = ["CANNOT_RUN", "Cell", "Given", "JudgeCell", "Judged", "Mapper", "Result", "forget"]
+__all__ = ["Cell", "Given", "JudgeCell", "Judged", "Mapper", "Result", "forget"]
 
-#: What a fit may raise because of the data: the method is then listed with the reason.
-CANNOT_RUN = (InputError, ImportError, np.linalg.LinAlgError)
 Rows = NDArray[np.intp]
 
 

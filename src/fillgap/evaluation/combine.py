@@ -10,17 +10,9 @@ from fillgap._checks import check_random_state
 from fillgap._progress import Progress
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.one_split import (
-    CANNOT_RUN,
-    OneSplit,
-    aligned_sides,
-    asked_sides,
-    fit_quietly,
-    fused,
-    sample_rows,
-)
+from fillgap.evaluation.one_split import OneSplit
 from fillgap.evaluation.splits import check_rows, held_out_splits
-from fillgap.evaluation.tally import Combination, Tally
+from fillgap.evaluation.tally import Tally
 from fillgap.scores import (
     Calibration,
     Sides,
@@ -29,18 +21,7 @@ from fillgap.scores import (
     reciprocal_rank_fusion,
 )
 
-__all__ = [
-    "CANNOT_RUN",
-    "FUSIONS",
-    "Combination",
-    "Tally",
-    "aligned_sides",
-    "asked_sides",
-    "fit_quietly",
-    "fused",
-    "judge_all",
-    "sample_rows",
-]
+__all__ = ["FUSIONS", "judge_all"]
 
 #: List-level fusion, under the names of the leaderboard: two searches, merged.
 FUSIONS: Final = {

@@ -13,12 +13,11 @@ from typing import Any, Final
 import numpy as np
 from sklearn.base import clone
 
-from fillgap._checks import InputError, check_choice
+from fillgap._checks import CANNOT_RUN, InputError, check_choice
 from fillgap._files import atomic_file, check_target
 from fillgap._progress import Progress, silent
 from fillgap.aligners import Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.cells import CANNOT_RUN
 from fillgap.evaluation.judge import DIRECTIONS, PER_QUERY, scan_test_pair
 from fillgap.evaluation.splits import held_out_splits
 from fillgap.rows import fingerprint

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.combine import Combination, Tally
 from fillgap.evaluation.estimates import Estimate, per_image
 from fillgap.evaluation.judge import QueryValues
 from fillgap.evaluation.significance import holm, paired_permutation_tests
+from fillgap.evaluation.tally import Combination, Tally
 from fillgap.metrics.intervals import bootstrap_interval
 
 __all__ = ["EXPOSURE", "Leaderboard", "Line", "image_means", "interval"]

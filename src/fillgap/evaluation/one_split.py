@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -12,24 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fillgap._checks import InputError, unit_rows
+from fillgap._checks import CANNOT_RUN, unit_rows
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.scored import (
-    Scorer,
-    all_scores,
-    calibrated,
-    one_sided_values,
-    two_sided_values,
+from fillgap.evaluation.scored import Scorer, Scores, all_scores, calibrated
+from fillgap.evaluation.shortlists import (
+    PoolLists,
+    ScoreMap,
+    lists_of_pools,
+    lists_of_sides,
+    lists_within_pools,
 )
-from fillgap.evaluation.shortlists import ScoreMap, lists_of_pools, lists_of_sides
 from fillgap.evaluation.tally import Combination, Tally
 from fillgap.evaluation.two_sided import TwoSidedPool, draw_two_sided
 from fillgap.scores import Calibration, Modality, Sides, fit_together
 from fillgap.scores.pairwise import PairwiseCalibration
 
 __all__ = [
-    "CANNOT_RUN",
     "OneSplit",
     "aligned_sides",
     "asked_sides",
@@ -42,8 +41,6 @@ Array = NDArray[Any]
 
 #: Rows of each side that a calibration is fitted to: a bank of all of them would be searched whole.
 _SAMPLE: Final = 4096
-#: What a fit may raise because of the data.
-CANNOT_RUN: Final = (InputError, ImportError, np.linalg.LinAlgError)
 
 
 def fit_quietly(aligner: Aligner, train: EmbeddingPair) -> Aligner:
@@ -164,8 +161,23 @@ class OneSplit:
     ) -> None:
         """Judge all that map the scores of one calibration, or cosines, further."""
         scores = all_scores(_by_modality(sides), calibrated(first))
+        self._note(changes, scores, lists_of_pools(scores, self.pools), tally)
+
+    def _judge(self, what: Combination, sides: Sides, scorer: Scorer, tally: Tally) -> None:
+        """Judge a scorer whose scores depend on the rest of the list."""
+        rows = _by_modality(sides)
+        pools = lists_within_pools(rows, self.pools, scorer)
+        self._note({what: _as_it_is}, all_scores(rows, scorer), pools, tally)
+
+    def _note(
+        self,
+        changes: Mapping[Combination, ScoreMap],
+        scores: Scores,
+        two_sided: Sequence[PoolLists],
+        tally: Tally,
+    ) -> None:
+        """Note what these scores find, each time mapped further."""
         one_sided = lists_of_sides(scores, np.asarray(self.test.image_index))
-        two_sided = lists_of_pools(scores, self.pools)
         for what, change in changes.items():
             with _failing(tally, what):
                 for lists in one_sided:
@@ -173,16 +185,6 @@ class OneSplit:
                         self._tell(tally, what, measure, lists.direction, values)
                 for pool in two_sided:
                     self._tell_pool(tally, what, pool.share, pool.queries, pool.values(change))
-
-    def _judge(self, what: Combination, sides: Sides, scorer: Scorer, tally: Tally) -> None:
-        """Judge a scorer whose scores depend on the rest of the list."""
-        rows, index = _by_modality(sides), np.asarray(self.test.image_index)
-        for (measure, direction), values in one_sided_values(
-            all_scores(rows, scorer), index
-        ).items():
-            self._tell(tally, what, measure, direction, values)
-        for share, queries, values in two_sided_values(rows, self.pools, scorer):
-            self._tell_pool(tally, what, share, queries, values)
 
     def _tell(
         self, tally: Tally, what: Combination, measure: str, direction: str, values: Array
@@ -201,10 +203,14 @@ class OneSplit:
         tally.add(what, key, self.text_rows[queries], values, self.pair.n_texts)
 
 
+def _as_it_is(scores: Array, _query: Modality, _document: Modality) -> Array:
+    return scores
+
+
 def _first_and_rest(calibration: Calibration | None) -> tuple[Calibration | None, ScoreMap]:
     """Return what scores are mapped by first, of all documents, and how a score goes on."""
     if not isinstance(calibration, PairwiseCalibration):
-        return calibration, lambda scores, _query, _document: scores
+        return calibration, _as_it_is
     rest = calibration.rest()
     first = None if calibration.after is None else calibration.after_
     return first, lambda scores, query, document: rest.calibrate(

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from fillgap._checks import check_integer, check_random_state
+from fillgap._checks import CANNOT_RUN, check_integer, check_random_state
 from fillgap._progress import Progress, silent
 from fillgap.aligners import Aligner
 from fillgap.aligners.sums import SumAligner
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.cells import CANNOT_RUN, Cell, Given, Judged, Mapper, Split, forget
+from fillgap.evaluation.cells import Cell, Given, Judged, Mapper, Split, forget
 from fillgap.evaluation.compare import Collected, check_pair, named_aligners
 from fillgap.evaluation.comparison import RAW, summarise
 from fillgap.evaluation.splits import held_out_splits

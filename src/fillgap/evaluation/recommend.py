@@ -21,23 +21,17 @@ from fillgap._device import to_host
 from fillgap._progress import Progress, silent
 from fillgap.aligners import Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.combine import (
-    Combination,
-    Tally,
-    aligned_sides,
-    asked_sides,
-    fit_quietly,
-    judge_all,
-    sample_rows,
-)
+from fillgap.evaluation.combine import judge_all
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.leaderboard import Leaderboard, image_means, interval
+from fillgap.evaluation.one_split import aligned_sides, asked_sides, fit_quietly, sample_rows
 from fillgap.evaluation.space_choice import (
     SpaceRecommendation,
     choose,
     sentence_of,
     steps_of,
 )
+from fillgap.evaluation.tally import Combination, Tally
 from fillgap.scores import NNN, Calibration, QuantileMap, QueryCentering, Sides, ZScore
 from fillgap.space import MixedSpace
 

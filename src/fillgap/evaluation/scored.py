@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.evaluation.two_sided import IMAGE_SHARES, TwoSidedPool
 from fillgap.scores import Calibration, Modality
 
 __all__ = [
@@ -17,14 +16,11 @@ __all__ = [
     "all_scores",
     "calibrated",
     "ndcg_of_lists",
-    "one_sided_values",
     "ranks_among",
     "recall_of_ranks",
-    "two_sided_values",
 ]
 
 Array = NDArray[Any]
-Pair: TypeAlias = tuple[Modality, Modality]
 #: From the cosines of queries of one modality with images and with texts, and those rows, to the
 #: scores that are sorted together.
 Scorer: TypeAlias = Callable[[Modality, Mapping[Modality, Array], Mapping[Modality, Array]], Any]
@@ -71,65 +67,6 @@ def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
         cosines = {document: rows[query] @ rows[document].T for document in rows}
         np.fill_diagonal(cosines[query], -np.inf)
         found[query] = scorer(query, cosines, rows)
-    return found
-
-
-def one_sided_values(
-    scores: Scores, index: NDArray[np.intp]
-) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Return the value of each query by (measure, direction), all items on both sides.
-
-    Parameters
-    ----------
-    scores : mapping
-        As `all_scores` gives them.
-    index : array of int of shape (n_texts,)
-        Row of each text's image.
-    """
-    values: dict[tuple[str, str], NDArray[np.float64]] = {}
-    texts = np.arange(len(index))
-    sides: tuple[tuple[Modality, Modality, str, Array, Array], ...] = (
-        ("image", "text", "image_to_text", index, texts),
-        ("text", "image", "text_to_image", texts, index),
-    )
-    for query, other, direction, asking, answers in sides:
-        own, across = scores[query][query], scores[query][other]
-        order = np.argsort(asking, kind="stable")
-        of_query, item = asking[order], answers[order]
-        n = len(own)
-        mixed = ranks_among((own, across), of_query, across[of_query, item])
-        cross = ranks_among((across,), of_query, across[of_query, item])
-        values["mixed_ndcg_at_10", direction] = ndcg_of_lists(mixed, of_query, n)
-        values["ndcg_at_10", direction] = ndcg_of_lists(cross, of_query, n)
-        values["recall_at_1", direction] = recall_of_ranks(cross, of_query, n)
-        values["exposure_at_10", direction] = _exposure(own, across)
-    return values
-
-
-def two_sided_values(
-    rows: Mapping[Modality, Array],
-    pools: list[TwoSidedPool],
-    scorer: Scorer,
-    scores: Scores | None = None,
-) -> list[tuple[str, NDArray[np.intp], NDArray[np.float64]]]:
-    """Return (name of the share, rows of the query texts, their NDCG@10) of each pool.
-
-    `scores` are those of `all_scores`, where a score does not depend on the rest of the pool.
-    """
-    found = []
-    for share, pool in zip(IMAGE_SHARES, pools, strict=False):
-        within: dict[Modality, Array] = {"text": pool.documents, "image": pool.images}
-        if scores is None:
-            documents = {side: rows[side][chosen] for side, chosen in within.items()}
-            queries = rows["text"][pool.queries]
-            cosines = {side: queries @ part.T for side, part in documents.items()}
-            lists = scorer("text", cosines, documents)
-        else:
-            lists = {d: scores["text"][d][np.ix_(pool.queries, at)] for d, at in within.items()}
-        together = np.concatenate([lists["text"], lists["image"]], axis=1)
-        each = np.arange(len(pool.queries))
-        ranks = ranks_among((together,), each, together[each, pool.answer])
-        found.append((f"{share:.0%} images", pool.queries, ndcg_of_lists(ranks, each, len(each))))
     return found
 
 
@@ -194,12 +131,3 @@ def recall_of_ranks(
     best = np.full(n_queries, np.inf)
     np.minimum.at(best, of_query, ranks)
     return np.where(np.isfinite(best), best <= 1, np.nan)
-
-
-def _exposure(own: Array, other: Array, k: int = 10) -> NDArray[np.float64]:
-    """Return the other modality's part of the first k, relative to its part of the pool."""
-    together = np.concatenate([own, other], axis=1)
-    k = min(k, together.shape[1] - 1)
-    first = np.argpartition(-together, k - 1, axis=1)[:, :k]
-    share = other.shape[1] / (together.shape[1] - 1)
-    return np.asarray((first >= own.shape[1]).mean(axis=1) / share)

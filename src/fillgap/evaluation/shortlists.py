@@ -7,17 +7,24 @@ of them then maps some dozens of scores a query instead of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.evaluation.scored import Scores, ndcg_of_lists, ranks_among, recall_of_ranks
+from fillgap.evaluation.scored import Scorer, Scores, ndcg_of_lists, ranks_among, recall_of_ranks
 from fillgap.evaluation.two_sided import IMAGE_SHARES, TwoSidedPool
 from fillgap.scores import Modality
 
-__all__ = ["PoolLists", "ScoreMap", "SideLists", "lists_of_pools", "lists_of_sides"]
+__all__ = [
+    "PoolLists",
+    "ScoreMap",
+    "SideLists",
+    "lists_of_pools",
+    "lists_of_sides",
+    "lists_within_pools",
+]
 
 Array = NDArray[Any]
 #: From scores of queries of one modality with documents of another to what they are mapped to.
@@ -167,4 +174,31 @@ def lists_of_pools(scores: Scores, pools: list[TwoSidedPool]) -> list[PoolLists]
         texts = scores["text"]["text"][np.ix_(pool.queries, pool.documents)]
         images = scores["text"]["image"][np.ix_(pool.queries, pool.images)]
         found.append(PoolLists(f"{share:.0%} images", pool, texts, images))
+    return found
+
+
+def lists_within_pools(
+    rows: Mapping[Modality, Array], pools: list[TwoSidedPool], scorer: Scorer
+) -> list[PoolLists]:
+    """Return the same where a score depends on the rest of the pool.
+
+    Parameters
+    ----------
+    rows : mapping
+        As for `all_scores`.
+    pools : list of TwoSidedPool
+    scorer : callable
+    """
+    found = []
+    for share, pool in zip(IMAGE_SHARES, pools, strict=False):
+        documents: dict[Modality, Array] = {
+            "text": rows["text"][pool.documents],
+            "image": rows["image"][pool.images],
+        }
+        queries = rows["text"][pool.queries]
+        cosines: dict[Modality, Array] = {
+            side: queries @ part.T for side, part in documents.items()
+        }
+        lists = scorer("text", cosines, documents)
+        found.append(PoolLists(f"{share:.0%} images", pool, lists["text"], lists["image"]))
     return found

@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.combine import Combination
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.leaderboard import Leaderboard, Line
 from fillgap.evaluation.recommendation import FAIR_EXPOSURE
 from fillgap.evaluation.significance import paired_permutation_test
+from fillgap.evaluation.tally import Combination
 from fillgap.space import MixedSpace
 
 __all__ = ["SpaceRecommendation", "choose", "sentence_of", "steps_of"]

@@ -18,9 +18,9 @@ from fillgap._checks import InputError, check_integer, check_random_state
 from fillgap._progress import Progress, silent
 from fillgap.aligners import Aligner, make_aligner
 from fillgap.datasets import Judged
-from fillgap.evaluation.combine import Combination, Tally
 from fillgap.evaluation.leaderboard import EXPOSURE, Leaderboard
 from fillgap.evaluation.scored import ndcg_of_lists, ranks_among
+from fillgap.evaluation.tally import Combination, Tally
 from fillgap.experiments.bench_mixed import ALIGNERS, calibrations_to_bench
 from fillgap.experiments.judged_embeddings import EmbeddedItems
 from fillgap.experiments.judged_split import GR_CLIP, JudgedSplit

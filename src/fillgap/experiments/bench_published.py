@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import check_random_state
-from fillgap.evaluation.combine import FUSIONS, Combination, Tally
+from fillgap.evaluation.combine import FUSIONS
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.leaderboard import EXPOSURE, Leaderboard, interval
 from fillgap.evaluation.recommendation import FAIR_EXPOSURE
 from fillgap.evaluation.significance import paired_permutation_test
 from fillgap.evaluation.space_choice import choose
+from fillgap.evaluation.tally import Combination, Tally
 
 __all__ = ["Versus", "against_published", "is_published"]
 

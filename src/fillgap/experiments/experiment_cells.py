@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fillgap._checks import InputError
+from fillgap._checks import CANNOT_RUN, InputError
 from fillgap.aligners import Aligner, make_aligner
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation import compare
@@ -29,7 +29,6 @@ __all__ = ["Cell", "compute_cells"]
 _BY_COMPONENTS = ("spectral", "pca-projection")
 #: What this project recommends where it can.
 _OWN = ("balanced", "refined")
-_CANNOT_RUN = (InputError, ImportError, np.linalg.LinAlgError)
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def compute_cells(
     """
     try:
         unit, given, note = _mapped(rows, representation, random_state, AS_GIVEN in measures)
-    except _CANNOT_RUN as error:
+    except CANNOT_RUN as error:
         return {name: Cell({}, str(error)) for name in measures}
     sources = Sources(
         unit, lambda pair: scan_pool(pair, n_neighbors=100, n_own=10, max_queries=None)
@@ -81,7 +80,7 @@ def compute_cells(
         source = given if name == AS_GIVEN else getattr(sources, measure.reads)
         try:
             cells[name] = Cell(_parts(measure.function(source, **parameters)), None, note)
-        except _CANNOT_RUN as error:
+        except CANNOT_RUN as error:
             cells[name] = Cell({}, str(error))
     return cells
 

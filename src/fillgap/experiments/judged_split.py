@@ -10,9 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fillgap._checks import CANNOT_RUN
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.combine import CANNOT_RUN, FUSIONS, Combination, fit_quietly
+from fillgap.evaluation.combine import FUSIONS
+from fillgap.evaluation.one_split import fit_quietly
+from fillgap.evaluation.tally import Combination
 from fillgap.experiments.judged_embeddings import EmbeddedItems
 from fillgap.scores import Calibration, Modality, Sides, fit_together
 from fillgap.scores.samples import MODALITIES

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
-import numpy as np
 from sklearn.base import clone
 
-from fillgap._checks import InputError
+from fillgap._checks import CANNOT_RUN, InputError
 from fillgap._progress import silent
 from fillgap.scores.base import Calibration
 from fillgap.scores.pairwise import PairwiseCalibration, add_to_all, samples_of
@@ -16,8 +15,6 @@ from fillgap.scores.samples import Relevant, Sides, check_samples
 
 __all__ = ["fit_together"]
 
-#: What a fit may raise because of the data.
-_CANNOT_RUN: Final = (InputError, ImportError, np.linalg.LinAlgError)
 #: What came of a calibration.
 _Fitted: TypeAlias = Calibration | Exception
 
@@ -100,7 +97,7 @@ def _alone(
 ) -> _Fitted:
     try:
         return clone(calibration).fit(queries, documents, relevant=relevant)
-    except _CANNOT_RUN as error:
+    except CANNOT_RUN as error:
         return error
 
 
@@ -146,6 +143,6 @@ def _fit_group(
 def _raised(function: Any, *arguments: Any) -> Exception | None:
     try:
         function(*arguments)
-    except _CANNOT_RUN as error:
+    except CANNOT_RUN as error:
         return error
     return None
