@@ -95,7 +95,7 @@ def test_the_command_line_compares_what_is_left(folder: Path, capsys) -> None:
     assert run([*words, "--workers", "1", "--skip-bad-shards", "--summary"]) == 3
     said = capsys.readouterr().out
     assert said.count("Skipped: ") == 2
-    assert "1 fits by 1 workers in " in said
+    assert "1 fit by 1 worker in " in said
     np.save(zero, np.ones((N - 160, D), "f4"))
     assert run([*words, "--workers", "1", "--skip-bad-shards", "--dry-run"]) == 0
     said = capsys.readouterr().out
@@ -157,7 +157,7 @@ def test_the_command_line_sums_up_an_embedding(tmp_path: Path, capsys) -> None:
     words = ["embed", "digit-scenes", "digit-scenes", "--shard-rows", "900", "-q", "--summary"]
     assert run([*words, "-o", str(tmp_path / "out"), "--workers", "1"]) == 0
     said = capsys.readouterr().out
-    assert "2,500 images by 1 workers in " in said
+    assert "2,500 images by 1 worker in " in said
     assert "images/s, workers busy" in said
     assert run([*words, "-o", str(tmp_path / "two"), "--workers", "1", "--json"]) == 0
     job = json.loads(capsys.readouterr().out)["job"]

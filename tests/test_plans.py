@@ -94,7 +94,7 @@ def test_the_command_line_plans_an_embedding(tmp_path: Path, capsys) -> None:
     (out / "text_emb" / "text_emb_0001.npy").unlink()
     capsys.readouterr()
     assert run([*words, "--dry-run"]) == 0
-    assert "2 of 3 shards are finished, and would be kept." in capsys.readouterr().out
+    assert "Finished, and would be kept: 2 of 3 shards." in capsys.readouterr().out
     assert run([*words, "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kept"] == 2
     assert not (out / "text_emb" / "text_emb_0001.npy").exists()

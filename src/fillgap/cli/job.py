@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from fillgap.cli.output import print_table, say
+from fillgap.cli.output import counted, print_table, say
 
 if TYPE_CHECKING:
     from fillgap.distributed import JobReport
@@ -56,7 +56,8 @@ def say_counted(report: JobReport, what: str, *, summary: bool) -> None:
     if summary and report.workers:
         rate = report.rows_per_second
         say(
-            f"{report.n_rows:,} {what} by {len(report.workers)} workers in {report.seconds:.1f} s: "
+            f"{counted(report.n_rows, what)} by {counted(len(report.workers), 'workers')} in "
+            f"{report.seconds:.1f} s: "
             f"{rate:,.1f} {what}/s, workers busy {report.busy:.0%} of the time."
         )
     for reason in report.skipped.values():
@@ -70,12 +71,13 @@ def say_job(report: JobReport, job: dict[str, Any]) -> None:
     if report.workers:
         megabytes = report.n_bytes / 1e6 / (report.seconds or 1.0)
         speed = f"{report.rows_per_second:,.0f} rows/s, {megabytes:,.0f} MB/s"
+        who = counted(len(report.workers), "workers")
         say(
-            f"{report.n_rows:,} rows read by {len(report.workers)} workers in "
+            f"{counted(report.n_rows, 'rows')} read by {who} in "
             f"{report.seconds:.1f} s: {speed}, workers busy {report.busy:.0%} of the time."
         )
     if report.kept:
-        say(f"{len(report.kept)} shards were finished before, and kept.")
+        say(f"Finished before, and kept: {counted(len(report.kept), 'shards')}.")
     for reason in report.skipped.values():
         say(f"Skipped: {reason}")
     if "limits" in job and report.workers:

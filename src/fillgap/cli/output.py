@@ -14,7 +14,7 @@ import typer
 
 from fillgap._progress import Progress, silent
 
-__all__ = ["duration", "number", "print_json", "print_table", "progress_bar", "say"]
+__all__ = ["counted", "duration", "number", "print_json", "print_table", "progress_bar", "say"]
 
 
 def say(text: str = "") -> None:
@@ -35,6 +35,11 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
         return _plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def counted(count: int, plural: str) -> str:
+    """Return a count and what is counted, whose plural ends in s."""
+    return f"{count:,} {plural if count != 1 else plural.removesuffix('s')}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

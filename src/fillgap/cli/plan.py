@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
-from fillgap.cli.output import duration, print_json, say
+from fillgap.cli.output import counted, duration, print_json, say
 
 if TYPE_CHECKING:
     from fillgap.distributed import JobPlan
@@ -36,7 +36,7 @@ def say_plan(plan: JobPlan, out: Any = None, *, as_json: bool = False) -> None:
     _say_reading(plan, plan.passes)
     _say_files(plan, out, "at most")
     if plan.kept:
-        say(f"{plan.kept} shards are finished, and would be kept.")
+        say(f"Finished, and would be kept: {counted(plan.kept, 'shards')}.")
     _say_skipped(plan.skipped)
     if math.isnan(plan.seconds_per_row):
         say("How long it takes is not known: the method holds all rows at once. Try fewer.")
@@ -58,15 +58,15 @@ def say_embed_plan(plan: EmbedPlan, out: Any, *, as_json: bool = False) -> None:
         return
     if plan.n_rows:
         say(
-            f"Would read {plan.n_rows:,} images of {plan.dataset} with their captions, once, and "
-            f"embed them by {plan.model}."
+            f"Would read {counted(plan.n_rows, 'images')} of {plan.dataset} with captions, once, "
+            f"and embed them by {plan.model}."
         )
     else:
         say("Nothing is left to be read.")
     _say_files(plan, out, "about")
     if plan.kept:
         total = plan.kept + plan.n_shards
-        say(f"{plan.kept} of {total} shards are finished, and would be kept.")
+        say(f"Finished, and would be kept: {plan.kept} of {counted(total, 'shards')}.")
     _say_skipped(plan.skipped)
     if plan.n_rows:
         say(
@@ -91,8 +91,9 @@ def say_comparison_plan(
     _say_reading(reading, reading.passes)
     n_methods = len(plan.seconds_of_methods) + len(plan.failures)
     say(
-        f"Would fit {n_methods} methods on {plan.n_splits} splits, {plan.n_fits} fits: each to "
-        f"{plan.n_fit:,} images, judged on {plan.n_test:,} others."
+        f"Would fit {counted(n_methods, 'methods')} on {counted(plan.n_splits, 'splits')}, "
+        f"{counted(plan.n_fits, 'fits')}: each to {plan.n_fit:,} images, judged on "
+        f"{plan.n_test:,} others."
     )
     _say_skipped(reading.skipped)
     for name, reason in plan.failures.items():
@@ -116,10 +117,9 @@ def _say_reading(plan: JobPlan, passes: int) -> None:
         say("Nothing is left to be read.")
         return
     times = {1: "once", 2: "twice"}.get(passes, f"{passes} times")
-    shards = "1 shard" if plan.n_shards == 1 else f"{plan.n_shards} shards"
     say(
-        f"Would read {shards} with {plan.n_rows:,} rows of {plan.n_features} "
-        f"numbers, {_bytes(plan.n_bytes)}, {times}."
+        f"Would read {counted(plan.n_shards, 'shards')} with {counted(plan.n_rows, 'rows')} of "
+        f"{plan.n_features} numbers, {_bytes(plan.n_bytes)}, {times}."
     )
 
 
