@@ -58,8 +58,8 @@ def say_embed_plan(plan: EmbedPlan, out: Any, *, as_json: bool = False) -> None:
         return
     if plan.n_rows:
         say(
-            f"Would read {counted(plan.n_rows, 'images')} of {plan.dataset} with captions, once, "
-            f"and embed them by {plan.model}."
+            f"Would read {counted(plan.n_rows, 'images')} of {plan.dataset} with their captions, "
+            f"once, and embed them by {plan.model}."
         )
     else:
         say("Nothing is left to be read.")
