@@ -93,13 +93,13 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """A pair that is at hand: it travels to workers with each cell."""
+    """What is at hand, where workers would open it: it travels to them with each piece of work."""
 
-    pair: EmbeddingPair
+    value: Any
 
-    def __call__(self) -> EmbeddingPair:
-        """Return the pair."""
-        return self.pair
+    def __call__(self) -> Any:
+        """Return it."""
+        return self.value
 
 
 @dataclass(frozen=True)

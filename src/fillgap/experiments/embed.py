@@ -6,7 +6,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +19,12 @@ from fillgap._progress import Progress, silent
 from fillgap.datasets._record import Dataset, told_of
 from fillgap.distributed import Executor
 from fillgap.encoders import Encoder
+from fillgap.evaluation.cells import Given
 from fillgap.experiments.embed_shard import FOLDERS, ShardJob, embed_shard
 from fillgap.io import EmbeddedShard, Manifest, read_manifest
 from fillgap.io._embedded import MANIFEST, file_hash, write_manifest
 
 __all__ = [
-    "Given",
     "describe_dataset",
     "embed_dataset",
     "is_whole",
@@ -139,17 +139,6 @@ def what_is_left(
     shards = enumerate(shards_of(len(dataset), manifest.shard_rows))
     left = [(number, rows) for number, rows in shards if number not in numbers]
     return replace(manifest, shards=whole), left
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """An opener of what is at hand."""
-
-    value: Any
-
-    def __call__(self) -> Any:
-        """Return it."""
-        return self.value
 
 
 def shards_of(n_records: int, shard_rows: int) -> list[range]:

@@ -16,7 +16,8 @@ from fillgap._files import check_target
 from fillgap.datasets._record import Dataset
 from fillgap.distributed import Executor
 from fillgap.encoders import Encoder
-from fillgap.experiments.embed import Given, what_is_left
+from fillgap.evaluation.cells import Given
+from fillgap.experiments.embed import what_is_left
 from fillgap.experiments.embed_shard import FOLDERS, batch_size, encode_rows
 
 __all__ = ["EmbedPlan", "plan_embed"]
