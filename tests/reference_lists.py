@@ -65,6 +65,9 @@ def two_sided_values(
         documents = {side: rows[side][chosen] for side, chosen in within.items()}
         queries = rows["text"][pool.queries]
         cosines = {side: queries @ part.T for side, part in documents.items()}
+        for side, part in documents.items():
+            _, first, which = np.unique(part, axis=0, return_index=True, return_inverse=True)
+            cosines[side] = cosines[side][:, first[which.ravel()]]  # copies score alike
         lists = scorer("text", cosines, documents)
         together = np.concatenate([lists["text"], lists["image"]], axis=1)
         each = np.arange(len(pool.queries))

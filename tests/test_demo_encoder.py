@@ -147,7 +147,7 @@ def test_unknown_words_are_named_once_in_order(encoder):
 
 def test_unknown_words_change_nothing_when_others_are_known(encoder):
     plain, odd = encoder.encode_texts(["a large three", "a purple large three"])
-    assert np.array_equal(plain, odd)
+    np.testing.assert_allclose(plain, odd, rtol=0, atol=1e-7)  # rounded by its row in a product
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,8 @@ def test_a_killed_process_leaves_what_a_second_one_goes_on_with(encoder, tmp_pat
     """A process that is slow to read is stopped in the middle, as a user or a power cut would."""
     script = tmp_path / "run.py"
     script.write_text(
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell says &\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from datasets_in_memory import scenes\n"
         "from fillgap.encoders import open_encoder\n"

@@ -14,7 +14,7 @@ PACKAGE = Path(fillgap.__file__).parent
 LAYERS: list[set[str]] = [
     {
         "_checks", "_linalg", "_subspaces", "_progress", "_files", "_similarity",
-        "_similarity_numpy", "_similarity_torch", "_threads", "_remote",
+        "_similarity_numpy", "_similarity_torch", "_threads", "_remote", "_copies",
         "_remote_store", "_remote_stream", "affine",
     },
     {"moments", "rows", "embeddings", "artifact", "_device"},

@@ -8,7 +8,7 @@ cosine. So the few items that reach that bound hold the k nearest, and no block 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from fillgap._checks import check_integer
 from fillgap._progress import Progress, silent
 from fillgap._threads import map_blocks, n_threads
 
-__all__ = ["MEMORY_BYTES", "N_OWN", "ROUNDER", "Question", "Scores", "answer", "block_rows"]
+__all__ = ["MEMORY_BYTES", "N_OWN", "Question", "Scores", "answer", "block_rows", "level_within"]
 
 Array = NDArray[Any]
 
@@ -25,9 +25,9 @@ Array = NDArray[Any]
 MEMORY_BYTES = 64 * 2**20
 #: Neighbours within the own modality that a scan keeps.
 N_OWN = 10
-#: Adding and subtracting this rounds a float64 cosine to a multiple of 2⁻⁴⁴. Equal rows then have
-#: equal cosines, though a matrix product may round the columns at its edges in another way.
-ROUNDER = 384.0
+#: Cosines that differ by no more are level. Equal rows have cosines that do, since a matrix product
+#: rounds some columns in another way than others; which ones depends on the processor.
+_LEVEL: Final = {"float32": 2.0**-21, "float64": 2.0**-44}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,8 @@ class Scores:
     above, level : array of int of shape (n_queries,)
         Items of the own modality above the best one of the other modality, and level with it.
     values, items : array of shape (n_queries, k)
-        Cosines and numbers of the nearest items, best first.
+        Cosines and numbers of the nearest items, best first. Those level with the last have its
+        cosine.
     tied_same, tied_other : array of int of shape (n_queries,)
         Items of each modality level with the last of `values`, listed or not.
     own_items : array of int of shape (n_queries, k_own)
@@ -122,6 +123,11 @@ class Question:
         start = self.start[queries.start : queries.stop + 1]
         own = None if self.own is None else self.own[queries]
         return Question(own, start - start[0], self.item[start[0] : start[-1]])
+
+
+def level_within(dtype: Any) -> float:
+    """Return by how much cosines of a type may differ and be level."""
+    return _LEVEL[str(dtype).rpartition(".")[2]]
 
 
 def block_rows(n_items: int, itemsize: int, memory_bytes: int = MEMORY_BYTES) -> int:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._similarity import ROUNDER, Question, Scores
+from fillgap._similarity import Question, Scores, level_within
 
 __all__ = ["NumpyPool"]
 
@@ -45,11 +45,7 @@ class _Side:
 
     def fill(self, queries: Array) -> None:
         """Compute the similarities of a block of queries."""
-        block = self.scores[: len(queries), : self.size]
-        np.matmul(queries, self.rows.T, out=block)
-        if block.dtype == np.float64:
-            block += ROUNDER
-            block -= ROUNDER
+        np.matmul(queries, self.rows.T, out=self.scores[: len(queries), : self.size])
 
     def maxima(self, part: slice) -> Array:
         """Return the largest similarity in each group, one row for each query."""
@@ -97,6 +93,7 @@ class _Scanner:
         self.k, self.k_own = k, k_own
         width = self.same.scores.shape[1] + self.other.scores.shape[1]
         self.step = max(1, CACHE_BYTES // (width * rows[0].dtype.itemsize))
+        self.within = rows[0].dtype.type(level_within(rows[0].dtype))
 
     def scan(self, queries: Array, question: Question, out: Scores) -> None:
         self.same.fill(queries)
@@ -119,22 +116,23 @@ class _Scanner:
         out.nearest_same[part], out.nearest_other[part] = same.max(axis=1), other.max(axis=1)
         bounds = _kth_largest(np.concatenate([same, other], axis=1), self.k)
         own_bounds = _kth_largest(same, self.k_own)
+        bounds, own_bounds = bounds - self.within, own_bounds - self.within
         near = self.same.reaching(np.minimum(bounds, own_bounds), part, same)
         far = self.other.reaching(bounds, part, other)
-        out.own_items[part] = _best(near, self.k_own)[0]
+        out.own_items[part] = _best(near, self.k_own, self.within)[0]
         far = far._replace(item=far.item + self.same.size)
         both = _Found(*(np.concatenate(columns) for columns in zip(near, far, strict=True)))
-        out.items[part], out.values[part] = _best(both, self.k)
+        out.items[part], out.values[part] = _best(both, self.k, self.within)
         last = out.values[part, -1]
         for found, tied in ((near, out.tied_same), (far, out.tied_other)):
-            level = found.row[found.value == last[found.row]]
-            tied[part] = np.bincount(level, minlength=len(last))
+            level = np.abs(found.value - last[found.row]) <= self.within
+            tied[part] = np.bincount(found.row[level], minlength=len(last))
 
     def _rank_best_other(self, part: slice, out: Scores) -> None:
         best = out.nearest_other[part]
-        beaten = np.flatnonzero(out.nearest_same[part] >= best)
+        beaten = np.flatnonzero(out.nearest_same[part] >= best - self.within)
         rows = beaten + part.start
-        out.above[rows], out.level[rows] = _count(self.same.scores, rows, best[beaten])
+        out.above[rows], out.level[rows] = _count(self.same.scores, rows, best[beaten], self.within)
 
     def _rank_pairs(self, part: slice, start: Array, out: Scores) -> None:
         pairs = slice(start[part.start], start[part.stop])
@@ -142,17 +140,18 @@ class _Scanner:
             np.arange(part.start, part.stop), np.diff(start[part.start : part.stop + 1])
         )
         for column, side in enumerate((self.same, self.other)):
-            above, level = _count(side.scores, rows, out.pair_score[pairs])
+            above, level = _count(side.scores, rows, out.pair_score[pairs], self.within)
             out.pair_above[pairs, column], out.pair_level[pairs, column] = above, level
 
 
-def _count(scores: Array, rows: Array, levels: Array) -> tuple[Array, Array]:
+def _count(scores: Array, rows: Array, levels: Array, within: Any) -> tuple[Array, Array]:
     """Return how many similarities in each of these rows are above a level, and how many at it."""
     above, reaching = np.empty((2, len(rows)), dtype=np.int32)
-    for i, (row, level) in enumerate(zip(rows.tolist(), levels, strict=True)):
+    bounds = zip(rows.tolist(), levels + within, levels - within, strict=True)
+    for i, (row, upper, lower) in enumerate(bounds):
         values = scores[row]
-        above[i] = np.count_nonzero(values > level)
-        reaching[i] = np.count_nonzero(values >= level)
+        above[i] = np.count_nonzero(values > upper)
+        reaching[i] = np.count_nonzero(values >= lower)
     return above, reaching - above
 
 
@@ -161,7 +160,7 @@ def _kth_largest(values: Array, k: int) -> Array:
     return np.partition(values, -k, axis=1)[:, -k]
 
 
-def _best(found: _Found, k: int) -> tuple[Array, Array]:
+def _best(found: _Found, k: int, within: Any) -> tuple[Array, Array]:
     """Return the k best items of each row and their similarities, best first.
 
     Of the items level with the last one an even spread is taken, not the first of them: where
@@ -172,11 +171,13 @@ def _best(found: _Found, k: int) -> tuple[Array, Array]:
     counts = np.bincount(found.row)
     start = np.cumsum(counts) - counts
     chosen = start[:, None] + np.arange(k)
-    last = value[chosen[:, -1]]
-    crowded = np.flatnonzero((counts > k) & (value[np.minimum(start + k, len(value) - 1)] == last))
-    for row in crowded:
-        level = np.flatnonzero(value[start[row] : start[row] + counts[row]] == last[row])
+    last = value[chosen[:, -1:]]
+    next_one = value[np.minimum(start + k, len(value) - 1)]
+    for row in np.flatnonzero((counts > k) & (next_one >= last[:, 0] - within)):
+        mine = value[start[row] : start[row] + counts[row]]
+        level = np.flatnonzero(np.abs(mine - last[row]) <= within)
         missing = k - level[0]
         spread = (2 * np.arange(missing) + 1) * len(level) // (2 * missing)
         chosen[row, level[0] :] = start[row] + level[spread]
-    return item[chosen], value[chosen]
+    best = value[chosen]
+    return item[chosen], np.where(best <= last + within, last, best)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._similarity import ROUNDER, Question, Scores
+from fillgap._similarity import Question, Scores, level_within
 
 __all__ = ["TorchPool"]
 
@@ -31,8 +31,6 @@ class TorchPool:
         import torch
 
         scores = torch.cat([queries @ self.same.T, queries @ self.other.T], dim=1)
-        if scores.dtype == torch.float64:
-            scores = (scores + ROUNDER) - ROUNDER
         first, n = len(self.same), len(queries)
         of = np.repeat(np.arange(n), np.diff(question.start))
         pair_score = scores[self._index(of), self._index(question.item)]
@@ -41,15 +39,16 @@ class TorchPool:
         same, other = scores[:, :first], scores[:, first:]
         values, items = scores.topk(self.k)
         last, best = values[:, -1:], other.amax(dim=1, keepdim=True)
+        within = level_within(scores.dtype)
         found = {
             "nearest_same": same.amax(dim=1),
             "nearest_other": best[:, 0],
-            "above": (same > best).sum(dim=1),
-            "level": (same == best).sum(dim=1),
-            "values": values,
+            "above": (same > best + within).sum(dim=1),
+            "level": _level(same, best, within),
+            "values": torch.where(values <= last + within, last, values),
             "items": items,
-            "tied_same": (same == last).sum(dim=1),
-            "tied_other": (other == last).sum(dim=1),
+            "tied_same": _level(same, last, within),
+            "tied_other": _level(other, last, within),
             "own_items": same.topk(self.k_own).indices,
             "pair_score": pair_score,
         }
@@ -65,13 +64,19 @@ class TorchPool:
         for turn in range(int(counts.max(initial=0))):
             rows = np.flatnonzero(counts > turn)
             pairs = start[rows] + turn
-            level = score[self._index(pairs)][:, None]
+            level, within = score[self._index(pairs)][:, None], level_within(score.dtype)
             for column, side in enumerate(sides):
                 chosen = side if len(rows) == len(side) else side[self._index(rows)]
-                out.pair_above[pairs, column] = (chosen > level).sum(dim=1).cpu().numpy()
-                out.pair_level[pairs, column] = (chosen == level).sum(dim=1).cpu().numpy()
+                above = (chosen > level + within).sum(dim=1)
+                out.pair_above[pairs, column] = above.cpu().numpy()
+                out.pair_level[pairs, column] = _level(chosen, level, within).cpu().numpy()
 
     def _index(self, numbers: NDArray[Any]) -> Any:
         import torch
 
         return torch.as_tensor(numbers.astype(np.int64), device=self.same.device)
+
+
+def _level(scores: Any, at: Any, within: float) -> Any:
+    """Count what is level with a score in each row."""
+    return ((scores >= at - within) & (scores <= at + within)).sum(dim=1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fillgap._checks import unit_rows
 from fillgap._device import to_device, to_host
-from fillgap._similarity import Question, Scores
+from fillgap._similarity import Question, Scores, level_within
 
 __all__ = ["CountBlock", "Counts", "FindBlock", "Found", "Queries", "as_scores"]
 
@@ -205,14 +205,15 @@ class CountBlock:
             _beside(units, found)[:, None]
             for found in (self.found.best[asked][1], self.found.top[asked][0][:, -1])
         )
+        within = level_within(self.found.top[asked][0].dtype)
         for at in range(0, n, CHUNK):
             chunk = slice(at, min(at + CHUNK, n))
             scores = queries.scores(units, same, first, chunk)
             if same:
-                counts["above"][chunk] += _count_true(scores > best[chunk])
-                counts["level"][chunk] += _count_true(scores == best[chunk])
+                counts["above"][chunk] += _count_true(scores > best[chunk] + within)
+                counts["level"][chunk] += _count_level(scores, best[chunk], within)
             name = "tied_same" if same else "tied_other"
-            counts[name][chunk] += _count_true(scores == last[chunk])
+            counts[name][chunk] += _count_level(scores, last[chunk], within)
             pairs = slice(int(start[chunk.start]), int(start[chunk.stop]))
             query = np.repeat(np.arange(chunk.stop - at), np.diff(start[at : chunk.stop + 1]))
             column = 0 if same else 1
@@ -222,17 +223,19 @@ class CountBlock:
                     _beside(units, query[some.start - pairs.start : some.stop - pairs.start])
                 ]
                 own = _beside(units, level[some])[:, None]
-                counts["pair_above"][some, column] += _count_true(mine > own)
-                counts["pair_level"][some, column] += _count_true(mine == own)
+                counts["pair_above"][some, column] += _count_true(mine > own + within)
+                counts["pair_level"][some, column] += _count_level(mine, own, within)
 
 
 def as_scores(found: Found, counts: Counts, asked: int) -> Scores:
     """Return what both passes found as the similarity kernel returns it."""
     best, top = found.best[asked], found.top[asked]
+    last = top[0][:, -1:]
+    values = np.where(top[0] <= last + level_within(top[0].dtype), last, top[0])
     return Scores(
         nearest_same=best[0],
         nearest_other=best[1],
-        values=top[0],
+        values=values,
         items=top[1],
         own_items=found.own[asked][1],
         pair_score=found.pairs[asked],
@@ -254,6 +257,10 @@ def _units(block: Any, what: str, first_row: int) -> Any:
 def _beside(units: Any, array: Array) -> Any:
     """Return an array where the rows lie."""
     return array if isinstance(units, np.ndarray) else to_device(array, units.device)
+
+
+def _count_level(scores: Any, level: Any, within: float) -> Array:
+    return _count_true((scores >= level - within) & (scores <= level + within))
 
 
 def _count_true(holds: Any) -> Array:

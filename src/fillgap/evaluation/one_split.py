@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from fillgap._checks import CANNOT_RUN, unit_rows
+from fillgap._copies import level_columns
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.scored import Scorer, Scores, all_scores, calibrated
@@ -60,12 +61,14 @@ def aligned_sides(aligner: Aligner | None, images: Any | None, texts: Any | None
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return Sides(
-            *(
-                None if side is None else np.asarray(function(side), dtype=np.float32)
-                for function, side in zip(functions, (images, texts), strict=True)
-            )
-        )
+        sides = [
+            None if side is None else np.asarray(function(side), dtype=np.float32)
+            for function, side in zip(functions, (images, texts), strict=True)
+        ]
+    for rows, side in zip(sides, (images, texts), strict=True):
+        if aligner is not None and rows is not None:
+            level_columns(rows.T, np.asarray(side))
+    return Sides(*sides)
 
 
 def asked_sides(aligner: Aligner | None, queries: Sides | None, documents: Sides) -> Sides:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fillgap._copies import level_columns
 from fillgap.scores import Calibration, Modality
 
 __all__ = [
@@ -64,7 +65,9 @@ def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
     """
     found = {}
     for query in rows:
-        cosines = {document: rows[query] @ rows[document].T for document in rows}
+        cosines = {
+            document: level_columns(rows[query] @ side.T, side) for document, side in rows.items()
+        }
         np.fill_diagonal(cosines[query], -np.inf)
         found[query] = scorer(query, cosines, rows)
     return found

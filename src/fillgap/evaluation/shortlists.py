@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fillgap._copies import level_columns
 from fillgap.evaluation.scored import Scorer, Scores, ndcg_of_lists, ranks_among, recall_of_ranks
 from fillgap.evaluation.two_sided import IMAGE_SHARES, TwoSidedPool
 from fillgap.scores import Modality
@@ -197,7 +198,7 @@ def lists_within_pools(
         }
         queries = rows["text"][pool.queries]
         cosines: dict[Modality, Array] = {
-            side: queries @ part.T for side, part in documents.items()
+            side: level_columns(queries @ part.T, part) for side, part in documents.items()
         }
         lists = scorer("text", cosines, documents)
         found.append(PoolLists(f"{share:.0%} images", pool, lists["text"], lists["image"]))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import CANNOT_RUN
+from fillgap._copies import copies
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.combine import FUSIONS
@@ -139,6 +140,7 @@ class JudgedSplit:
         """Yield (numbers of queries, their scores with all documents): means over the halves."""
         n_documents, numbers = len(self.documents.kinds), np.flatnonzero(self.mine)
         step = max(16, _BLOCK_SCORES // n_documents)
+        equal = {document: copies(side) for document, side in rows.items()}
         for at in range(0, len(numbers), step):
             block = numbers[at : at + step]
             chosen = np.zeros(len(self.mine), dtype=bool)
@@ -151,6 +153,8 @@ class JudgedSplit:
                 asked = space.align_queries(given, query)
                 for document, side in rows.items():
                     scores = asked @ side.T
+                    copy, first = equal[document]
+                    scores[:, copy] = scores[:, first]
                     if calibration is not None:
                         scores = calibration.calibrate(
                             scores, query=query, document=document, documents=side

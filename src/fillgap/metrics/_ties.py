@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._similarity import Scores
+from fillgap._similarity import Scores, level_within
 
 __all__ = ["pair_ranks", "share_of_other"]
 
@@ -18,7 +18,7 @@ def share_of_other(scores: Scores, n_same: int) -> Array:
     """Return whether each neighbour is of the other modality; a share where items are level."""
     values, flags = scores.values, (scores.items >= n_same).astype(np.float32)
     starts = np.ones(values.shape, dtype=bool)
-    starts[:, 1:] = values[:, 1:] != values[:, :-1]
+    starts[:, 1:] = values[:, 1:] < values[:, :-1] - level_within(values.dtype)
     if not starts.all():
         run = np.cumsum(starts) - 1
         share = np.bincount(run, flags.ravel()) / np.bincount(run)
@@ -32,7 +32,8 @@ def pair_ranks(scores: Scores, query: Array, is_other: Array) -> tuple[Array, Ar
     order = np.lexsort((-scores.pair_score, query))
     score, of = scores.pair_score[order], query[order]
     starts = np.ones(len(order), dtype=bool)
-    starts[1:] = (score[1:] != score[:-1]) | (of[1:] != of[:-1])
+    within = level_within(score.dtype)
+    starts[1:] = (score[1:] < score[:-1] - within) | (of[1:] != of[:-1])
     run = np.cumsum(starts) - 1
     turn, level = np.empty(len(order)), np.empty(len(order))
     turn[order] = np.arange(len(order)) - np.flatnonzero(starts)[run]

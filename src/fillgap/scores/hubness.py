@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap._checks import InputError, check_integer, check_real
+from fillgap._copies import level_columns
 from fillgap._progress import Progress
 from fillgap.scores.base import Calibration
 from fillgap.scores.samples import (
@@ -89,7 +90,8 @@ class BankCalibration(Calibration):
             self._bias(scores, allowed)
             for _, _, scores, allowed in score_blocks(bank, documents, same=query == document)
         ]
-        return np.concatenate(parts)
+        biases = np.concatenate(parts)
+        return level_columns(biases, documents) if isinstance(documents, np.ndarray) else biases
 
     def _coefficients(
         self, documents: Any, document: Modality, query: Modality
