@@ -24,6 +24,7 @@ from fillgap.scores import (
     Sides,
     ZScore,
     calibration_state,
+    fit_together,
     make_calibration,
     restore_calibration,
 )
@@ -114,12 +115,19 @@ class TestEveryCalibration:
             relevant = {
                 pair: rows[start:stop] - np.array([start, 0]) for pair, rows in RELEVANT.items()
             }
-            if start and getattr(parts, "after", None) is not None:
-                with pytest.raises(InputError, match="must be fitted at once"):
-                    parts.partial_fit(part, DOCUMENTS, relevant=relevant)
-                return
             parts.partial_fit(part, DOCUMENTS, relevant=relevant)
         assert parts.fitted_.keys() == calibration.fitted_.keys()
+        for name, array in calibration.fitted_.items():
+            assert np.allclose(parts.fitted_[name], array, rtol=1e-12, atol=1e-12), name
+
+    def test_one_modality_after_the_other_is_one_fit(
+        self, row: Row, calibration: Calibration
+    ) -> None:
+        parts = row.make()
+        for side in ("text", "image"):
+            part = Sides(**{f"{side}s": QUERIES.of(side)})
+            relevant = {pair: rows for pair, rows in RELEVANT.items() if pair[0] == side}
+            parts.partial_fit(part, DOCUMENTS, relevant=relevant)
         for name, array in calibration.fitted_.items():
             assert np.allclose(parts.fitted_[name], array, rtol=1e-12, atol=1e-12), name
 
@@ -348,6 +356,39 @@ def test_a_threshold_means_the_same_for_images_and_texts() -> None:
 
 
 class TestRefusals:
+    @pytest.mark.parametrize(
+        ("pairs", "match"),
+        [
+            ([[0.5, 1.0]], "must be integers"),
+            ([0, 1], r"must be of shape \(n_pairs, 2\), got \(2,\)"),
+            ([[-1, 0]], "must name queries below"),
+            ([[Q_ROWS, 0]], "must name queries below"),
+        ],
+    )
+    def test_what_is_relevant_to_more_queries(self, pairs: list[object], match: str) -> None:
+        """Numbers are of the queries given with them, not of all so far."""
+        calibration = RelevanceProbability(after=NNN(k=5)).fit(
+            QUERIES, DOCUMENTS, relevant=RELEVANT
+        )
+        with pytest.raises((InputError, InputTypeError), match=match):
+            calibration.partial_fit(QUERIES, DOCUMENTS, relevant={("text", "image"): pairs})
+        calibration.partial_fit(QUERIES, DOCUMENTS, relevant=RELEVANT)  # it is as it was before
+        twice = Sides(*(np.tile(side, (2, 1)) for side in QUERIES))
+        both = {
+            pair: np.concatenate([rows, rows + np.array([Q_ROWS, 0])])
+            for pair, rows in RELEVANT.items()
+        }
+        once = RelevanceProbability(after=NNN(k=5)).fit(twice, DOCUMENTS, relevant=both)
+        for name, array in once.fitted_.items():
+            assert np.array_equal(calibration.fitted_[name], array), name
+
+    def test_one_that_shares_what_it_is_applied_after(self) -> None:
+        made = {"z": ZScore(after=NNN(k=5)), "q": QuantileMap(after=NNN(k=5))}
+        together = fit_together(made, QUERIES, DOCUMENTS)["z"]
+        with pytest.raises(InputError, match="ZScore must be fitted alone to go on"):
+            together.partial_fit(QUERIES, DOCUMENTS)
+        together.fit(QUERIES, DOCUMENTS).partial_fit(QUERIES, DOCUMENTS)
+
     def test_parameters(self) -> None:
         for bad, words in (
             (NNN(k=0), "k must be at least 1"),

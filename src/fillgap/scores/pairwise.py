@@ -20,6 +20,7 @@ from fillgap.scores.samples import (
     Modality,
     Relevant,
     Sides,
+    more_queries,
     score_blocks,
 )
 
@@ -106,10 +107,13 @@ class PairwiseCalibration(Calibration):
 
     The map of a score rises. `after` is a calibration that is fitted and applied first, such as
     `NNN`: the map is then one of the corrected scores. Two maps that fold make one that folds.
+    What one score is corrected to depends on all queries, so that `partial_fit` keeps them in
+    memory then, and asks all of them of the documents that it is given.
     """
 
     after: Calibration | None
     after_: Calibration
+    asked_: tuple[Sides, Relevant]
 
     @property
     def folds(self) -> bool:  # type: ignore[override]
@@ -139,24 +143,35 @@ class PairwiseCalibration(Calibration):
     def _learn(
         self, queries: Sides, documents: Sides, relevant: Relevant, progress: Progress
     ) -> None:
+        first = None
         if self.after is not None:
-            self._fit_first(queries, documents, relevant)
-        first = None if self.after is None else self.after_
+            queries, relevant = self._with_earlier(queries, relevant)
+            first = self._fit_first(queries, documents, relevant)
+            self.sums_.clear()  # they are of scores that the first map does not give any more
         for sample in samples_of(queries, documents, relevant, first, progress):
             self._add(sample)
         self._solve()
+        if self.after is not None:
+            self.asked_ = queries, relevant
 
-    def _fit_first(self, queries: Sides, documents: Sides, relevant: Relevant) -> None:
+    def _with_earlier(self, queries: Sides, relevant: Relevant) -> tuple[Sides, Relevant]:
+        """Return the queries of earlier fits and these, and what is relevant to them."""
+        if not hasattr(self, "after_"):
+            return queries, relevant
+        if not hasattr(self, "asked_"):
+            raise InputError(
+                f"{type(self).__name__} must be fitted alone to go on, got one that was fitted "
+                "together with others. Fit it anew with all queries."
+            )
+        return more_queries(*self.asked_, queries, relevant)
+
+    def _fit_first(self, queries: Sides, documents: Sides, relevant: Relevant) -> Calibration:
         if not isinstance(self.after, Calibration):
             raise InputTypeError(
                 f"after must be a calibration or None, got {self.after!r}. Pass for example NNN()."
             )
-        if hasattr(self, "after_"):
-            raise InputError(
-                f"{type(self).__name__} after another calibration must be fitted at once, got more "
-                "queries. Call fit with all of them."
-            )
         self.after_ = clone(self.after).fit(queries, documents, relevant=relevant)
+        return self.after_
 
     def _add(self, sample: Sample) -> None:
         """Add the scores of a sample to `sums_`."""

@@ -19,6 +19,7 @@ __all__ = [
     "Sides",
     "check_modality",
     "check_samples",
+    "more_queries",
     "others",
     "score_blocks",
 ]
@@ -115,6 +116,27 @@ def check_samples(
         )
     units = (None if side is None else np.asarray(unit_rows(side, "queries")) for side in found[0])
     return Sides(*units), found[1], int(dimensions.pop())
+
+
+def more_queries(
+    before: Sides, relevant_before: Relevant, queries: Sides, relevant: Relevant
+) -> tuple[Sides, dict[tuple[Modality, Modality], Any]]:
+    """Return two samples of queries as one, and what is relevant to them, of the same documents."""
+    pairs: dict[tuple[Modality, Modality], Any] = dict(relevant_before)
+    for key, rows in relevant.items():
+        earlier = before.of(key[0])
+        start = 0 if earlier is None else len(earlier)
+        later = np.asarray(rows)
+        if later.dtype.kind not in "iu" or later.shape[1:] != (2,) or later.min(initial=0) < 0:
+            pairs[key] = later  # as it is, and refused as it is
+            continue
+        later = later.astype(np.int64) + np.array([start, 0])
+        pairs[key] = np.concatenate([pairs[key], later]) if key in pairs else later
+    sides = []
+    for known, new in zip(before, queries, strict=True):
+        given = [side for side in (known, new) if side is not None]
+        sides.append(np.concatenate(given) if given else None)
+    return Sides(*sides), pairs
 
 
 def _matrix(side: Any, what: str) -> Any:
