@@ -151,6 +151,61 @@ def test_it_goes_on_where_it_was_stopped(
     assert not set(seen) & set(wanted)
 
 
+def files_of(folder: Path) -> dict[str, Any]:
+    return {str(path.relative_to(folder)): np.load(path) for path in folder.rglob("*.npy")}
+
+
+def test_workers_write_what_one_process_writes(
+    source: Path, clip: str, tmp_path: Path, capsys: Capture
+) -> None:
+    words = ["embed", f"judged:{source}", clip, "--shard-rows", "20", "-q"]
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    assert run([*words, "-o", str(alone)]) == 0
+    assert run([*words, "-o", str(shared), "--workers", "2", "--summary"]) == 0
+    assert "112 items by 2 workers in" in capsys.readouterr().out
+    made, expected = files_of(shared), files_of(alone)
+    assert made.keys() == expected.keys()
+    assert len(made) == 3 + 2 + 2
+    for name, rows in expected.items():
+        np.testing.assert_allclose(made[name], rows, rtol=0, atol=1e-6, err_msg=name)
+    for name in ("queries.jsonl", "corpus.jsonl", "embeddings/manifest.json"):
+        assert (shared / name).read_bytes() == (alone / name).read_bytes()
+    removed = shared / "embeddings" / "corpus_texts" / "corpus_texts_0001.npy"
+    removed.unlink()
+    assert run([*words, "-o", str(shared), "--engine", "processes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["job"]["n_rows"] == 12  # what was missing, alone
+    np.testing.assert_allclose(np.load(removed), expected[str(removed.relative_to(shared))])
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]])
+def test_a_plan_is_what_then_happens(
+    workers: list[str], source: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    words = ["embed", f"judged:{source}", "digit-scenes", "-o", str(out), "--shard-rows", "20"]
+    plan = [*words, *workers, "--dry-run"]
+    assert run([*plan, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert not out.exists()
+    assert told["rows"] == {"query_texts": 48, "corpus_images": 32, "corpus_texts": 32}
+    assert (told["n_shards"], told["kept"]) == (7, 0)
+    assert told["trial_rows"] == {part: min(n, 20) for part, n in told["rows"].items()}
+    assert all(seconds > 0 for seconds in told["seconds_per_row"].values())
+    assert run([*plan]) == 0
+    said = capsys.readouterr().out
+    assert "Would read 48 query texts, 32 corpus images, 32 corpus texts of MSCOCO" in said
+    assert "Nothing was written." in said
+    assert run([*words, "-q"]) == 0
+    assert told["n_files"] == sum(path.is_file() for path in out.rglob("*"))
+    assert told["written_bytes"] == sum(rows.nbytes for rows in files_of(out).values())
+    (out / "embeddings" / "query_texts" / "query_texts_0002.npy").unlink()
+    capsys.readouterr()
+    assert run([*plan]) == 0
+    said = capsys.readouterr().out
+    assert "Would read 8 query texts of MSCOCO" in said
+    assert "Finished, and would be kept: 6 of 7 shards." in said
+
+
 class TestRefusals:
     def refused(self, words: list[str], capsys: Capture) -> str:
         capsys.readouterr()
@@ -181,8 +236,7 @@ class TestRefusals:
         ("words", "said"),
         [
             (["--set", "split=test"], "--set must be given with images and captions"),
-            (["--workers", "2"], "--workers must be given with images and captions"),
-            (["--dry-run"], "--dry-run must be given with images and captions"),
+            (["--device", "tpu", "--workers", "2"], "device must be one that PyTorch can use here"),
             (["--dtype", "float16"], "must hold embeddings of one dtype, got float32"),
             (["--shard-rows", "5"], "must hold embeddings of one shard_rows, got 4096"),
         ],

@@ -111,16 +111,18 @@ def embed(
     }
     given = {name: value for name, value in options.items() if value is not None}
     if dataset.startswith(JUDGED):
+        from fillgap._checks import InputError
         from fillgap.cli.embed_judged import embed_folder
 
-        unknown = {
-            "--set": dataset_options, "--engine": engine, "--workers": workers,
-            "--dry-run": dry_run, "--summary": summary,
-        }  # fmt: skip
+        if dataset_options:
+            raise InputError(
+                f"--set must be given with images and captions, got {dataset}. Leave it out."
+            )
         embed_folder(
             dataset, EncoderFrom(model, tuple(given.items())), out,
-            unknown=[name for name, value in unknown.items() if value],
-            shard_rows=shard_rows, dtype=dtype, as_json=as_json, quiet=quiet,
+            executor=engine_of(engine, workers, address, summary=summary, device=device),
+            shard_rows=shard_rows, dtype=dtype, dry_run=dry_run, summary=summary,
+            as_json=as_json, quiet=quiet,
         )  # fmt: skip
         return
     executor = engine_of(engine, workers, address, summary=summary, device=device)

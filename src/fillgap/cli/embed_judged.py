@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from fillgap.cli.job import say_counted
 from fillgap.cli.output import print_json, progress_bar, say
+from fillgap.cli.plan import say_judged_plan
 
 if TYPE_CHECKING:
-    from fillgap.encoders import Encoder
+    from fillgap.datasets import Judged
+    from fillgap.experiments.embed_judged_shard import JudgedShard
 
 __all__ = ["embed_folder"]
 
@@ -18,39 +22,73 @@ def embed_folder(
     encoder: Any,
     out: Any,
     *,
-    unknown: list[str],
+    executor: Any,
     shard_rows: int | None,
     dtype: str,
+    dry_run: bool,
+    summary: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Embed the folder named after the colon; `unknown` are options that do not go with it."""
+    """Embed the folder named after the colon."""
+    from contextlib import nullcontext
+
     from fillgap._checks import InputError
-    from fillgap.experiments.embed_judged import embed_judged
+    from fillgap.distributed import Watched
+    from fillgap.experiments.embed_judged import SHARD_ROWS, embed_judged
+    from fillgap.experiments.embed_judged_plan import plan_embed_judged
 
     folder = dataset.partition(":")[2]
-    if unknown:
-        raise InputError(
-            f"{', '.join(unknown)} must be given with images and captions, got {dataset}. "
-            "Leave them out."
-        )
     if not folder:
         raise InputError(
             f"this dataset must be written judged:FOLDER, got {dataset!r}. Name its folder."
         )
-    opened: Encoder = encoder.open()
-    with progress_bar(quiet=quiet) as progress:
+    settings: dict[str, Any] = {
+        "shard_rows": shard_rows or SHARD_ROWS,
+        "dtype": dtype,
+        "openers": (JudgedFrom(folder), encoder),
+    }
+    if dry_run:
+        with executor or nullcontext():
+            plan = plan_embed_judged(folder, encoder.open(), out, executor=executor, **settings)
+        say_judged_plan(plan, out, as_json=as_json)
+        return
+    with executor or nullcontext(), progress_bar(quiet=quiet) as progress:
+        watched = None if executor is None else Watched(executor, "items", _items_of)
         found = embed_judged(
-            folder,
-            opened,
-            out,
-            dtype=dtype,
-            progress=progress,
-            **({} if shard_rows is None else {"shard_rows": shard_rows}),
+            folder, encoder.open(), out, executor=watched, progress=progress, **settings
         )
     if as_json:
-        print_json(asdict(found) | {"out": str(out)})
+        job = {} if watched is None else {"job": watched.report.to_dict()}
+        print_json(asdict(found) | {"out": str(out)} | job)
         return
     listed = ", ".join(f"{n} {part.replace('_', ' ')}" for part, n in found.rows.items())
     say(f"{found.name} embedded by {found.model}: {listed} in {found.n_features} dimensions: {out}")
     say(f"Next: fillgap bench mixed {out}")
+    if watched is not None:
+        say_counted(watched.report, "items", summary=summary)
+
+
+def _items_of(shard: JudgedShard) -> int:
+    """Return how many texts or images a shard is made of."""
+    return len(shard.items)
+
+
+@dataclass(frozen=True)
+class JudgedFrom:
+    """Opens a judged folder in whatever process this is called, once."""
+
+    folder: str
+
+    def __call__(self) -> Judged:
+        """Return it."""
+        return _opened(self.folder)
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: str) -> Judged:
+    from pathlib import Path
+
+    from fillgap.experiments.embed_judged import opened
+
+    return opened(Path(folder))[0]

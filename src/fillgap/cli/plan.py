@@ -13,9 +13,10 @@ from fillgap.cli.output import counted, duration, print_json, say
 if TYPE_CHECKING:
     from fillgap.distributed import JobPlan
     from fillgap.evaluation import ComparisonPlan
+    from fillgap.experiments.embed_judged_plan import JudgedPlan
     from fillgap.experiments.embed_plan import EmbedPlan
 
-__all__ = ["DryRun", "say_comparison_plan", "say_embed_plan", "say_plan"]
+__all__ = ["DryRun", "say_comparison_plan", "say_embed_plan", "say_judged_plan", "say_plan"]
 
 DryRun: TypeAlias = Annotated[
     bool,
@@ -78,6 +79,33 @@ def say_embed_plan(plan: EmbedPlan, out: Any, *, as_json: bool = False) -> None:
     say(_NOTHING)
 
 
+def say_judged_plan(plan: JudgedPlan, out: Any, *, as_json: bool = False) -> None:
+    """Print what would be embedded of a judged folder, and how long it should take."""
+    if as_json:
+        print_json(plan.to_dict() | {"out": str(out)})
+        return
+    listed = ", ".join(f"{n:,} {part.replace('_', ' ')}" for part, n in plan.rows.items())
+    if listed:
+        say(f"Would read {listed} of {plan.dataset}, and embed them by {plan.model}.")
+    else:
+        say("Nothing is left to be read.")
+    _say_files(plan, out, "about")
+    if plan.kept:
+        total = plan.kept + plan.n_shards
+        say(f"Finished, and would be kept: {plan.kept} of {counted(total, 'shards')}.")
+    if listed:
+        rates = ", ".join(
+            f"{1 / seconds:,.1f} {part.replace('_', ' ')}/s in a trial on {plan.trial_rows[part]}"
+            for part, seconds in plan.seconds_per_row.items()
+        )
+        say(
+            f"About {duration(plan.seconds)} by {_who(plan.n_workers)}, not counting their start: "
+            f"one took {rates}. This assumes that storage keeps up, that workers do not hinder "
+            "each other, and that writing takes no time."
+        )
+    say(_NOTHING)
+
+
 def say_comparison_plan(
     plan: ComparisonPlan, reading: JobPlan, *, seconds_to_read: float, as_json: bool = False
 ) -> None:
@@ -123,7 +151,7 @@ def _say_reading(plan: JobPlan, passes: int) -> None:
     )
 
 
-def _say_files(plan: JobPlan | EmbedPlan, out: Any, limit: str) -> None:
+def _say_files(plan: JobPlan | EmbedPlan | JudgedPlan, out: Any, limit: str) -> None:
     if plan.n_files:
         files = "a file" if plan.n_files == 1 else f"{plan.n_files} files"
         size = f", {limit} {_bytes(plan.written_bytes)}" if plan.written_bytes else ""

@@ -5,36 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from fillgap._checks import InputError, check_choice, check_integer, unit_rows
+from fillgap._checks import InputError, check_choice, check_integer
 from fillgap._files import atomic_file, atomic_folder, check_target, missing_path
 from fillgap._progress import Progress, silent
 from fillgap._remote import RemotePath
 from fillgap.datasets import Judged, JudgedItem, open_judged
+from fillgap.distributed import Executor
 from fillgap.encoders import Encoder
+from fillgap.evaluation.cells import Given
+from fillgap.experiments.embed_judged_shard import JudgedShardJob, parts_of, shards_left
 from fillgap.experiments.judged_embeddings import (
     EMBEDDINGS,
     MANIFEST,
-    PARTS,
-    encoded_items,
     fingerprint_of,
     items_with,
     manifest_of,
     picture_of,
 )
-from fillgap.scores import Modality
 
-__all__ = ["EmbeddedJudgements", "embed_judged"]
+__all__ = [
+    "SHARD_ROWS",
+    "EmbeddedJudgements",
+    "begun",
+    "embed_judged",
+    "opened",
+]
+
 
 #: Items in a file: what an interruption can cost.
-_SHARD_ROWS: Final = 4096
+SHARD_ROWS: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,10 @@ def embed_judged(
     encoder: Encoder,
     out: str | Path,
     *,
-    shard_rows: int = _SHARD_ROWS,
+    shard_rows: int = SHARD_ROWS,
     dtype: str = "float32",
+    executor: Executor | None = None,
+    openers: tuple[Callable[[], Judged], Callable[[], Encoder]] | None = None,
     progress: Progress | None = None,
 ) -> EmbeddedJudgements:
     """Write a judged folder with its embeddings, or go on where an earlier run stopped.
@@ -83,8 +89,13 @@ def embed_judged(
         Items in a file.
     dtype : {"float32", "float16"}
         Type of the embeddings in the files.
+    executor : Executor, optional
+        Who embeds the shards; left out, this process, one after the other.
+    openers : tuple of two callables, optional
+        How workers open the judged folder and the encoder themselves, each giving the same object
+        every time; left out, both travel with each shard.
     progress : callable, optional
-        Called as progress(done, total, what).
+        Called as progress(done, total, what) with the shards done.
 
     Raises
     ------
@@ -92,74 +103,60 @@ def embed_judged(
         If the judged folder is not whole, a picture is missing or cannot be read (everything that
         is judged is needed), or `out` holds other files or other embeddings.
     """
+    judged, splits = opened(Path(folder))
+    root, manifest = begun(judged, encoder, out, shard_rows=shard_rows, dtype=dtype)
+    left, _ = shards_left(judged, root, shard_rows)
+    _begin(root, manifest)
+    _write_tables(root, judged, splits)
+    parts = parts_of(judged)
+    for part in parts:
+        (root / EMBEDDINGS / part).mkdir(exist_ok=True)
+    of_judged, of_encoder = openers or (Given(judged), Given(encoder))
+    if executor is None:
+        of_judged, of_encoder = Given(judged), Given(encoder)
+    job = JudgedShardJob(of_judged, of_encoder, (root / EMBEDDINGS).absolute(), dtype)
+    report = progress or silent
+    if executor is not None:
+        for _ in executor.map(job, left, progress=progress):
+            pass
+    else:
+        for done, shard in enumerate(left):
+            report(done, len(left), shard.part)
+            job(shard)
+        report(len(left), len(left), "embed")
+    _write_manifest(root, manifest | {"complete": True})
+    return EmbeddedJudgements(
+        judged.folder.name,
+        encoder.name,
+        int(encoder.n_features),
+        {part: len(items) for part, (items, _) in parts.items()},
+        tuple(splits),
+    )
+
+
+def begun(
+    judged: Judged, encoder: Encoder, out: str | Path, *, shard_rows: int, dtype: str
+) -> tuple[Path, dict[str, Any]]:
+    """Return where the result goes and its manifest; refuse before hours of work."""
     check_choice(dtype, "dtype", ("float32", "float16"))
     check_integer(shard_rows, "shard_rows", low=1)
-    judged, splits = _opened(Path(folder))
     root = check_target(out, overwrite=True)
     if isinstance(root, RemotePath):
         raise InputError(f"{root} must be a folder of this machine. Write there, and copy it.")
     manifest = _manifest(judged, encoder, dtype, shard_rows)
-    parts = _parts(judged)
-    for items, side in parts.values():
-        for item in items if side == "image" else ():
-            picture_of(judged.folder, item)  # before hours of work
-    _begin(root, manifest)
-    _write_tables(root, judged, splits)
-    rows = {}
-    for part, (items, side) in parts.items():
-        _embed_part(
-            root / EMBEDDINGS / part,
-            items,
-            partial(encoded_items, judged.folder, encoder, side=side),
-            shard_rows=shard_rows,
-            dtype=dtype,
-            progress=progress or silent,
-        )
-        rows[part] = len(items)
-    _write_manifest(root, manifest | {"complete": True})
-    return EmbeddedJudgements(
-        judged.folder.name, encoder.name, int(encoder.n_features), rows, tuple(splits)
-    )
+    for item in items_with([*judged.queries, *judged.documents], "image"):
+        picture_of(judged.folder, item)
+    _check_begun(root, manifest)
+    return root, manifest
 
 
-def _opened(folder: Path) -> tuple[Judged, dict[str, Path]]:
+def opened(folder: Path) -> tuple[Judged, dict[str, Path]]:
     """Return the folder by one of its splits, and the files of all of them."""
     if not folder.is_dir():
         raise missing_path(folder)
     splits = {file.stem: file for file in sorted((folder / "qrels").glob("*.tsv"))}
     one = None if "test" in splits or not splits else next(iter(splits))
     return open_judged(folder, split=one), splits
-
-
-def _parts(judged: Judged) -> dict[str, tuple[list[JudgedItem], Modality]]:
-    """Return what is to be embedded, by the name of its part."""
-    sides = {"query": judged.queries, "corpus": judged.documents}
-    found = {part: (items_with(sides[who], side), side) for part, (who, side) in PARTS.items()}
-    return {part: one for part, one in found.items() if one[0]}
-
-
-def _embed_part(
-    place: Path,
-    items: Sequence[JudgedItem],
-    encode: Callable[[Sequence[JudgedItem]], Iterable[Any]],
-    *,
-    shard_rows: int,
-    dtype: str,
-    progress: Progress,
-) -> None:
-    """Write the shards of one part that are not there yet; each appears whole or not at all."""
-    place.mkdir(parents=True, exist_ok=True)
-    for number, start in enumerate(range(0, len(items), shard_rows)):
-        file = place / f"{place.name}_{number:04}.npy"
-        chosen = items[start : start + shard_rows]
-        progress(start, len(items), place.name)
-        if file.is_file():
-            continue
-        vectors = np.concatenate([np.asarray(part) for part in encode(chosen)])
-        rows = unit_rows(vectors, f"the vectors of {place.name}", first_row=start)
-        with atomic_file(file) as temporary, temporary.open("wb") as stream:
-            np.save(stream, rows.astype(dtype), allow_pickle=False)
-    progress(len(items), len(items), place.name)
 
 
 def _manifest(judged: Judged, encoder: Encoder, dtype: str, shard_rows: int) -> dict[str, Any]:
@@ -174,8 +171,8 @@ def _manifest(judged: Judged, encoder: Encoder, dtype: str, shard_rows: int) -> 
     }
 
 
-def _begin(root: Path, manifest: dict[str, Any]) -> None:
-    """Make the folder, or go on in one that the same call began."""
+def _check_begun(root: Path, manifest: dict[str, Any]) -> None:
+    """Refuse a folder with other files, or one that another call began."""
     found = manifest_of(root / EMBEDDINGS)
     if found is None:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
@@ -183,8 +180,6 @@ def _begin(root: Path, manifest: dict[str, Any]) -> None:
                 f"{root} must be a new folder, an empty one or one of the same fillgap embed, got "
                 "other files. Write to a new name."
             )
-        (root / EMBEDDINGS).mkdir(parents=True, exist_ok=True)
-        _write_manifest(root, manifest)
         return
     for what in ("model", "dataset", "dtype", "shard_rows"):
         if found.get(what) != manifest[what]:
@@ -192,6 +187,13 @@ def _begin(root: Path, manifest: dict[str, Any]) -> None:
                 f"{root} must hold embeddings of one {what}, got {found.get(what)} where "
                 f"{manifest[what]} is asked for. Write to another folder."
             )
+
+
+def _begin(root: Path, manifest: dict[str, Any]) -> None:
+    """Make the folder, where the same call has not begun it."""
+    if manifest_of(root / EMBEDDINGS) is None:
+        (root / EMBEDDINGS).mkdir(parents=True, exist_ok=True)
+        _write_manifest(root, manifest)
 
 
 def _write_manifest(root: Path, manifest: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from fillgap._files import missing_path
 from fillgap._progress import Progress, silent
 from fillgap.datasets import Judged, JudgedItem
 from fillgap.encoders import Encoder, load_picture
+from fillgap.experiments.embed_shard import batch_size
 from fillgap.io import load_rows, read_manifest
 from fillgap.io._columns import find_column, read_captions, read_column
 from fillgap.io._names import SUFFIXES
@@ -48,7 +49,6 @@ PARTS: Final[dict[str, tuple[str, Modality]]] = {
 EMBEDDINGS: Final = "embeddings"
 MANIFEST: Final = "manifest.json"
 _IDS: Final = ("id", "_id", "query_id", "query-id", "corpus_id", "corpus-id")
-_BATCH: Final = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +201,7 @@ def encoded_items(
     folder: Path, encoder: Encoder, items: Sequence[JudgedItem], side: Modality
 ) -> Iterator[Array]:
     """Yield the vectors of one side of items, a batch at a time."""
-    size = int(getattr(encoder, "batch_size", _BATCH))
+    size = batch_size(encoder)
     prepare = getattr(encoder, "prepare_image", load_picture)
     for at in range(0, len(items), size):
         batch = items[at : at + size]
