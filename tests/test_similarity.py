@@ -122,6 +122,34 @@ def test_equal_rows_are_level_wherever_they_stand(dtype):
     assert (ranks == 1 + 499 / 2).all()
 
 
+@pytest.mark.parametrize("across", [True, False])
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_rows_apart_by_rounding_alone_are_level(library, across):
+    """An aligner's product may round two copies of a row in two ways."""
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(60, 24)).astype(np.float32)
+    X[30:] = X[rng.integers(0, 30, 30)]
+    index = np.repeat(np.arange(60), 3)
+    # Three equal texts an image, some images equal, and across: to their texts too.
+    Y = np.repeat(X if across else X[:, ::-1] + 0.2, 3, axis=0)
+    found = []
+    for apart in (0.0, 3e-8):
+        sides = [rows * (1 + apart * rng.choice([-1, 1], rows.shape)) for rows in (X, Y)]
+        sides = [side.astype(np.float32) for side in sides]
+        if library == "torch":
+            torch = pytest.importorskip("torch")
+            sides = [torch.as_tensor(side) for side in sides]
+        found.append(scan_pool(*sides, index, n_neighbors=12, n_own=4))
+    for side in ("image_queries", "text_queries"):
+        exact, rounded = (getattr(scan, side) for scan in found)
+        for name in ("mixed_rank", "cross_rank", "best_other_rank", "other"):
+            values = [getattr(scan, name) for scan in (rounded, exact)]
+            if side == "image_queries" and name in ("mixed_rank", "cross_rank"):
+                # Which of the level texts of an image comes first does not matter.
+                values = [np.sort(ranks.reshape(60, 3), axis=1) for ranks in values]
+            np.testing.assert_allclose(*values, atol=1e-6, err_msg=name)
+
+
 def test_ranks_of_pairs_with_several_texts():
     rng = np.random.default_rng(5)
     X, Y = rng.normal(size=(20, 5)), rng.normal(size=(47, 5))

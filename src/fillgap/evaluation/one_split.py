@@ -77,6 +77,43 @@ def asked_sides(aligner: Aligner | None, queries: Sides | None, documents: Sides
     return Sides(*(d if q is None else q for q, d in zip(given, documents, strict=True)))
 
 
+def relevant_rows(
+    pair: EmbeddingPair, samples: Sequence[NDArray[np.intp]]
+) -> dict[tuple[Modality, Modality], Array] | None:
+    """Return what belongs together among some rows that ask for each other.
+
+    Parameters
+    ----------
+    pair : EmbeddingPair
+    samples : sequence of two arrays of int
+        Rows of images and of texts, ascending.
+
+    Returns
+    -------
+    dict or None
+        Pairs of numbers within these rows: images with their texts, and texts of one image with
+        each other, where there are any. None where nothing is known.
+    """
+    if pair.image_index is None:
+        return None
+    images, texts = samples
+    index = np.asarray(pair.image_index)[texts]
+    kept = np.isin(index, images)
+    across = np.column_stack([np.searchsorted(images, index[kept]), np.flatnonzero(kept)])
+    order = np.argsort(index, kind="stable")
+    of = index[order]
+    within = []
+    for apart in range(1, np.bincount(of).max(initial=0)):
+        same = np.flatnonzero(of[apart:] == of[:-apart])
+        pairs = np.column_stack([order[same], order[same + apart]])
+        within += [pairs, pairs[:, ::-1]]
+    found: dict[tuple[Modality, Modality], Array] = {
+        ("image", "text"): across,
+        ("text", "image"): across[:, ::-1],
+    }
+    return found | ({("text", "text"): np.concatenate(within)} if within else {})
+
+
 def sample_rows(rows: Any) -> NDArray[np.intp]:
     """Return which rows a calibration is fitted to: all, or 4096 at even distances."""
     return np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(np.intp))
@@ -124,7 +161,7 @@ class OneSplit:
             {label: one for label, one in calibrations.items() if one is not None},
             asked,
             documents,
-            relevant=self._relevant(),
+            relevant=relevant_rows(self.train, self.samples) if self.queries is None else None,
         )
         tally.keep_place(Combination(name, label) for label in (*calibrations, *fusions))
         # Those that go on from the same scores, which are then computed once.
@@ -144,16 +181,6 @@ class OneSplit:
                 self._judge_group(changes, first, rows, tally)
         for label, fusion in fusions.items():
             self._judge(Combination(name, label), rows, fused(fusion), tally)
-
-    def _relevant(self) -> dict[tuple[Modality, Modality], Array] | None:
-        """Return what belongs together among the rows fitted on, where they are the queries."""
-        if self.queries is not None or self.train.image_index is None:
-            return None
-        images, texts = self.samples
-        index = np.asarray(self.train.image_index)[texts]
-        kept = np.isin(index, images)
-        pairs = np.column_stack([np.searchsorted(images, index[kept]), np.flatnonzero(kept)])
-        return {("image", "text"): pairs, ("text", "image"): pairs[:, ::-1]}
 
     def _judge_group(
         self,

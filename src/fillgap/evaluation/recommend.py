@@ -24,7 +24,13 @@ from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.combine import judge_all
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.leaderboard import Leaderboard, image_means, interval
-from fillgap.evaluation.one_split import aligned_sides, asked_sides, fit_quietly, sample_rows
+from fillgap.evaluation.one_split import (
+    aligned_sides,
+    asked_sides,
+    fit_quietly,
+    relevant_rows,
+    sample_rows,
+)
 from fillgap.evaluation.space_choice import (
     SpaceRecommendation,
     choose,
@@ -258,9 +264,9 @@ def _space(
     aligner = None if chosen.aligner == "raw" else fit_quietly(aligners[chosen.aligner], data)
     calibration = calibrations.get(chosen.calibration)
     if calibration is not None:
-        documents = aligned_sides(
-            aligner, *(side[sample_rows(side)] for side in (data.images, data.texts))
-        )
+        samples = [sample_rows(side) for side in (data.images, data.texts)]
+        documents = aligned_sides(aligner, data.images[samples[0]], data.texts[samples[1]])
         asked = asked_sides(aligner, queries, documents)
-        calibration = clone(calibration).fit(asked, documents)
+        relevant = relevant_rows(data, samples) if queries is None else None
+        calibration = clone(calibration).fit(asked, documents, relevant=relevant)
     return MixedSpace(aligner, calibration, n_features=data.n_features, model=model)

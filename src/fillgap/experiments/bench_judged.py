@@ -69,6 +69,7 @@ def bench_judged(
     """
     _check(queries, documents)
     of_query, of_document, _ = _columns(judged)
+    pairs = np.column_stack([of_query, of_document])
     asked = np.unique(of_query)
     check_integer(n_splits, "n_splits", low=2)
     if len(asked) < 2 * n_splits:
@@ -85,7 +86,7 @@ def bench_judged(
         mine = part_of == part
         held_out = np.zeros(len(judged.documents), dtype=bool)
         held_out[of_document[mine[of_query]]] = True
-        split = JudgedSplit(queries, documents, mine, ~held_out)
+        split = JudgedSplit(queries, documents, pairs, mine, ~held_out)
         tally.n_fit, tally.n_test = int((~mine).sum()), int(mine.sum())
         for place, (name, aligner) in enumerate(named.items()):
             (progress or silent)(part * len(named) + place, n_splits * len(named), name)

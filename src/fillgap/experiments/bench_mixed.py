@@ -17,7 +17,7 @@ from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.combine import FUSIONS, judge_all
 from fillgap.evaluation.leaderboard import Leaderboard
 from fillgap.evaluation.recommend import calibrations_to_try
-from fillgap.scores import CSLS, Calibration, QBNorm
+from fillgap.scores import CSLS, NNN, Calibration, QBNorm, QueryCentering, RelevanceProbability
 
 __all__ = ["ALIGNERS", "bench_mixed", "calibrations_to_bench"]
 
@@ -34,8 +34,18 @@ ALIGNERS: Final = (
 
 
 def calibrations_to_bench() -> dict[str, Calibration | None]:
-    """Return the calibrations of the leaderboard, by name."""
-    return calibrations_to_try() | {"csls": CSLS(), "qb-norm": QBNorm()}
+    """Return the calibrations of the leaderboard, by name.
+
+    Those of relevance are fitted to what belongs together among the rows that are fitted on. Where
+    no text is known to be relevant to a text they rank as "z-score on all" does.
+    """
+    return calibrations_to_try() | {
+        "csls": CSLS(),
+        "qb-norm": QBNorm(),
+        "relevance-probability": RelevanceProbability(),
+        "relevance-probability after nnn": RelevanceProbability(after=NNN()),
+        "query-centering of relevance": QueryCentering(after=RelevanceProbability(after=NNN())),
+    }
 
 
 def bench_mixed(

@@ -29,7 +29,15 @@ Values = NDArray[np.float64]
 #: Aligners of this project.
 _OURS: Final = ("balanced", "refined")
 #: Calibrations known from elsewhere; two of them after one another are not.
-_PUBLISHED: Final = ("z-score", "z-score on all", "quantile-map", "nnn", "csls", "qb-norm")
+_PUBLISHED: Final = (
+    "z-score",
+    "z-score on all",
+    "quantile-map",
+    "nnn",
+    "csls",
+    "qb-norm",
+    "relevance-probability",
+)
 _MEASURES: Final = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10")
 
 

@@ -35,10 +35,22 @@ _BLOCK_SCORES: Final = 2**25
 
 @dataclass(frozen=True, eq=False)
 class JudgedSplit:
-    """One part of the queries, and the documents that may be fitted to for it."""
+    """One part of the queries, and the documents that may be fitted to for it.
+
+    Attributes
+    ----------
+    queries, documents : EmbeddedItems
+    relevant : array of int of shape (n_pairs, 2)
+        Query and document of every judgement.
+    mine : array of bool of shape (n_queries,)
+        The queries that are judged.
+    free : array of bool of shape (n_documents,)
+        The documents that are relevant to none of them.
+    """
 
     queries: EmbeddedItems
     documents: EmbeddedItems
+    relevant: NDArray[np.intp]
     mine: Mask
     free: Mask
 
@@ -83,7 +95,7 @@ class JudgedSplit:
         except CANNOT_RUN as error:
             return {Combination(name, one): str(error) for one in (*calibrations, *FUSIONS)}
         given = {label: one for label, one in calibrations.items() if one is not None}
-        ready = fit_together(given, samples, documents)
+        ready = fit_together(given, samples, documents, relevant=self._known())
         failures = {}
         for label in calibrations:
             what, fitted = Combination(name, label), ready.get(label)
@@ -127,6 +139,24 @@ class JudgedSplit:
         """Return sample queries: those of the other parts, else documents."""
         found = self.queries.part(side, ~self.mine)[0]
         return space.align_queries(found, side) if len(found) > 1 else self._free(side, rows)
+
+    def _known(self) -> dict[tuple[Modality, Modality], Array]:
+        """Return what is relevant to the queries of the other parts: numbers within the samples."""
+        query, document = self.relevant.T
+        known = {}
+        for asking in MODALITIES:
+            asked = self.queries.part(asking, ~self.mine)[1]
+            for found in MODALITIES:
+                there = self.documents.part(found, self.free)[1]
+                both = np.isin(query, asked) & np.isin(document, there)
+                if len(asked) > 1 and both.any():
+                    known[asking, found] = np.column_stack(
+                        [
+                            np.searchsorted(asked, query[both]),
+                            np.searchsorted(there, document[both]),
+                        ]
+                    )
+        return known
 
     def _free(self, side: Modality, rows: Mapping[Modality, Array]) -> Array | None:
         if side not in rows:

@@ -21,11 +21,14 @@ Array = NDArray[Any]
 class RelevanceProbability(PairwiseCalibration):
     """The log-odds that a document of this score is relevant, for each pair of modalities.
 
-    Needs pairs or judgements: `fit(..., relevant=...)`. Pairs of modalities without any are not
-    calibrated. `calibrate` returns log-odds, which a sum can fold into; `probability` returns what
-    they mean. The probability is that of a document drawn from a collection of the size fitted to:
-    of ten times as many documents a tenth as many are relevant, and the log-odds are too high by
-    log 10.
+    Needs pairs or judgements: `fit(..., relevant=...)`. `calibrate` returns log-odds, which a sum
+    can fold into; `probability` returns what they mean. Where documents of one modality were never
+    judged for queries of another, such as images for an image, `calibrate` takes them to be as
+    relevant as the query's other documents at as many standard deviations from the mean of all
+    scores, so that they can be ranked; `probability` promises nothing for them and refuses.
+
+    The probability is that of a document drawn from a collection of the size fitted to: of ten
+    times as many documents a tenth as many are relevant, and the log-odds are too high by log 10.
 
     Parameters
     ----------
@@ -55,7 +58,18 @@ class RelevanceProbability(PairwiseCalibration):
     def probability(
         self, scores: Any, *, query: Modality, document: Modality, documents: Any | None = None
     ) -> Array:
-        """Return the probability of relevance, between 0 and 1. Parameters as for `calibrate`."""
+        """Return the probability of relevance, between 0 and 1. Parameters as for `calibrate`.
+
+        Raises
+        ------
+        InputError
+            If no judgement was of these modalities.
+        """
+        if f"{query}.{document}.unjudged" in self.fitted_:
+            raise InputError(
+                f"{query} queries with {document} documents must have been judged for a "
+                "probability, got none that were. Fit with such judgements, or rank by calibrate."
+            )
         log_odds = self.calibrate(scores, query=query, document=document, documents=documents)
         return np.asarray(1 / (1 + np.exp(-log_odds)))
 
@@ -65,25 +79,25 @@ class RelevanceProbability(PairwiseCalibration):
             _checked_pairs(sample)
 
     def _add_block(self, sample: Sample, block: Block) -> None:
-        if sample.relevant is None:
-            return
-        pairs = _checked_pairs(sample)
         key = (sample.query, sample.document)
         of_relevant, of_others = self.sums_.setdefault(key, (ScoreHistogram(), ScoreHistogram()))
-        start, stop = block.first_row, block.first_row + block.scores.shape[1]
-        inside = (pairs[:, 1] >= start) & (pairs[:, 1] < stop)
         marked = np.zeros(block.scores.shape, dtype=bool)
-        marked[pairs[inside, 0], pairs[inside, 1] - start] = True
+        if sample.relevant is not None:
+            pairs = _checked_pairs(sample)
+            start, stop = block.first_row, block.first_row + block.scores.shape[1]
+            inside = (pairs[:, 1] >= start) & (pairs[:, 1] < stop)
+            marked[pairs[inside, 0], pairs[inside, 1] - start] = True
         of_relevant.add(block.scores[marked & block.allowed])
         of_others.add(block.scores[~marked & block.allowed])
 
     def _solve(self) -> None:
-        if not self.sums_:
+        judged = {key: both for key, both in self.sums_.items() if both[0].total}
+        if not judged:
             raise InputError(
                 "relevant must name pairs of modalities that are there, got none of them. "
                 "Its keys are (query modality, document modality)."
             )
-        for (query, document), (of_relevant, of_others) in self.sums_.items():
+        for (query, document), (of_relevant, of_others) in judged.items():
             name = f"{query}.{document}"
             counts = (of_relevant.total, of_others.total)
             if min(counts) < 2:
@@ -93,6 +107,22 @@ class RelevanceProbability(PairwiseCalibration):
                 )
             fit = _logistic if self.kind == "logistic" else _isotonic
             self.fitted_[f"{name}.curve"] = fit(of_relevant, of_others, name)
+            self.fitted_.pop(f"{name}.unjudged", None)
+        for query, document in self.sums_.keys() - judged.keys():
+            like = (query, "image" if document == "text" else "text")
+            if like in judged:
+                curve = self.fitted_[f"{like[0]}.{like[1]}.curve"]
+                moved = self._moved(curve, _spread(judged[like]), (query, document))
+                self.fitted_[f"{query}.{document}.curve"] = moved
+                self.fitted_[f"{query}.{document}.unjudged"] = np.array(1.0)
+
+    def _moved(self, curve: Array, of: tuple[float, float], to: tuple[str, str]) -> Array:
+        """Return a curve of scores of one mean and deviation for those of other modalities."""
+        (mean, width), (new_mean, new_width) = of, _spread(self.sums_[to])
+        stretch = width / new_width
+        if self.kind == "logistic":
+            return np.array([curve[0] * stretch, curve[1] + curve[0] * (mean - stretch * new_mean)])
+        return np.array([new_mean + (curve[0] - mean) / stretch, curve[1]])
 
     def _slope_and_offset(self, query: Modality, document: Modality) -> tuple[float, float]:
         a, b = self._get(query, document, "curve")
@@ -125,15 +155,20 @@ def _checked_pairs(sample: Sample) -> NDArray[np.intp]:
     return pairs.astype(np.intp)
 
 
+def _spread(histograms: tuple[ScoreHistogram, ScoreHistogram]) -> tuple[float, float]:
+    """Return the mean and the standard deviation of all scores."""
+    scores, relevant, others = _points(*histograms)
+    weight = relevant + others
+    mean = float(np.average(scores, weights=weight))
+    return mean, float(np.sqrt(np.average((scores - mean) ** 2, weights=weight))) or 1.0
+
+
 def _points(
     of_relevant: ScoreHistogram, of_others: ScoreHistogram
 ) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
     """Return scores, how often each is relevant, and how often it is not."""
-    both = ScoreHistogram()
-    both.counts = of_relevant.counts + of_others.counts
-    filled = np.flatnonzero(both.counts)
-    relevant, others = (h.counts[filled].astype(np.float64) for h in (of_relevant, of_others))
-    return both.points()[0], relevant, others
+    scores, relevant, others = of_relevant.with_others(of_others)
+    return scores, relevant.astype(np.float64), others.astype(np.float64)
 
 
 def _logistic(of_relevant: ScoreHistogram, of_others: ScoreHistogram, name: str) -> Array:
