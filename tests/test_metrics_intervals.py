@@ -89,3 +89,14 @@ def test_refusals():
         bootstrap_interval([1.0, 2.0], confidence=1.0)
     with pytest.raises(InputError, match=r"values must be of shape \(n_rows,\)"):
         bootstrap_interval(np.zeros((2, 2, 2)))
+
+
+def test_the_mean_of_equal_values_lies_within():
+    """Whichever way it is computed: resampled sums are rounded in other ways."""
+    for value in np.random.default_rng(0).uniform(-2, 2, 200):
+        values = np.full(109, value)
+        found = bootstrap_interval(values, n_resamples=50)
+        for mean in (value, values.mean(), np.nanmean(values[:, None], axis=0)[0]):
+            assert found.low[0] <= mean <= found.high[0]
+        assert found.high[0] - found.low[0] < 1e-13
+    assert bootstrap_interval(np.zeros(20), n_resamples=50).low == 0

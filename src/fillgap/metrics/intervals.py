@@ -76,7 +76,10 @@ def bootstrap_interval(
     means = _resampled_means(sums, counts, n_resamples, check_random_state(random_state))
     tail = (1.0 - confidence) / 2.0
     low, high = np.nanquantile(means, [tail, 1.0 - tail], axis=0)
-    return Interval(low, high, np.nanstd(means, axis=0))
+    # Means of values that are all equal differ by rounding, and so does the mean of all of them.
+    rounding = 16 * np.finfo(float).eps * np.abs(high)
+    slack = np.where(high - low <= rounding, rounding, 0.0)
+    return Interval(low - slack, high + slack, np.nanstd(means, axis=0))
 
 
 def _by_group(
