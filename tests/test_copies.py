@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fillgap import MeanCentering
+from fillgap import BalancedAligner
 from fillgap._copies import copies, level_columns
 from fillgap.evaluation.one_split import aligned_sides
 from fillgap.evaluation.scored import all_scores, calibrated
@@ -33,6 +33,15 @@ def test_copies_are_those_that_a_loop_finds(dtype: str, order: str) -> None:
     assert [part.tolist() for part in split] == [copy.tolist(), first.tolist()]
 
 
+def test_rows_that_differ_in_a_few_columns_alone() -> None:
+    rng = np.random.default_rng(1)
+    rows = np.zeros((400, 300), np.float32)
+    rows[np.arange(400), rng.integers(0, 300, 400)] = 1  # most of what is looked at first is zero
+    copy, first = copies(rows[:150], rows[150:])
+    assert (copy.tolist(), first.tolist()) == slow_copies(rows)
+    assert len(copy) > 50
+
+
 def test_both_zeros_are_equal() -> None:
     copy, first = copies(np.array([[0.0, 1.0], [-0.0, 1.0], [0.0, -1.0]], np.float32))
     assert (copy.tolist(), first.tolist()) == ([1], [0])
@@ -42,7 +51,7 @@ def test_rows_of_one_hash_are_still_compared(monkeypatch: pytest.MonkeyPatch) ->
     from fillgap import _copies
 
     rows = np.array([[1.0], [2.0], [1.0]], np.float32)
-    monkeypatch.setattr(_copies, "_hashes", lambda side: np.zeros(len(side), np.uint64))
+    monkeypatch.setattr(_copies, "_hashes", lambda side, *_: np.zeros(len(side), np.uint64))
     assert [part.tolist() for part in copies(rows)] == [[2], [0]]
 
 
@@ -58,7 +67,7 @@ def test_copies_stay_level_through_an_aligner_and_a_calibration() -> None:
     images, texts = rng.normal(size=(2, 300, 265)).astype(np.float32)
     texts[100:] = texts[rng.integers(0, 100, 200)]
     copy, first = copies(texts)
-    aligner = MeanCentering().fit(images, texts)
+    aligner = BalancedAligner().fit(images, texts)
     rows = aligned_sides(aligner, images, texts)
     np.testing.assert_array_equal(rows.texts[copy], rows.texts[first])
     calibration = NNN().fit(Sides(rows.images, rows.texts), Sides(rows.images, rows.texts))

@@ -25,9 +25,9 @@ Array = NDArray[Any]
 MEMORY_BYTES = 64 * 2**20
 #: Neighbours within the own modality that a scan keeps.
 N_OWN = 10
-#: Cosines that differ by no more are level. Equal rows have cosines that do, since a matrix product
-#: rounds some columns in another way than others; which ones depends on the processor.
-_LEVEL: Final = {"float32": 2.0**-21, "float64": 2.0**-44}
+#: Cosines that differ by no more are level: in double precision much less than any difference that
+#: means something, and more than rounding. In single precision these two are not apart.
+_LEVEL: Final = {"float32": 0.0, "float64": 2.0**-44}
 
 
 @dataclass(frozen=True, eq=False)

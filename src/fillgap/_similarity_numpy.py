@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fillgap._copies import copies
 from fillgap._similarity import Question, Scores, level_within
 
 __all__ = ["NumpyPool"]
@@ -75,21 +77,30 @@ class NumpyPool:
 
     def __init__(self, same: Array, other: Array, n_block: int, k: int, k_own: int) -> None:
         self.rows, self.sizes = (same, other), (n_block, k, k_own)
+        self.copies = copies(same, other)
         self._held = threading.local()  # each thread has buffers of its own
 
     def scan(self, queries: Array, question: Question, out: Scores) -> None:
         """Fill `out` with what a block of queries finds."""
         scanner = getattr(self._held, "scanner", None)
         if scanner is None:
-            scanner = self._held.scanner = _Scanner(self.rows, *self.sizes)
+            scanner = self._held.scanner = _Scanner(self.rows, self.copies, *self.sizes)
         scanner.scan(queries, question, out)
 
 
 class _Scanner:
     """The buffers of one thread, and what is found in them."""
 
-    def __init__(self, rows: tuple[Array, Array], n_block: int, k: int, k_own: int) -> None:
+    def __init__(
+        self,
+        rows: tuple[Array, Array],
+        equal: tuple[Array, Array],
+        n_block: int,
+        k: int,
+        k_own: int,
+    ) -> None:
         self.same, self.other = (_Side(side, n_block, max(k, k_own)) for side in rows)
+        self.equal = list(_by_side(equal, len(rows[0])))
         self.k, self.k_own = k, k_own
         width = self.same.scores.shape[1] + self.other.scores.shape[1]
         self.step = max(1, CACHE_BYTES // (width * rows[0].dtype.itemsize))
@@ -98,6 +109,7 @@ class _Scanner:
     def scan(self, queries: Array, question: Question, out: Scores) -> None:
         self.same.fill(queries)
         self.other.fill(queries)
+        self._level(len(queries))
         n, first = len(queries), self.same.size
         of = np.repeat(np.arange(n), np.diff(question.start))
         mine = question.item < first
@@ -110,6 +122,12 @@ class _Scanner:
             self._find_neighbours(part, out)
             self._rank_best_other(part, out)
             self._rank_pairs(part, question.start, out)
+
+    def _level(self, n: int) -> None:
+        """Give all copies of an item one similarity with each of n queries."""
+        sides = (self.same, self.other)
+        for into, copy, of, first in self.equal:
+            sides[into].scores[:n, copy] = sides[of].scores[:n, first]
 
     def _find_neighbours(self, part: slice, out: Scores) -> None:
         same, other = self.same.maxima(part), self.other.maxima(part)
@@ -142,6 +160,16 @@ class _Scanner:
         for column, side in enumerate((self.same, self.other)):
             above, level = _count(side.scores, rows, out.pair_score[pairs], self.within)
             out.pair_above[pairs, column], out.pair_level[pairs, column] = above, level
+
+
+def _by_side(equal: tuple[Array, Array], n_same: int) -> Iterator[tuple[int, Array, int, Array]]:
+    """Yield (side, columns, side, columns that they equal) of copies in a pool, where any are."""
+    copy, first = equal
+    for into in (0, 1):
+        for of in range(into + 1):
+            chosen = ((copy >= n_same) == into) & ((first >= n_same) == of)
+            if chosen.any():
+                yield into, copy[chosen] - into * n_same, of, first[chosen] - of * n_same
 
 
 def _count(scores: Array, rows: Array, levels: Array, within: Any) -> tuple[Array, Array]:

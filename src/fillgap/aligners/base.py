@@ -19,6 +19,7 @@ from fillgap._checks import (
     check_same_features,
     unit_rows,
 )
+from fillgap._copies import level_rows
 from fillgap._progress import Progress, silent
 from fillgap.affine import AffineMap, scale_to_unit
 from fillgap.rows import BLOCK_ROWS, iter_blocks
@@ -142,7 +143,7 @@ class Aligner(BaseEstimator):
             raise NotFittedError(f"{name} must be fitted before it is applied. Call fit first.")
         X = check_matrix(X, what)
         if X.shape[0] <= BLOCK_ROWS:
-            return self.apply_block(X, what, 0)
+            return level_rows(self.apply_block(X, what, 0), X)
         out: Any = None
         for start, block in iter_blocks(X, what):
             rows = self.apply_block(block, what, start)
@@ -150,7 +151,7 @@ class Aligner(BaseEstimator):
                 shape = (X.shape[0], rows.shape[1])
                 out = array_namespace(rows).empty(shape, dtype=rows.dtype, device=device(rows))
             out[start : start + rows.shape[0], :] = rows
-        return out
+        return level_rows(out, X)
 
     def apply_block(self, block: Any, what: str, first_row: int = 0) -> Any:
         """Return one aligned block of a longer stream.

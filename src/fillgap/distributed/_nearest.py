@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from fillgap._checks import unit_rows
+from fillgap._copies import copies
 from fillgap._device import to_device, to_host
 from fillgap._similarity import Question, Scores, level_within
 
 __all__ = ["CountBlock", "Counts", "FindBlock", "Found", "Queries", "as_scores"]
 
 Array = NDArray[Any]
+_Copies: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 #: Query rows that are compared with a block of items at a time.
 CHUNK = 512
@@ -51,12 +53,14 @@ class Queries:
         query = np.searchsorted(self.question.start, pair, side="right") - 1
         return pair, query, item[pair] - first
 
-    def scores(self, units: Any, same: bool, first: int, chunk: slice) -> Any:
+    def scores(self, units: Any, equal: _Copies, same: bool, first: int, chunk: slice) -> Any:
         """Return the cosines of some queries with a block, where that lies.
 
-        A query's own item has −∞.
+        Copies in the block have equal ones, and a query's own item has −∞.
         """
         scores = _beside(units, self.units[chunk]) @ units.T
+        if len(equal[0]):
+            scores[:, equal[0]] = scores[:, equal[1]]
         if same:
             own = np.flatnonzero(
                 (self.rows[chunk] >= first) & (self.rows[chunk] < first + len(units))
@@ -128,14 +132,14 @@ class FindBlock:
 
     def _find(self, found: Found, asked: int, units: Any, same: bool, first: int) -> None:
         queries, k, k_own = self.queries[asked], self.k[asked], self.k_own[asked]
-        n = len(queries.rows)
+        n, equal = len(queries.rows), _copies_in(units)
         best = np.full((2, n), -np.inf, np.float32)
         top, own = _nothing(n, k), _nothing(n, k_own)
         pairs = np.full(len(queries.question.item), -np.inf, np.float32)
         pair, query, column = queries.pairs_in(same, first, first + len(units))
         for at in range(0, n, CHUNK):
             chunk = slice(at, min(at + CHUNK, n))
-            scores = queries.scores(units, same, first, chunk)
+            scores = queries.scores(units, equal, same, first, chunk)
             here = (query >= chunk.start) & (query < chunk.stop)
             place = _beside(units, query[here] - at), _beside(units, column[here])
             pairs[pair[here]] = to_host(scores[place])
@@ -205,10 +209,10 @@ class CountBlock:
             _beside(units, found)[:, None]
             for found in (self.found.best[asked][1], self.found.top[asked][0][:, -1])
         )
-        within = level_within(self.found.top[asked][0].dtype)
+        within, equal = level_within(self.found.top[asked][0].dtype), _copies_in(units)
         for at in range(0, n, CHUNK):
             chunk = slice(at, min(at + CHUNK, n))
-            scores = queries.scores(units, same, first, chunk)
+            scores = queries.scores(units, equal, same, first, chunk)
             if same:
                 counts["above"][chunk] += _count_true(scores > best[chunk] + within)
                 counts["level"][chunk] += _count_level(scores, best[chunk], within)
@@ -257,6 +261,12 @@ def _units(block: Any, what: str, first_row: int) -> Any:
 def _beside(units: Any, array: Array) -> Any:
     """Return an array where the rows lie."""
     return array if isinstance(units, np.ndarray) else to_device(array, units.device)
+
+
+def _copies_in(units: Any) -> _Copies:
+    """Return the copies in a block; on a device equal rows have equal cosines by themselves."""
+    nothing = np.empty(0, np.intp)
+    return copies(units) if isinstance(units, np.ndarray) else (nothing, nothing)
 
 
 def _count_level(scores: Any, level: Any, within: float) -> Array:

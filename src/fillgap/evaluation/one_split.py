@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from fillgap._checks import CANNOT_RUN, unit_rows
-from fillgap._copies import level_columns
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.scored import Scorer, Scores, all_scores, calibrated
@@ -61,14 +60,12 @@ def aligned_sides(aligner: Aligner | None, images: Any | None, texts: Any | None
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        sides = [
-            None if side is None else np.asarray(function(side), dtype=np.float32)
-            for function, side in zip(functions, (images, texts), strict=True)
-        ]
-    for rows, side in zip(sides, (images, texts), strict=True):
-        if aligner is not None and rows is not None:
-            level_columns(rows.T, np.asarray(side))
-    return Sides(*sides)
+        return Sides(
+            *(
+                None if side is None else np.asarray(function(side), dtype=np.float32)
+                for function, side in zip(functions, (images, texts), strict=True)
+            )
+        )
 
 
 def asked_sides(aligner: Aligner | None, queries: Sides | None, documents: Sides) -> Sides:
