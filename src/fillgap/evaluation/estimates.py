@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.metrics.intervals import bootstrap_interval
+from fillgap.metrics.intervals import bootstrap_interval, bounds_around
 
 __all__ = ["Estimate", "estimates", "mean_of_directions", "per_image"]
 
@@ -30,6 +30,11 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, value: float, low: float, high: float) -> Estimate:
+        """Return a mean with the bounds that resamples have, which hold it."""
+        return cls(value, *bounds_around(value, low, high))
 
     def to_dict(self) -> dict[str, float]:
         """Return it as JSON can hold it."""
@@ -60,7 +65,7 @@ def estimates(
         columns[seen], groups[seen], n_resamples=n_resamples, random_state=random_state
     )
     return {
-        name: Estimate(float(np.nanmean(column)), float(low), float(high))
+        name: Estimate.of(float(np.nanmean(column)), float(low), float(high))
         for (name, column), low, high in zip(values.items(), bounds.low, bounds.high, strict=True)
     }
 

@@ -219,7 +219,7 @@ def intervals(rivals: Sequence[Values], *, n_resamples: int, random_state: int) 
     columns = np.column_stack([values[present] for values in rivals])
     bounds = bootstrap_interval(columns, n_resamples=n_resamples, random_state=random_state)
     return [
-        Estimate(float(mean), float(low), float(high))
+        Estimate.of(float(mean), float(low), float(high))
         for mean, low, high in zip(columns.mean(axis=0), bounds.low, bounds.high, strict=True)
     ]
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fillgap._checks import InputError, check_integer, check_random_state, check_real
 
-__all__ = ["Interval", "bootstrap_interval"]
+__all__ = ["Interval", "bootstrap_interval", "bounds_around"]
 
 #: Bytes of the counts of one batch of resamples.
 BATCH_BYTES = 32 * 2**20
@@ -76,10 +76,22 @@ def bootstrap_interval(
     means = _resampled_means(sums, counts, n_resamples, check_random_state(random_state))
     tail = (1.0 - confidence) / 2.0
     low, high = np.nanquantile(means, [tail, 1.0 - tail], axis=0)
-    # Means of values that are all equal differ by rounding, and so does the mean of all of them.
-    rounding = 16 * np.finfo(float).eps * np.abs(high)
-    slack = np.where(high - low <= rounding, rounding, 0.0)
-    return Interval(low - slack, high + slack, np.nanstd(means, axis=0))
+    return Interval(low, high, np.nanstd(means, axis=0))
+
+
+def bounds_around(value: float, low: float, high: float) -> tuple[float, float]:
+    """Return bounds that hold the value: where all resamples have it, it may miss them by rounding.
+
+    Parameters
+    ----------
+    value : float
+        The mean of all rows.
+    low, high : float
+        As `bootstrap_interval` gives them.
+    """
+    rounding = 16 * np.finfo(float).eps * abs(value)
+    level = high - low <= rounding
+    return (min(low, value), max(high, value)) if level else (low, high)
 
 
 def _by_group(

@@ -15,7 +15,7 @@ from fillgap._progress import Progress, silent
 from fillgap._similarity import MEMORY_BYTES
 from fillgap.embeddings import EmbeddingPair
 from fillgap.metrics.faults import examine_pairing, examine_rows
-from fillgap.metrics.intervals import bootstrap_interval
+from fillgap.metrics.intervals import bootstrap_interval, bounds_around
 from fillgap.metrics.measurements import Measurements, Value
 from fillgap.metrics.pool import PoolScan, as_pair
 from fillgap.metrics.scan import MAX_QUERIES, scan_pool
@@ -196,8 +196,9 @@ def with_intervals(
         table = np.column_stack([item.values for _, _, item in items])
         found = bootstrap_interval(table, rows.groups, weights=rows.weights, random_state=seed)
         numbers = np.column_stack([found.low, found.high, found.standard_error])
-        for (key, part, _), interval in zip(items, numbers.tolist(), strict=True):
-            values[key][part] = Value(values[key][part].value, *interval)
+        for (key, part, _), (low, high, error) in zip(items, numbers.tolist(), strict=True):
+            mean = values[key][part].value
+            values[key][part] = Value(mean, *bounds_around(mean, low, high), error)
     return values
 
 
