@@ -93,9 +93,9 @@ The calibrations that follow NNN, and its α = .5, were taken up after a look at
 fitting, which are not on this page, and at COCO with CLIP B/16, which is: its figures below are no
 independent evidence. The same two gave k and w of `query-centering`, which is
 `QueryCentering(after=ZScore(on="all", after=NNN()))`; that lists should be levelled at all was seen
-in the figures of DBSF on all sets. `query-centering of relevance`, which is
-`QueryCentering(after=RelevanceProbability(after=NNN()))` with the same k and w, was taken up because
-it was the best in thirds of the scenes for fitting. The defaults of `balanced` were chosen on COCO with CLIP B/16
+in the figures of DBSF on all sets. `query-centering of relevance` has the same k and w and is
+`QueryCentering(after=RelevanceProbability(after=NNN()))`; it was taken up because it was the best
+in thirds of the scenes for fitting. The defaults of `balanced` were chosen on COCO with CLIP B/16
 and on four sets of 100 pairs.
 
 ## Do the targets hold?

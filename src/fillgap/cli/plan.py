@@ -54,54 +54,54 @@ def say_plan(plan: JobPlan, out: Any = None, *, as_json: bool = False) -> None:
 
 def say_embed_plan(plan: EmbedPlan, out: Any, *, as_json: bool = False) -> None:
     """Print what would be embedded, and how long it should take."""
-    if as_json:
-        print_json(plan.to_dict() | {"out": str(out)})
-        return
+    what = rate = ""
     if plan.n_rows:
-        say(
-            f"Would read {counted(plan.n_rows, 'images')} of {plan.dataset} with their captions, "
-            f"once, and embed them by {plan.model}."
+        what = f"{counted(plan.n_rows, 'images')} of {plan.dataset} with their captions, once"
+        rate = (
+            f"{1 / plan.seconds_per_row:,.1f} images/s with their captions in a trial on "
+            f"{plan.trial_rows} images"
         )
-    else:
-        say("Nothing is left to be read.")
-    _say_files(plan, out, "about")
-    if plan.kept:
-        total = plan.kept + plan.n_shards
-        say(f"Finished, and would be kept: {plan.kept} of {counted(total, 'shards')}.")
-    _say_skipped(plan.skipped)
-    if plan.n_rows:
-        say(
-            f"About {duration(plan.seconds)} by {_who(plan.n_workers)}, not counting their start: "
-            f"one took {1 / plan.seconds_per_row:,.1f} images/s with their captions in a trial on "
-            f"{plan.trial_rows} images. This assumes that storage keeps up, that workers do not "
-            "hinder each other, and that writing takes no time."
-        )
-    say(_NOTHING)
+    _say_embedding(plan, what, rate, out, skipped=plan.skipped, as_json=as_json)
 
 
 def say_judged_plan(plan: JudgedPlan, out: Any, *, as_json: bool = False) -> None:
     """Print what would be embedded of a judged folder, and how long it should take."""
+    listed = ", ".join(f"{n:,} {part.replace('_', ' ')}" for part, n in plan.rows.items())
+    rates = ", ".join(
+        f"{1 / seconds:,.1f} {part.replace('_', ' ')}/s in a trial on {plan.trial_rows[part]}"
+        for part, seconds in plan.seconds_per_row.items()
+    )
+    what = f"{listed} of {plan.dataset}" if listed else ""
+    _say_embedding(plan, what, rates, out, skipped={}, as_json=as_json)
+
+
+def _say_embedding(
+    plan: EmbedPlan | JudgedPlan,
+    what: str,
+    rate: str,
+    out: Any,
+    *,
+    skipped: Mapping[str, str],
+    as_json: bool,
+) -> None:
+    """Print a plan to embed; `what` is empty where nothing is left."""
     if as_json:
         print_json(plan.to_dict() | {"out": str(out)})
         return
-    listed = ", ".join(f"{n:,} {part.replace('_', ' ')}" for part, n in plan.rows.items())
-    if listed:
-        say(f"Would read {listed} of {plan.dataset}, and embed them by {plan.model}.")
+    if what:
+        say(f"Would read {what}, and embed them by {plan.model}.")
     else:
         say("Nothing is left to be read.")
     _say_files(plan, out, "about")
     if plan.kept:
         total = plan.kept + plan.n_shards
         say(f"Finished, and would be kept: {plan.kept} of {counted(total, 'shards')}.")
-    if listed:
-        rates = ", ".join(
-            f"{1 / seconds:,.1f} {part.replace('_', ' ')}/s in a trial on {plan.trial_rows[part]}"
-            for part, seconds in plan.seconds_per_row.items()
-        )
+    _say_skipped(skipped)
+    if what:
         say(
             f"About {duration(plan.seconds)} by {_who(plan.n_workers)}, not counting their start: "
-            f"one took {rates}. This assumes that storage keeps up, that workers do not hinder "
-            "each other, and that writing takes no time."
+            f"one took {rate}. This assumes that storage keeps up, that workers do not hinder each "
+            "other, and that writing takes no time."
         )
     say(_NOTHING)
 
