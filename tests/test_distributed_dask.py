@@ -158,5 +158,9 @@ def unused_port() -> int:
 
 
 def test_workers_started_here_keep_freed_memory(cluster: Executor) -> None:
-    """Dask's own setting would have them map every block anew."""
-    assert list(cluster.map(os.getenv, [FREED_MEMORY])) == [None]
+    """Dask's own setting would have them map every block anew; also one that takes a place."""
+    assert isinstance(cluster, DaskCluster)
+    cluster._cluster.scale(3)
+    cluster._client.wait_for_workers(3)
+    assert list(cluster._client.run(os.getenv, FREED_MEMORY).values()) == [None] * 3
+    cluster._cluster.scale(2)

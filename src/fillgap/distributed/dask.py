@@ -19,6 +19,8 @@ R = TypeVar("R")
 
 #: Results that one task merges: what moves between workers, not to the scheduler.
 MERGED_AT_ONCE = 8
+#: The variable by which the C library is told what to do with freed memory.
+_FREED_MEMORY = "MALLOC_TRIM_THRESHOLD_"
 
 
 class DaskCluster:
@@ -145,15 +147,22 @@ def _started_here(distributed: Any, n_workers: int | None) -> Any:
     """
     import dask
 
-    with dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}):
-        return distributed.LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            dashboard_address=None,
-            # Even without a dashboard it serves its state: on a port that is free.
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            silence_logs=50,
-        )
+    class Nanny(distributed.Nanny):
+        """Starts a worker, and another one where that dies, without the setting."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            with dask.config.set({f"distributed.nanny.pre-spawn-environ.{_FREED_MEMORY}": None}):
+                super().__init__(*arguments, **options)
+
+    return distributed.LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        worker_class=Nanny,
+        dashboard_address=None,
+        # Even without a dashboard it serves its state: on a port that is free.
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        silence_logs=50,
+    )
 
 
 def _within(seconds: float, start: Callable[[], R]) -> R:
