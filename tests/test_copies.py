@@ -21,7 +21,7 @@ def slow_copies(rows: np.ndarray) -> tuple[list[int], list[int]]:
     return [i for i, _ in found], [j for _, j in found]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble", ">f4"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_copies_are_those_that_a_loop_finds(dtype: str, order: str) -> None:
     rng = np.random.default_rng(0)

@@ -97,11 +97,13 @@ def _first_of(keys: NDArray[np.uint64]) -> Rows:
 def _hashes(rows: Array, columns: Rows | None = None) -> NDArray[np.uint64]:
     """Return a number of each row; those equal in these columns have equal ones."""
     n_columns = rows.shape[1] if columns is None else len(columns)
-    word = np.dtype(f"u{rows.dtype.itemsize}")
+    # There are no whole numbers as wide as an extended float; it is told by its nearest double.
+    dtype = rows.dtype if rows.dtype.itemsize <= 8 else np.dtype(np.float64)
+    word = np.dtype(f"u{dtype.itemsize}")
     factors, hashes = _factors(n_columns), np.empty(len(rows), dtype=np.uint64)
     for at in _blocks(len(rows), n_columns):
         block = rows[at] if columns is None else rows[at][:, columns]
-        words = (np.ascontiguousarray(block) + rows.dtype.type(0)).view(word)  # no -0
+        words = (np.ascontiguousarray(block, dtype) + dtype.type(0)).view(word)  # no -0
         # Of a difference in the highest bit alone a product keeps that bit and nothing else.
         words = words ^ (words >> word.type(4 * word.itemsize))
         hashes[at] = (words * factors).sum(axis=1)

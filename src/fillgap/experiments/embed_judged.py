@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fillgap._checks import InputError, check_choice, check_integer
 from fillgap._files import atomic_file, atomic_folder, check_target, missing_path
-from fillgap._progress import Progress, silent
+from fillgap._progress import Progress
 from fillgap._remote import RemotePath
 from fillgap.datasets import Judged, JudgedItem, open_judged
 from fillgap.distributed import Executor
@@ -111,19 +111,13 @@ def embed_judged(
     parts = parts_of(judged)
     for part in parts:
         (root / EMBEDDINGS / part).mkdir(exist_ok=True)
-    of_judged, of_encoder = openers or (Given(judged), Given(encoder))
-    if executor is None:
-        of_judged, of_encoder = Given(judged), Given(encoder)
-    job = JudgedShardJob(of_judged, of_encoder, (root / EMBEDDINGS).absolute(), dtype)
-    report = progress or silent
-    if executor is not None:
-        for _ in executor.map(job, left, progress=progress):
-            pass
-    else:
-        for done, shard in enumerate(left):
-            report(done, len(left), shard.part)
-            job(shard)
-        report(len(left), len(left), "embed")
+    here = Given(judged), Given(encoder)
+    openers = here if executor is None or openers is None else openers
+    job = JudgedShardJob(*openers, (root / EMBEDDINGS).absolute(), dtype)
+    made = map(job, left) if executor is None else executor.map(job, left, progress=progress)
+    for done, shard in enumerate(made, start=1):
+        if executor is None and progress is not None:
+            progress(done, len(left), shard.part)
     _write_manifest(root, manifest | {"complete": True})
     return EmbeddedJudgements(
         judged.folder.name,

@@ -118,7 +118,8 @@ def plan_embed_judged(
     plan = JudgedPlan(judged.folder.name, encoder.name, rows, len(left), len(kept), workers)
     if not left:
         return plan
-    attempt = TryJudged(*(openers or (Given(judged), Given(encoder))))
+    here = Given(judged), Given(encoder)
+    attempt = TryJudged(*(here if executor is None or openers is None else openers))
     firsts = [next(shard for shard in left if shard.part == part) for part in rows]
     tried = list(map(attempt, firsts) if executor is None else executor.map(attempt, firsts))
     return replace(

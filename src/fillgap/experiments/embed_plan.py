@@ -130,7 +130,8 @@ def plan_embed(
     plan = EmbedPlan(dataset.name, encoder.name, n_rows, n_shards, len(manifest.shards), workers)
     if not left:
         return plan
-    of_dataset, of_encoder = openers or (Given(dataset), Given(encoder))
+    here = Given(dataset), Given(encoder)
+    of_dataset, of_encoder = here if executor is None or openers is None else openers
     attempt = TryEmbed(of_dataset, of_encoder, n_threads)
     rows = left[0][1][: batch_size(encoder)]
     tried = attempt(rows) if executor is None else next(iter(executor.map(attempt, [rows])))

@@ -96,13 +96,14 @@ class JudgedSplit:
             return {Combination(name, one): str(error) for one in (*calibrations, *FUSIONS)}
         given = {label: one for label, one in calibrations.items() if one is not None}
         ready = fit_together(given, samples, documents, relevant=self._known())
+        equal = {side: copies(r) for side, r in rows.items()}
         failures = {}
         for label in calibrations:
             what, fitted = Combination(name, label), ready.get(label)
             try:
                 if isinstance(fitted, Exception):
                     raise fitted
-                for block, scores in self._blocks(space, rows, fitted):
+                for block, scores in self._blocks(space, rows, equal, fitted):
                     add(what, block, scores)
                     for fusion, function in FUSIONS.items() if fitted is None else ():
                         add(Combination(name, fusion), block, self._fused(scores, function))
@@ -165,12 +166,15 @@ class JudgedSplit:
         return found if len(found) > 1 else None
 
     def _blocks(
-        self, space: MixedSpace, rows: Mapping[Modality, Array], calibration: Calibration | None
+        self,
+        space: MixedSpace,
+        rows: Mapping[Modality, Array],
+        equal: Mapping[Modality, tuple[Array, Array]],
+        calibration: Calibration | None,
     ) -> Iterator[tuple[Array, Array]]:
         """Yield (numbers of queries, their scores with all documents): means over the halves."""
         n_documents, numbers = len(self.documents.kinds), np.flatnonzero(self.mine)
         step = max(16, _BLOCK_SCORES // n_documents)
-        equal = {document: copies(side) for document, side in rows.items()}
         for at in range(0, len(numbers), step):
             block = numbers[at : at + step]
             chosen = np.zeros(len(self.mine), dtype=bool)
