@@ -12,6 +12,7 @@ from fillgap.scores import (
     QBNorm,
     QuantileMap,
     QueryCentering,
+    QueryStandardisation,
     RelevanceProbability,
     ZScore,
 )
@@ -46,6 +47,13 @@ ROWS = [
     Row(
         "query-centering-after-z",
         lambda: QueryCentering(k=3, weight=1.0, after=ZScore(after=NNN(k=5))),
+        folds=False,
+        keeps_order=False,
+    ),
+    Row("query-standardisation", QueryStandardisation, folds=False),
+    Row(
+        "query-standardisation-after-nnn",
+        lambda: QueryStandardisation(depth=12, leave_out=2, after=NNN(k=5)),
         folds=False,
         keeps_order=False,
     ),

@@ -44,6 +44,19 @@ def of_queries(values: np.ndarray, scores: np.ndarray, k: int, *, same: bool) ->
     return np.array(means)
 
 
+def own_list_z(
+    values: np.ndarray, scores: np.ndarray, depth: int, leave_out: int, *, same: bool
+) -> np.ndarray:
+    """Standardise each row of values by its best `depth` without the very best of them."""
+    out = []
+    for row, cosine in zip(values.tolist(), scores.tolist(), strict=True):
+        kept = [v for v, s in zip(row, cosine, strict=True) if not (same and s >= 1 - 1e-5)]
+        best = sorted(kept, reverse=True)[:depth]
+        rest = best[min(leave_out, len(best) // 2) :]
+        out.append([(v - np.mean(rest)) / np.std(rest) for v in row])
+    return np.array(out)
+
+
 def qb_norm(scores: np.ndarray, bank: np.ndarray, beta: float, *, same: bool) -> np.ndarray:
     """The inverted softmax of the paper, up to its factor, on the scale of a cosine."""
     sums = [np.mean(np.exp(beta * np.array(column))) for column in allowed(bank.T, same=same)]

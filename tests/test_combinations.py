@@ -70,7 +70,7 @@ def test_the_best_of_every_list_give_what_whole_lists_give(name: str, level: int
 
 
 @pytest.mark.parametrize("level", [0, 120], ids=["all differ", "many are level"])
-@pytest.mark.parametrize("name", [*FUSIONS, "csls", "query-centering"])
+@pytest.mark.parametrize("name", [*FUSIONS, "csls", "query-centering", "query-standardisation"])
 def test_so_they_do_where_a_score_reads_its_list(name: str, level: int) -> None:
     tested, sample = sides(level=level), sides(level=0, seed=1)
     rows = {"image": tested.images, "text": tested.texts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from fillgap.scores import (
     QBNorm,
     QuantileMap,
     QueryCentering,
+    QueryStandardisation,
     RelevanceProbability,
     Sides,
     ZScore,
@@ -265,6 +267,18 @@ class TestFormulas:
         centering = QueryCentering(k=4, weight=weight, after=ZScore(on="all"))
         self.check(centering, query, document, expected)
 
+    @pytest.mark.parametrize(("depth", "leave_out"), [(100, 0), (100, 5), (10, 3), (10, 50)])
+    def test_query_standardisation(
+        self, query: str, document: str, depth: int, leave_out: int
+    ) -> None:
+        scores, sample, same = self.prepared(query, document)
+        corrected = slow.nnn(scores, sample, 7, 0.4, same=same)
+        expected = slow.own_list_z(corrected, scores, depth, leave_out, same=same)
+        first = NNN(k=7, alpha=0.4)
+        standard = QueryStandardisation(depth=depth, leave_out=leave_out, after=first)
+        # The reference queries of NNN are in float32, and the deviations are near .01.
+        self.check(standard, query, document, expected, 1e-5)
+
     def test_qb_norm(self, query: str, document: str) -> None:
         scores, sample, same = self.prepared(query, document)
         expected = slow.qb_norm(scores, sample, 20, same=same)
@@ -298,7 +312,9 @@ def test_a_copy_of_the_query_is_never_its_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [CSLS, lambda: QBNorm(dynamic=True), QueryCentering], ids=["csls", "qb", "centering"]
+    "make",
+    [CSLS, lambda: QBNorm(dynamic=True), QueryCentering, QueryStandardisation],
+    ids=["csls", "qb", "centering", "standardisation"],
 )
 def test_a_copy_in_the_list_changes_no_other_score(make: Callable[[], Calibration]) -> None:
     fit = make().fit(QUERIES, DOCUMENTS)
@@ -311,6 +327,50 @@ def test_a_copy_in_the_list_changes_no_other_score(make: Callable[[], Calibratio
         assert np.ptp(change) < 1e-12
         if not isinstance(fit, QBNorm):  # which leaves the mean correction of all documents
             assert np.abs(change).max() < 1e-12
+
+
+class TestQueryStandardisation:
+    rng = np.random.default_rng(0)
+    rows = Sides(rng.normal(size=(50, 8)) + 1, rng.normal(size=(50, 8)) - 1)
+
+    def asked(self, scores: np.ndarray, **parameters: Any) -> np.ndarray:
+        fit = QueryStandardisation(**parameters).fit(self.rows, self.rows)
+        return fit.calibrate(scores, query="text", document="image")
+
+    def test_each_list_has_its_own_scale(self) -> None:
+        scores = self.rng.normal(size=(3, 40))
+        moved = scores * [[0.1], [1], [3]] + [[0.5], [0], [-2]]
+        np.testing.assert_allclose(self.asked(moved), self.asked(scores), atol=1e-9)
+
+    def test_an_affine_map_before_it_makes_no_difference(self) -> None:
+        scores = self.rng.normal(size=(3, 40)) / 10
+        after = self.asked(scores, after=ZScore(on="all"))
+        np.testing.assert_allclose(after, self.asked(scores), atol=1e-9)
+
+    def test_answers_do_not_widen_the_list_that_they_stand_out_of(self) -> None:
+        scores = np.append(np.tile([-1.0, 1.0], 50), [8.0])[None]
+        assert self.asked(scores, depth=101, leave_out=1)[0, -1] == pytest.approx(8)
+        assert self.asked(scores, depth=101, leave_out=0)[0, -1] < 6.5
+
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    def test_short_lists_and_level_ones_are_finite(self, n: int) -> None:
+        scores = np.arange(2.0 * n).reshape(2, n)
+        for got in (self.asked(scores), self.asked(np.ones((2, n)))):
+            assert got.shape == (2, n)
+            assert np.isfinite(got).all()
+        assert (self.asked(np.ones((2, n))) == 0).all()
+
+    @pytest.mark.parametrize(
+        ("bad", "words"),
+        [
+            ({"depth": 1}, "depth must be at least 2"),
+            ({"depth": 2.5}, "depth must be an integer"),
+            ({"leave_out": -1}, "leave_out must be at least 0"),
+        ],
+    )
+    def test_refusals(self, bad: dict[str, Any], words: str) -> None:
+        with pytest.raises((InputError, InputTypeError), match=words):
+            self.asked(np.ones((1, 2)), **bad)
 
 
 def test_quantile_map_gives_one_distribution() -> None:

@@ -16,7 +16,16 @@ from conftest import make_gapped
 from fillgap import load_digit_scenes
 from fillgap._checks import InputError, InputTypeError
 from fillgap.cli.app import run
-from fillgap.scores import CSLS, NNN, QBNorm, QuantileMap, QueryCentering, Sides, ZScore
+from fillgap.scores import (
+    CSLS,
+    NNN,
+    QBNorm,
+    QuantileMap,
+    QueryCentering,
+    QueryStandardisation,
+    Sides,
+    ZScore,
+)
 from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
 from fillgap.search._nearest import Part, nearest
 from fillgap.space import MixedSpace, load_space, save_space
@@ -100,8 +109,14 @@ def test_hits_are_those_of_the_space(
 
 @pytest.mark.parametrize(
     "calibration",
-    [QuantileMap(), CSLS(), QBNorm(dynamic=True), QueryCentering(after=ZScore(after=NNN()))],
-    ids=["quantile-map", "csls", "qb-norm", "query-centering"],
+    [
+        QuantileMap(),
+        CSLS(),
+        QBNorm(dynamic=True),
+        QueryCentering(after=ZScore(after=NNN())),
+        QueryStandardisation(after=NNN()),
+    ],
+    ids=["quantile-map", "csls", "qb-norm", "query-centering", "query-standardisation"],
 )
 def test_calibrations_that_do_not_fold_rank_and_explain_themselves(
     tmp_path: Path, space: MixedSpace, sides: tuple[np.ndarray, np.ndarray], calibration: Any

@@ -38,7 +38,15 @@ from fillgap.evaluation.space_choice import (
     steps_of,
 )
 from fillgap.evaluation.tally import Combination, Tally
-from fillgap.scores import NNN, Calibration, QuantileMap, QueryCentering, Sides, ZScore
+from fillgap.scores import (
+    NNN,
+    Calibration,
+    QuantileMap,
+    QueryCentering,
+    QueryStandardisation,
+    Sides,
+    ZScore,
+)
 from fillgap.space import MixedSpace
 
 __all__ = ["ALIGNERS", "SpaceRecommendation", "calibrations_to_try", "recommend"]
@@ -58,7 +66,8 @@ def calibrations_to_try() -> dict[str, Calibration | None]:
         "z-score after nnn": ZScore(after=NNN()),
         "z-score on all after nnn": ZScore(on="all", after=NNN()),
         "quantile-map after nnn": QuantileMap(after=NNN()),
-        "query-centering": QueryCentering(after=ZScore(on="all", after=NNN())),
+        "query-centering": QueryCentering(after=ZScore(on="all", after=NNN(k=4))),
+        "query-standardisation": QueryStandardisation(after=NNN()),
     }
 
 

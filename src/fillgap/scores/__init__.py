@@ -8,9 +8,9 @@ from fillgap.scores.fusion import (
 )
 from fillgap.scores.hubness import CSLS, NNN, QBNorm
 from fillgap.scores.methods import CALIBRATIONS, calibration_name, make_calibration
+from fillgap.scores.own_list import QueryCentering, QueryStandardisation
 from fillgap.scores.probability import RelevanceProbability
 from fillgap.scores.quantiles import QuantileMap
-from fillgap.scores.query_centering import QueryCentering
 from fillgap.scores.samples import Modality, Relevant, Sides, check_modality
 from fillgap.scores.saving import calibration_state, restore_calibration
 from fillgap.scores.together import fit_together
@@ -25,6 +25,7 @@ __all__ = [
     "QBNorm",
     "QuantileMap",
     "QueryCentering",
+    "QueryStandardisation",
     "RelevanceProbability",
     "Relevant",
     "Sides",

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from fillgap._checks import InputError, InputTypeError, check_integer, check_real
 
-__all__ = ["distribution_based_fusion", "min_max_fusion", "reciprocal_rank_fusion"]
+__all__ = [
+    "distribution_based_fusion",
+    "min_max_fusion",
+    "moments_of_best",
+    "reciprocal_rank_fusion",
+]
 
 Array = NDArray[np.float64]
 
@@ -68,12 +73,8 @@ def distribution_based_fusion(lists: Sequence[Any], *, depth: int | None = None)
     """
     fused = []
     for scores in _checked(lists):
-        best = _best(scores, depth)
-        count = np.maximum((best > -np.inf).sum(axis=1, keepdims=True), 1)
-        mean = np.where(best > -np.inf, best, 0.0).sum(axis=1, keepdims=True) / count
-        squares = np.where(best > -np.inf, best - mean, 0.0) ** 2
-        spread = np.sqrt(squares.sum(axis=1, keepdims=True) / count)
-        width = np.where(spread > 0, 6 * spread, 1.0)
+        mean, deviation = moments_of_best(scores, depth)
+        width = np.where(deviation > 0, 6 * deviation, 1.0)
         fused.append((scores - mean) / width + 0.5)
     return fused
 
@@ -102,6 +103,31 @@ def min_max_fusion(lists: Sequence[Any], *, depth: int | None = None) -> list[Ar
         width = np.where(high > low, high - low, 1.0)
         fused.append((scores - np.where(there.any(axis=1, keepdims=True), low, 0.0)) / width)
     return fused
+
+
+def moments_of_best(scores: Array, depth: int | None, *, leave_out: int = 0) -> tuple[Array, Array]:
+    """Return mean and standard deviation of the best `depth` of each list, as columns.
+
+    Parameters
+    ----------
+    scores : array of shape (n_queries, n_documents)
+        -inf for what is not in a list.
+    depth : int or None
+        None for the whole list.
+    leave_out : int
+        So many of the best take no part, and at most half of the list.
+    """
+    best = _best(scores, depth).astype(np.float64, copy=False)
+    part = best > -np.inf
+    if leave_out:
+        best = -np.sort(-best, axis=1)
+        there = (best > -np.inf).sum(axis=1, keepdims=True)
+        place = np.arange(best.shape[1])
+        part = (place >= np.minimum(leave_out, there // 2)) & (place < there)
+    count = np.maximum(part.sum(axis=1, keepdims=True), 1)
+    mean = np.where(part, best, 0.0).sum(axis=1, keepdims=True) / count
+    squares = np.where(part, best - mean, 0.0) ** 2
+    return mean, np.sqrt(squares.sum(axis=1, keepdims=True) / count)
 
 
 def _best(scores: Array, depth: int | None) -> Array:

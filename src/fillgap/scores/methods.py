@@ -8,9 +8,9 @@ from typing import Final
 from fillgap._checks import InputError
 from fillgap.scores.base import Calibration
 from fillgap.scores.hubness import CSLS, NNN, QBNorm
+from fillgap.scores.own_list import QueryCentering, QueryStandardisation
 from fillgap.scores.probability import RelevanceProbability
 from fillgap.scores.quantiles import QuantileMap
-from fillgap.scores.query_centering import QueryCentering
 from fillgap.scores.zscore import ZScore
 
 __all__ = ["CALIBRATIONS", "calibration_name", "make_calibration"]
@@ -23,6 +23,7 @@ CALIBRATIONS: Final[dict[str, type[Calibration]]] = {
     "csls": CSLS,
     "qb-norm": QBNorm,
     "query-centering": QueryCentering,
+    "query-standardisation": QueryStandardisation,
 }
 
 
