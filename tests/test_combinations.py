@@ -194,7 +194,7 @@ class TestTogether:
 
 def test_each_aligner_is_fitted_once_in_a_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     """For all calibrations together; and once more to all rows, where it is what is recommended."""
-    fits, banks = Counter[int](), Counter[int]()
+    fits, banks = Counter[int](), Counter[tuple[int, int]]()
     fit, learn = MeanCentering.fit, NNN._learn
 
     def counted(self: MeanCentering, X: Any, Y: Any = None) -> MeanCentering:
@@ -202,7 +202,7 @@ def test_each_aligner_is_fitted_once_in_a_fold(monkeypatch: pytest.MonkeyPatch) 
         return fit(self, X, Y)
 
     def counted_bank(self: NNN, queries: Sides, *rest: Any) -> None:
-        banks[len(queries.images)] += 1
+        banks[len(queries.images), self.k] += 1
         learn(self, queries, *rest)
 
     monkeypatch.setattr(MeanCentering, "fit", counted)
@@ -213,5 +213,6 @@ def test_each_aligner_is_fitted_once_in_a_fold(monkeypatch: pytest.MonkeyPatch) 
     assert len(found.leaderboard.lines) == 2 * len(calibrations_to_try())
     assert fits[75] == 3
     assert fits.keys() <= {75, N}
-    assert banks[75] == 2 * 3  # the rows as they are, and as they are aligned
-    assert banks.keys() <= {75, N}
+    for k in (4, 16):
+        assert banks[75, k] == 2 * 3  # the rows as they are, and as they are aligned
+    assert banks.keys() <= {(n, k) for n in (75, N) for k in (4, 16)}

@@ -179,6 +179,22 @@ class TestTwoSided:
     def test_not_available_with_one_text_for_each_image(self) -> None:
         assert draw_two_sided(captioned(50, 1), np.random.default_rng(0)) is None
 
+    @pytest.mark.parametrize(
+        ("n", "n_two", "enough"),
+        [(18, 9, False), (30, 14, False), (30, 15, True), (900, 199, False), (900, 200, True)],
+    )
+    def test_a_few_images_with_two_texts_do_not_decide(
+        self, n: int, n_two: int, enough: bool
+    ) -> None:
+        whole = captioned(n, 1)
+        more = np.arange(n) < n_two
+        pair = EmbeddingPair(
+            whole.images,
+            np.concatenate([whole.texts, whole.texts[more] + 0.1]),
+            image_index=np.concatenate([whole.image_index, np.asarray(whole.image_index)[more]]),
+        )
+        assert (draw_two_sided(pair, np.random.default_rng(0)) is not None) == enough
+
 
 def test_neighbourhood_preservation_is_the_share_of_kept_neighbours() -> None:
     pair = captioned(60, 2)

@@ -139,6 +139,11 @@ class TestRecommend:
         index = np.repeat(np.arange(120), 2)
         found = recommend(EmbeddingPair(X, Y, image_index=index), **QUICK)
         assert found.chosen is None
+        above = [line.what for line in found.leaderboard.lines]
+        above = above[: above.index(Combination())]
+        assert list(found.passed_over) == above
+        best = f"{above[0]} scores highest, but " if above else "nothing scores higher than raw"
+        assert best in found.sentence
         assert found.sentence.startswith("Leave the embeddings as they are: ")
         assert found.space.aligner is None
         assert found.space.calibration is None
@@ -146,6 +151,19 @@ class TestRecommend:
     def test_one_text_an_image_is_judged_one_sided(self, pair: EmbeddingPair) -> None:
         found = recommend(EmbeddingPair(pair.images, pair.texts[::2]), **QUICK)
         assert found.objective == "mixed_ndcg_at_10"
+
+    @pytest.mark.parametrize(
+        ("n_more", "objective"), [(22, "mixed"), (70, "mixed"), (100, "two_sided")]
+    )
+    def test_second_texts_of_a_few_images_do_not_decide(
+        self, pair: EmbeddingPair, n_more: int, objective: str
+    ) -> None:
+        few = np.flatnonzero((np.arange(320) % 2 == 0) | (np.arange(320) < 2 * n_more))
+        texts, index = pair.texts[few], np.asarray(pair.image_index)[few]
+        found = recommend(EmbeddingPair(pair.images, texts, image_index=index), **QUICK)
+        assert found.objective == f"{objective}_ndcg_at_10"
+        assert found.chosen is not None
+        assert found.steps[-1].estimates["mixed_ndcg_at_10"].value > 0.1
 
     def test_data_of_another_kind_are_told(self, pair: EmbeddingPair) -> None:
         other = of_another_kind(pair)
@@ -299,29 +317,31 @@ class TestEachStepMustBeSure:
 
     def board(self, scores: float, geometry: float, noise: float) -> Leaderboard:
         """Both together reach .5; what each reaches alone, and how much images differ."""
-        rng = np.random.default_rng(1)
+        rng, signs = np.random.default_rng(1), np.repeat([-1.0, 1.0], 100)
         values = {
             Combination(): np.zeros(200),
             self.both: np.full(200, 0.5),
-            self.scores: scores + noise * rng.choice([-1.0, 1.0], 200),
-            self.geometry: geometry + noise * rng.choice([-1.0, 1.0], 200),
+            self.scores: scores + noise * rng.permutation(signs),
+            self.geometry: geometry + noise * rng.permutation(signs),
         }
         return board_of(values)
 
-    def test_one_of_two_is_chosen_where_the_other_adds_nothing_sure(self) -> None:
+    def test_one_of_two_is_chosen_where_the_other_adds_little_that_is_not_sure(self) -> None:
         for scores, geometry, noise, expected in (
             (0.3, 0.3, 0.1, self.both),
-            (0.49, 0.3, 0.1, self.scores),
-            (0.3, 0.49, 0.1, self.geometry),
-            (0.49, 0.49, 0.1, self.scores),
-            (0.49, 0.49, 0.001, self.both),
+            (0.497, 0.3, 0.1, self.scores),
+            (0.3, 0.497, 0.1, self.geometry),
+            (0.497, 0.496, 0.1, self.scores),
+            (0.496, 0.497, 0.1, self.geometry),  # the better one
+            (0.497, 0.497, 0.001, self.both),  # little, and sure
+            (0.49, 0.49, 0.5, self.both),  # not sure, and not little
         ):
             chosen, passed_over = choose(self.board(scores, geometry, noise), 0.02)
             assert chosen == expected
             assert (self.both in passed_over) == (expected != self.both)
 
     def test_one_that_may_not_be_chosen_takes_no_place(self) -> None:
-        board = self.board(0.49, 0.3, 0.1)
+        board = self.board(0.497, 0.3, 0.1)
         unfair = {"image_to_text": Estimate(2.0, 2.0, 2.0)}
         lines = tuple(
             replace(line, exposure=unfair) if line.what == self.scores else line

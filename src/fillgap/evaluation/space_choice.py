@@ -18,6 +18,8 @@ from fillgap.space import MixedSpace
 
 __all__ = ["SpaceRecommendation", "choose", "sentence_of", "steps_of"]
 
+#: A gain that is kept only where it is sure.
+_LITTLE: Final = 0.005
 _LABELS: Final = {
     "two_sided_ndcg_at_10": "two-sided NDCG@10",
     "mixed_ndcg_at_10": "mixed NDCG@10",
@@ -40,8 +42,8 @@ class SpaceRecommendation:
     space : MixedSpace
         Fitted to all rows; of the raw embeddings where nothing is recommended.
     objective : str
-        The measure that was ranked by: two-sided NDCG@10 where images have several texts, and
-        mixed NDCG@10 otherwise.
+        The measure that was ranked by: two-sided NDCG@10 where enough images have several
+        texts, and mixed NDCG@10 otherwise.
     sentence : str
         The advice with its numbers.
     steps : tuple of Line
@@ -88,8 +90,8 @@ def choose(
 ) -> tuple[Combination | None, dict[Combination, str]]:
     """Return the best that is fair, costs little and surely gains, and what was passed over.
 
-    Of an aligner and a calibration both must add something that is sure: where one of them alone
-    is as good and may be chosen, it is.
+    Of an aligner and a calibration both should add something: where what they add to one of them
+    alone is little and may be chance, and that one may be chosen, it is.
 
     Parameters
     ----------
@@ -103,37 +105,37 @@ def choose(
     passed_over: dict[Combination, str] = {}
     for line in board.lines:
         if line.what == Combination():
-            continue
+            break  # nothing below gains
         reason = _objection(line, board.objective, max_loss, fair=fair)
         if reason is not None:
             passed_over[line.what] = reason
             continue
-        for half in _halves(board, line.what):
-            allowed = _objection(board.line(half), board.objective, max_loss, fair=fair) is None
-            if allowed and not _surely_better(board, line.what, half):
+        halves = {Combination("raw", line.what.calibration), Combination(line.what.aligner)}
+        for half in [] if Combination() in halves else board.lines:  # the better one first
+            allowed = half.what in halves and (
+                _objection(half, board.objective, max_loss, fair=fair) is None
+            )
+            if allowed and _adds_nothing_sure(board, line.what, half.what):
                 label = _LABELS[board.objective]
-                passed_over[line.what] = f"what it adds to {half} in {label} may be chance"
-                return half, passed_over
+                passed_over[line.what] = f"what it adds to {half.what} in {label} may be chance"
+                return half.what, passed_over
         return line.what, passed_over
     return None, passed_over
 
 
-def _halves(board: Leaderboard, what: Combination) -> list[Combination]:
-    """Return the calibration alone and the aligner alone, where there are both."""
-    halves = (Combination("raw", what.calibration), Combination(what.aligner))
-    whole = Combination() in halves
-    return [] if whole else [half for half in halves if half in board.values]
-
-
-def _surely_better(board: Leaderboard, what: Combination, than: Combination) -> bool:
-    gain = board.values[what][board.objective] - board.values[than][board.objective]
-    return paired_permutation_test(gain[np.isfinite(gain)]) < 0.05  # what ranks above
+def _adds_nothing_sure(board: Leaderboard, what: Combination, to: Combination) -> bool:
+    gain = board.values[what][board.objective] - board.values[to][board.objective]
+    gain = gain[np.isfinite(gain)]
+    return bool(gain.mean() < _LITTLE) and paired_permutation_test(gain) >= 0.05
 
 
 def _objection(line: Line, objective: str, max_loss: float, *, fair: bool) -> str | None:
     gain = line.changes[objective]
-    if gain.low <= 0 or line.p_values[objective] >= 0.05:
+    if gain.low <= 0:
         return f"its gain in {_LABELS[objective]} may be chance ({_signed(gain)})"
+    if line.p_values[objective] >= 0.05:
+        p = f"p = {line.p_values[objective]:.2g}, corrected for the number of rivals"
+        return f"its gain in {_LABELS[objective]} may be chance ({p}; {_signed(gain)})"
     low, high = FAIR_EXPOSURE
     for whose, exposure in line.exposure.items() if fair else ():
         if not low <= exposure.value <= high:
@@ -167,9 +169,13 @@ def sentence_of(
     board: Leaderboard,
 ) -> str:
     """Return the recommendation in words, with what each step adds and what it costs."""
+    above = next(((name, why) for name, why in passed_over.items() if name != chosen), None)
     if chosen is None:
-        name, reason = next(iter(passed_over.items()), (None, "nothing could run on these data"))
-        best = f"{name} scores highest, but {reason}" if name is not None else reason
+        best = (
+            "nothing scores higher than raw" if len(board.lines) > 1 else "nothing else could run"
+        )
+        if above is not None:
+            best = f"{above[0]} scores highest, but {above[1]}"
         advice = f"Leave the embeddings as they are: {best} (max_loss is {max_loss:g})."
         return advice if fit_on is None else f"{advice} {_elsewhere(fit_on)}."
     measure = board.objective
@@ -180,6 +186,12 @@ def sentence_of(
         f"Use {chosen}: {_LABELS[measure]} goes {path}, {_signed(last.changes[measure])}; "
         f"recall@1 within the other modality is {recall.value:.2f} ({_signed(cost)})."
     )
+    if above is not None and board.lines[0].what != chosen:
+        text += f" {above[0]} scored higher where this was chosen, but {above[1]}."
+    low, high = FAIR_EXPOSURE
+    for whose, seen in last.exposure.items():
+        if not low <= seen.value <= high:
+            text += f" Here {_SEEN[whose].format(f'{seen.value:.2f}')}."
     if fit_on is not None:
         text += f" {_elsewhere(fit_on)}"
         own = "" if kind is None else f": fitted on this collection it would gain {_signed(kind)}"

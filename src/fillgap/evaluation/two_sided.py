@@ -17,6 +17,9 @@ from fillgap.metrics.scan import scan_queries
 
 __all__ = ["IMAGE_SHARES", "TwoSidedPool", "draw_two_sided", "two_sided_ndcg"]
 
+#: Images with two texts that are enough, however many have one.
+_ENOUGH: Final = 200
+
 Rows = NDArray[np.intp]
 
 #: Share of the items that are in the pool as images.
@@ -49,14 +52,18 @@ class TwoSidedPool:
 
 
 def draw_two_sided(pair: EmbeddingPair, rng: np.random.Generator) -> list[TwoSidedPool] | None:
-    """Draw a pool for each share of images; None where fewer than 10 images have two texts."""
+    """Draw a pool for each share of images, of those that have two texts.
+
+    None where they are fewer than 10, or so few (fewer than 200 and than half of all) that they and
+    their small pool should not decide for the rest.
+    """
     index = np.asarray(pair.image_index)
     shuffled = rng.permutation(len(index))
     order = shuffled[np.argsort(index[shuffled], kind="stable")]
     image, first, count = np.unique(index[order], return_index=True, return_counts=True)
     several = count >= 2
     items = image[several]
-    if len(items) < 10:
+    if len(items) < 10 or len(items) < min(_ENOUGH, pair.n_images / 2):
         return None
     queries, documents = order[first[several]], order[first[several] + 1]
     pools = []

@@ -93,7 +93,7 @@ def sentence_of(one: Versus) -> str:
     if one.loss is not None:
         text += f" Recall@1 within the other modality changes by {-one.loss:+.3f} from raw."
     if one.of_other is not None:
-        text += f" That is {one.of_other:.0%} of the NDCG@10 within the other modality alone."
+        text += f" That is {one.of_other:.0%} of its NDCG@10 within the other modality alone."
     return text
 
 

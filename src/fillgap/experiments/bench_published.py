@@ -62,7 +62,7 @@ class Versus:
     loss : float or None
         Recall@1 within the other modality that the choice loses against raw.
     of_other : float or None
-        Share of the NDCG@10 within the other modality alone, of raw, that the choice reaches.
+        Share that the choice reaches of its own NDCG@10 within the other modality alone.
     """
 
     measure: str
@@ -204,7 +204,7 @@ def _versus(
         {name.removeprefix(EXPOSURE): float(np.nanmean(ours[name])) for name in seen},
         {name.removeprefix(EXPOSURE): float(np.nanmean(theirs[name])) for name in seen},
         _mean(raw, "recall_at_1") - _mean(ours, "recall_at_1") if "recall_at_1" in raw else None,
-        _mean(ours, measure) / _mean(raw, "ndcg_at_10") if alone else None,
+        _mean(ours, measure) / _mean(ours, "ndcg_at_10") if alone else None,
     )
 
 
