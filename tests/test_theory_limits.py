@@ -124,10 +124,34 @@ def test_among_perpendicular_centres_the_smallest_angle_is_best(one, other, kapp
 
 
 @given(angle, st.floats(0, 1.5), st.floats(0.1, 500.0), positive, dimension)
-def test_without_the_condition_leaning_never_raises_the_loss(phi, tilt, kappa, tau, n_features):
+def test_without_the_condition_the_loss_is_least_where_both_meet(phi, tilt, kappa, tau, n_features):
     fixed = {"n_features": n_features, "tau": tau, "kappa_x": kappa, "kappa_y": kappa}
-    upright, leaning = (float(subspace_limit(phi, v, **fixed)) for v in (0.0, tilt))
-    assert leaning <= upright + 1e-9 * (1 + abs(upright))
+    meeting, leaning = (float(subspace_limit(phi, v, **fixed)) for v in (np.pi / 2, tilt))
+    assert meeting <= leaning + 1e-9 * (1 + abs(leaning))
+
+
+def test_wide_clouds_in_circles_lose_by_leaning_a_little():
+    """By an integral over both circles: what the formula gives rises before it falls."""
+    phi, kappa, tau = 1.5, 3.0, 0.5
+    angles = np.linspace(0, 2 * np.pi, 720, endpoint=False)
+    along = np.array([0.0, 0.0, 1.0])  # C, which both planes share
+    across = [np.array([1.0, 0.0, 0.0]), np.array([np.cos(phi), np.sin(phi), 0.0])]
+
+    def loss(tilt):
+        centres = [np.cos(tilt) * side + np.sin(tilt) * along for side in across]
+        total = 0.0
+        for centre, plane in ((centres[0], across[1]), (centres[1], across[0])):
+            other = centres[1] if centre is centres[0] else centres[0]
+            points = np.cos(angles)[:, None] * plane + np.sin(angles)[:, None] * along
+            density = np.exp(kappa * points @ other)
+            mean = (density / density.sum()) @ np.exp(points @ centre / tau)
+            total += np.log(mean) - other @ centre / tau
+        return total
+
+    fixed = {"n_features": 3, "tau": tau, "kappa_x": kappa, "kappa_y": kappa}
+    found = [float(subspace_limit(phi, tilt, **fixed)) for tilt in (0.0, 0.3, 1.0)]
+    np.testing.assert_allclose(found, [loss(tilt) for tilt in (0.0, 0.3, 1.0)], atol=1e-9)
+    assert found[1] > found[0] > found[2]
 
 
 def test_with_the_gap_imposed_the_perpendicular_and_the_smallest_angle_win():

@@ -173,8 +173,8 @@ def subspace_limit(
     cos Δθ = sin² tilt + cos² tilt cos φ and ‖P_B c_x‖² = 1 − cos² tilt sin² φ.
 
     Among centres perpendicular to C (tilt 0), or with Δθ at least φ_min, the least value is at
-    tilt 0 and the smallest φ. Without that condition it is not: the value falls as the centres
-    lean towards C, and is least in C (tilt π/2), where Δθ = 0.
+    tilt 0 and the smallest φ. Without that condition it is not: the value is least in C (tilt π/2),
+    where Δθ = 0. On the way it falls, but may rise at first where clouds are wide and h small.
 
     Parameters
     ----------
