@@ -223,6 +223,21 @@ def test_an_input_is_never_a_target(
         check_target(target, inputs=["missing", source], overwrite=True)
 
 
+def test_a_device_is_never_a_target(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for name in (pipe, Path("/dev/null")):
+        with pytest.raises(InputError, match="must be a file or a folder to be replaced"):
+            check_target(name, overwrite=True)
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b"])
+def test_a_target_has_a_name_that_a_file_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="too long or holds NUL"):
+        check_target(tmp_path / name, inputs=[tmp_path])
+
+
 def test_the_folder_of_a_target_must_exist(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be in a folder that exists.*Create that folder"):
         check_target(tmp_path / "no" / "a.npy")

@@ -75,8 +75,11 @@ class TestEveryFusion:
         for bad in (np.nan, np.inf):
             with pytest.raises(InputError, match=r"must be finite numbers, got NaN .* in list 1"):
                 fuse([np.ones((1, 2)), np.array([[1.0, bad]])])
-        with pytest.raises(InputTypeError, match="must be arrays of numbers"):
-            fuse([["x"]])
+        for bad in ([["x"]], [np.ones((1, 2), bool)], [np.ones((1, 2), complex)], 5):
+            with pytest.raises(InputTypeError, match="lists must be arrays of numbers"):
+                fuse(bad)
+        with pytest.raises(InputTypeError, match="lists must be an array of numbers"):
+            fuse([[[1.0, 2.0], [3.0]]])
         with pytest.raises(InputError, match="must be one or more"):
             fuse([])
         with pytest.raises(InputError, match="for the same queries"):

@@ -49,6 +49,36 @@ class TestCommands:
         assert run(["recommend", *files]) == 0
         assert told["sentence"] in capsys.readouterr().out
 
+    @pytest.mark.parametrize("name", ["i.npy", "t.npy", "x.npy"])
+    @pytest.mark.parametrize("command", ["recommend", "bench"])
+    def test_an_input_is_never_written_over(
+        self,
+        files: list[str],
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        name: str,
+        command: str,
+    ) -> None:
+        out = tmp_path / name
+        words = [command, *files, "-o", str(out), "--overwrite"]
+        if command == "bench":
+            out = tmp_path / f"{name}.md"
+            out.symlink_to(tmp_path / name)
+            words = ["bench", "mixed", *files, "-o", str(out), "--overwrite"]
+        before = (tmp_path / name).read_bytes()
+        assert run(words) == 2
+        assert "must be another file than the input" in capsys.readouterr().err
+        assert (tmp_path / name).read_bytes() == before
+
+    def test_a_log_of_queries_is_an_input(
+        self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        log = tmp_path / "log.npy"
+        np.save(log, np.load(files[1])[:40])
+        words = ["--text-queries", str(log), "-o", str(log), "--overwrite"]
+        assert run(["recommend", *files, *words]) == 2
+        assert "must be another file than the input" in capsys.readouterr().err
+
     def test_only_what_folds_is_tried_for_databases(
         self, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,17 @@ def picture(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def huge_picture() -> bytes:
+    """A picture of 20 000 × 20 000 pixels in a few bytes, of which only the header is needed."""
+    head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
 def test_a_text_finds_images_once_calibrated(address: str) -> None:
     body = {"text": "a purple large three at the top", "k": 10}
     found = httpx.post(f"{address}/api/search", json=body, timeout=60).json()
@@ -65,6 +78,30 @@ def test_a_document_finds_others_like_it(address: str) -> None:
     assert [hit["modality"] for hit in found["chosen"]] == ["image"] * 5
 
 
+def test_a_document_that_is_left_out_takes_no_rank(address: str) -> None:
+    body = {"document": "text:3", "k": 20, "stage": "raw"}
+    found = httpx.post(f"{address}/api/search", json=body, timeout=60).json()
+    for hits in (found["raw"], found["chosen"]):
+        assert "text:3" not in {hit["id"] for hit in hits}
+        assert [hit["rank"] for hit in hits] == list(range(1, 21))
+        assert [hit["raw_rank"] for hit in hits] == list(range(1, 21))
+        for kind in ("image", "text"):
+            ranks = [hit["rank_in_modality"] for hit in hits if hit["modality"] == kind]
+            assert ranks == list(range(1, len(ranks) + 1))
+
+
+def test_a_payload_that_is_half_a_character_is_sent_as_it_is(tmp_path: Path) -> None:
+    with create_index(tmp_path / "index", MixedSpace(n_features=3)) as index:
+        index.add_images(["a"], np.eye(3)[:1], [{"image": "\ud800", "b": ["\udfff"]}])
+        index.add_texts(["b"], np.eye(3)[:1], [{"image": "a", "c": "\ud800"}])
+        with serving(index) as address:
+            found = httpx.post(f"{address}/api/search", json={"vector": [1, 1, 1]}, timeout=60)
+            assert found.status_code == 200
+            payloads = [hit["payload"] for hit in found.json()["chosen"]]
+            assert {"image": "\ud800", "b": ["\udfff"]} in payloads
+            assert httpx.get(f"{address}/api/index", timeout=60).status_code == 200
+
+
 JSON = {"Content-Type": "application/json"}
 REFUSED = [
     ({"json": {}}, 422, "one of text, document and vector"),
@@ -72,6 +109,10 @@ REFUSED = [
     ({"json": {"text": "purple"}}, 422, "unknown: purple"),
     ({"json": {"vector": [1.0, 2.0]}}, 422, "dimension 128"),
     ({"json": {"document": "'; DROP TABLE x"}}, 422, "must be the id"),
+    ({"content": '{"document": "\\ud800"}', "headers": JSON}, 422, "an id must be"),
+    ({"json": {"text": "three", "k": True}}, 422, "valid integer"),
+    ({"json": {"text": "three", "k": "5"}}, 422, "valid integer"),
+    ({"json": {"vector": ["1", True]}}, 422, "valid number"),
     ({"json": {"text": "three", "k": 0}}, 422, "greater than or equal to 1"),
     ({"json": {"text": "three", "nonsense": 1}}, 422, "not permitted"),
     ({"content": '{"vector": [NaN, 1.0]}', "headers": JSON}, 422, "finite number"),
@@ -96,6 +137,7 @@ def test_refusals(address: str, sent: dict, status: int, message: str) -> None:
         (b"no picture", 422, "must be a picture"),
         (b"", 422, "must be a picture"),
         (picture(np.zeros((200, 200), np.uint8)), 422, "at most 10000 pixels"),
+        (huge_picture(), 422, "at most 10000 pixels, got far more"),
         (b"x" * 200_001, 413, "at most 200000 bytes"),
     ],
 )

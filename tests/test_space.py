@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +32,8 @@ from fillgap.aligners import (
     load_aligner,
     save_aligner,
 )
+from fillgap.artifact import read_artifact, write_artifact
+from fillgap.io import open_rows
 from fillgap.scores import NNN, QuantileMap, Sides, ZScore
 from fillgap.space import MixedSpace, load_space, save_space
 
@@ -216,8 +220,11 @@ class TestRoleOfQueries:
         if not bent.linear:
             with pytest.raises(InputError, match="a linear aligner, got LaplaceTransport"):
                 MixedSpace(bent, query_means=mean)
-        for bad in (np.zeros(3), np.full(24, np.nan)):
-            with pytest.raises(InputError, match=r"query_means must be finite and of shape \(24,"):
+        for bad, words in (
+            (np.zeros(3), r"numbers of shape \(24,\), got float64 of shape \(3,\)"),
+            (np.full(24, np.nan), "finite, got NaN or infinity"),
+        ):
+            with pytest.raises(InputError, match=f"query_means must be {words}"):
                 MixedSpace(aligner, query_means=Sides(texts=bad))
 
 
@@ -279,8 +286,6 @@ class TestRefusals:
     def test_a_header_that_lacks_something(
         self, aligner: Aligner, parts: tuple[Sides, Sides], tmp_path: Path
     ) -> None:
-        from fillgap.artifact import read_artifact, write_artifact
-
         path = save_space(MixedSpace(aligner, ZScore().fit(*parts)), tmp_path / "s")
         arrays, header = read_artifact(path, "aligner")
         del arrays["calibration.text.image.mean"]
@@ -293,6 +298,54 @@ class TestRefusals:
             load_space(tmp_path / "u")
         with safe_open(path, framework="numpy") as file:
             assert json.loads(file.metadata()["fillgap"])["kind"] == "aligner"
+
+
+def of_query(header: Any, **changes: Any) -> None:
+    header["calibration"]["parameters"]["after"]["parameters"].update(changes)
+
+
+CHANGED: list[tuple[str, Callable[[dict[str, Any], Any], Any]]] = [
+    ("k is no number", lambda _, header: of_query(header, k="x")),
+    ("k is none", lambda _, header: of_query(header, k=None)),
+    ("k is negative", lambda _, header: of_query(header, k=-1)),
+    ("alpha is a list", lambda _, header: of_query(header, alpha=[])),
+    ("on is unknown", lambda _, header: header["calibration"]["parameters"].update(on="x")),
+    ("model is a list", lambda _, header: header.update(model=[1])),
+    ("deviation of zero", lambda a, _: a.update(dict.fromkeys(OF_TEXT, np.array(0.0)))),
+    ("deviations", lambda a, _: a.update(dict.fromkeys(OF_TEXT, np.ones(3)))),
+    ("a bank of one axis", lambda a, _: a.update({BANK: np.ones(3, np.float32)})),
+    ("a bank of another width", lambda a, _: a.update({BANK: np.ones((3, 2), np.float32)})),
+    ("an unknown array", lambda a, _: a.update({"calibration.text.text.x": np.ones(3)})),
+    ("a mean that is a number", lambda a, _: a.update(mean_x_=np.array(1.0))),
+]
+BANK = "calibration.after.text.bank"
+OF_TEXT = ["calibration.text.image.deviation"]
+
+
+@pytest.mark.parametrize("change", [one for _, one in CHANGED], ids=[name for name, _ in CHANGED])
+def test_a_file_that_no_fit_writes_is_refused(
+    aligner: Aligner, parts: tuple[Sides, Sides], tmp_path: Path, change: Any
+) -> None:
+    space = MixedSpace(aligner, ZScore(after=NNN(k=3)).fit(*parts))
+    arrays, header = read_artifact(save_space(space, tmp_path / "s"), "aligner")
+    assert {BANK, *OF_TEXT} <= arrays.keys()
+    change(arrays, header)
+    write_artifact(tmp_path / "t", "aligner", arrays, header)
+    with pytest.raises(InputError, match="must be a whole"):
+        load_space(tmp_path / "t")
+
+
+@pytest.mark.parametrize("what", ["space", "aligner"])
+def test_a_fitted_file_is_not_taken_for_embeddings(
+    aligner: Aligner, parts: tuple[Sides, Sides], tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "s.safetensors"
+    if what == "space":
+        save_space(MixedSpace(aligner, NNN(k=3).fit(*parts)), path)
+    else:
+        save_aligner(aligner, path)
+    with pytest.raises(InputError, match="must hold embeddings, got what fit or recommend wrote"):
+        open_rows(path)
 
 
 def test_making_a_space_says_nothing_of_rows_that_nobody_gave(tmp_path: Path) -> None:

@@ -104,9 +104,9 @@ def test_the_seed_decides_and_directions_do_not_depend_on_kappa():
 
 @pytest.mark.parametrize("kappa", [-1.0, np.nan, np.inf])
 def test_refuses_a_wrong_concentration(kappa):
-    with pytest.raises(InputError, match="kappa must be at least 0"):
+    with pytest.raises(InputError, match="kappa must be (finite and )?at least 0"):
         sample_vmf(axis(3), kappa, 10)
-    with pytest.raises(InputError, match="kappa must be at least 0"):
+    with pytest.raises(InputError, match="kappa must be (finite and )?at least 0"):
         log_density(np.eye(3), axis(3), kappa)
     with pytest.raises(InputError, match="must be finite and at least 0"):
         expected_length(kappa, 3)

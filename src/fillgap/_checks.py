@@ -18,6 +18,7 @@ __all__ = [
     "SMALLEST_NORM",
     "InputError",
     "InputTypeError",
+    "as_array",
     "check_choice",
     "check_flag",
     "check_integer",
@@ -47,6 +48,17 @@ class InputTypeError(TypeError):
 
 #: What a fit may raise because of the data, or because of what is not installed.
 CANNOT_RUN = (InputError, ImportError, np.linalg.LinAlgError)
+
+
+def as_array(value: Any, what: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return `value` as a NumPy array; rows of several lengths are none."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputTypeError(
+            f"{what} must be an array of numbers, got {type(value).__name__} that is none. "
+            "Give all rows one length."
+        ) from error
 
 
 def check_choice(value: object, what: str, choices: tuple[str, ...]) -> str:
@@ -87,13 +99,18 @@ def check_real(
     """Return `value` as a finite float between `low` and `high` (bounds excluded where open)."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise InputTypeError(f"{what} must be a number, got {value!r}. Pass a real number.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        number = math.inf if value > 0 else -math.inf
     below = number <= low if open_low else number < low
     above = number >= high if open_high else number > high
     if not math.isfinite(number) or below or above:
         left = f"{'greater than' if open_low else 'at least'} {low:g}" if low > -math.inf else ""
         right = f"{'less than' if open_high else 'at most'} {high:g}" if high < math.inf else ""
         rule = " and ".join(part for part in (left, right) if part) or "finite"
+        if math.isinf(number) and not (below or above):
+            rule = " and ".join(dict.fromkeys(("finite", rule)))
         raise InputError(f"{what} must be {rule}, got {number:g}. Choose a value in that range.")
     return number
 
@@ -127,7 +144,7 @@ def check_matrix(X: Any, what: str, *, min_rows: int = 1) -> Any:
     InputError
         If the array is not 2-D or has too few rows or columns.
     """
-    array = X if _is_foreign(X) else np.asarray(X)
+    array = X if _is_foreign(X) else as_array(X, what)
     if isinstance(array, np.ndarray) and array.dtype.kind != "f":
         kind = "objects" if array.dtype.kind == "O" else str(array.dtype)
         raise InputTypeError(

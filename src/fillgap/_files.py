@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import stat
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -147,10 +149,13 @@ def check_target(
     Raises
     ------
     InputError
-        If the target is an input, exists already, or would lie in a folder that does not exist.
+        If the target is an input, exists already, is a device, or would lie in a folder that does
+        not exist.
     """
     path = as_path(target)
     remote = isinstance(path, RemotePath)
+    if not remote:
+        _check_place(path)
     for source in map(as_path, inputs):
         if isinstance(source, RemotePath) != remote:
             continue
@@ -169,6 +174,23 @@ def check_target(
             f"{path} must be in a folder that exists, got {path.parent}. Create that folder first."
         )
     return path
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a name that no file can have, and what is there and neither a file nor a folder."""
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise InputError(
+                f"{str(path)[:80]!r} must be a name that a file can have, got one that is too long "
+                "or holds NUL. Choose another."
+            ) from error
+        return
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise InputError(
+            f"{path} must be a file or a folder to be replaced, got a device. Choose another name."
+        )
 
 
 def missing_path(path: Path) -> InputError:

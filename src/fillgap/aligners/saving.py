@@ -140,7 +140,7 @@ def restore_aligner(
             map_ = AffineMap(**parts)
             map_(np.zeros((1, aligner.n_features_in_)))  # raises where the parts do not fit
             setattr(aligner, f"map_{side}_", map_)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path} must be a whole aligner, got one that lacks or garbles {error}. "
             "It may be of a newer version, or damaged: fit again."

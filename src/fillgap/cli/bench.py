@@ -94,11 +94,14 @@ def mixed(
     from fillgap.experiments.bench_mixed_page import to_html, to_markdown
     from fillgap.experiments.bench_published import against_published
     from fillgap.experiments.bench_thirds import in_thirds
+    from fillgap.io._names import split_key
 
     if out is not None and out.suffix not in {".html", ".md"}:
         raise InputError(f"--out must end in .html or .md, got {out.name}. Choose one of them.")
     if out is not None:
-        check_target(out, overwrite=overwrite)
+        words = (images, texts, image_index, embeddings)
+        inputs = [split_key(str(word))[0] for word in words if word is not None]
+        check_target(out, inputs=inputs, overwrite=overwrite)
     judged = images is not None and is_judged(images)
     if not judged and (embeddings, encoder, qrels) != (None, None, None):
         raise InputError(

@@ -101,6 +101,7 @@ def recommend(
     from fillgap.datasets import is_judged
     from fillgap.evaluation import recommend as choose
     from fillgap.evaluation.recommend import calibrations_to_try
+    from fillgap.io._names import split_key
 
     tried = {
         name: calibration
@@ -108,7 +109,12 @@ def recommend(
         if not folds or calibration is None or calibration.folds
     }
     if out is not None:
-        check_target(out, overwrite=overwrite)
+        given = (
+            images, texts, image_index, image_queries, text_queries, fit_on, fit_on_texts,
+            fit_on_image_index,
+        )  # fmt: skip
+        inputs = [split_key(str(word))[0] for word in given if word is not None]
+        check_target(out, inputs=inputs, overwrite=overwrite)
     if is_judged(images):
         raise InputError(
             f"IMAGES must be embeddings of images, got a folder of judged queries, {images}. "

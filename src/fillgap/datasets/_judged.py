@@ -182,7 +182,7 @@ def _value(row: TableRow, names: tuple[str, ...]) -> str:
             return str(row.values[name])
     listed = ", ".join(map(repr, row.values)) or "none"
     raise InputError(
-        f"{row.place} must have the column {' or '.join(map(repr, names[:2]))}, got {listed}. "
+        f"{row.place} must have the column {' or '.join(map(repr, names))}, got {listed}. "
         "Rename the column."
     )
 

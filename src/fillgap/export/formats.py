@@ -119,7 +119,13 @@ def _sentence_transformers(
         raise missing_path(Path(model))
     module = sentence_transformer_module(space, queries=queries)
     transformers = require("sentence_transformers", "encoders", "A module of sentence-transformers")
-    pipeline = transformers.SentenceTransformer(str(model), device="cpu", local_files_only=True)
+    try:
+        pipeline = transformers.SentenceTransformer(str(model), device="cpu", local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{model} must be a model of sentence-transformers, got one that cannot be loaded "
+            f"({str(error).partition(chr(10))[0][:200]}). Save the model there again."
+        ) from error
     found = pipeline.get_embedding_dimension()
     if found is not None and found != space.n_features:
         raise InputError(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputTypeError
+from fillgap._checks import InputError, InputTypeError
 from fillgap.io._names import DEFAULT_KEY, Modality, choose_key, full_name
 from fillgap.io._raw import RawRows, replaced_rows, write_blocks
 from fillgap.io._reading import Apply, Block, guarded, open_binary, reading
@@ -33,6 +33,11 @@ def open_file(path: Path, key: str | None, modality: Modality | None) -> RawRows
     """Open one tensor of a file; nothing but the header is read."""
     with reading(str(path), _KIND), open_binary(path) as stream:
         header, start = _read_header(stream)
+        if "fillgap" in header.get("__metadata__", {}):
+            raise InputError(
+                f"{path} must hold embeddings, got what fit or recommend wrote. "
+                "Pass the rows that a model gave; apply takes this file with --aligner."
+            )
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         kinds = {name: _kind(entry) for name, entry in tensors.items()}
         candidates = {name: is_usable(kinds, name) for name in kinds}

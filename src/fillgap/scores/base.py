@@ -9,9 +9,16 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from fillgap._checks import InputError, InputTypeError
+from fillgap._checks import InputError, InputTypeError, as_array
 from fillgap._progress import Progress, silent
-from fillgap.scores.samples import Modality, Relevant, Sides, check_modality, check_samples
+from fillgap.scores.samples import (
+    Modality,
+    Relevant,
+    Sides,
+    check_modality,
+    check_relevant,
+    check_samples,
+)
 
 __all__ = ["Calibration"]
 
@@ -102,6 +109,9 @@ class Calibration(BaseEstimator):
 
     def _begin(self, n_features: int, relevant: Relevant | None) -> None:
         """Make ready to learn; refuse where that cannot be."""
+        self._check_parameters()
+        if relevant is not None:
+            check_relevant(relevant)
         if self.needs_relevant and not relevant:
             raise InputError(
                 f"relevant must be given for {type(self).__name__}, got none. "
@@ -131,16 +141,27 @@ class Calibration(BaseEstimator):
         documents : array of shape (n_documents, n_components), optional
             The aligned documents, where `needs_documents` says so.
         """
-        array = np.asarray(scores)
+        array = as_array(scores, "scores")
         if array.dtype.kind != "f":
             raise InputTypeError(
                 f"scores must be floating point numbers, got {array.dtype}. Pass cosines."
+            )
+        if array.dtype.itemsize > 8:
+            array = array.astype(np.float64)
+        check_modality(query)
+        check_modality(document)
+        if (self.reads_list or self.needs_documents) and array.ndim != 2:
+            raise InputError(
+                "scores must be of shape (n_queries, n_documents), got shape "
+                f"{array.shape}. Pass one row for each query."
             )
         if self.needs_documents and documents is None:
             raise InputError(
                 f"documents must be given to {type(self).__name__}, got none. "
                 "Pass the aligned rows behind the scores."
             )
+        if documents is not None:
+            _check_rows_of(documents)
         if documents is not None and array.ndim and array.shape[-1] != documents.shape[0]:
             raise InputError(
                 f"scores must be of one column for each of the {documents.shape[0]} documents, got "
@@ -175,12 +196,20 @@ class Calibration(BaseEstimator):
                 f"the calibration must be affine in the score to be folded, got {self!r}. "
                 "Apply calibrate to a longer list of hits, or use one that folds."
             )
+        check_modality(query)
+        check_modality(document)
+        _check_rows_of(documents)
         return self._coefficients(documents, document, query)
 
     def is_fitted_for(self, query: Modality, document: Modality) -> bool:
         """Return whether scores of queries of one modality with documents of another are mapped."""
         self._check_fitted()
+        check_modality(query)
+        check_modality(document)
         return any(name.startswith(f"{query}.{document}.") for name in self.fitted_)
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters that make no sense."""
 
     def _learn(
         self, queries: Sides, documents: Sides, relevant: Relevant, progress: Progress
@@ -217,3 +246,14 @@ class Calibration(BaseEstimator):
                 "Fit it with both kinds of queries and of documents."
             )
         return self.fitted_[name]
+
+
+def _check_rows_of(documents: Any) -> None:
+    """Refuse what is no matrix, in memory or in a stream."""
+    shape = getattr(documents, "shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise InputTypeError(
+            "documents must be an array of shape (n_documents, n_components), got "
+            f"{type(documents).__name__ if shape is None else f'shape {shape}'}. "
+            "Pass the aligned rows."
+        )

@@ -8,13 +8,13 @@ has the score -inf there; it keeps it, and takes no place of another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, InputTypeError, check_integer, check_real
+from fillgap._checks import InputError, InputTypeError, as_array, check_integer, check_real
 
 __all__ = [
     "distribution_based_fusion",
@@ -137,13 +137,19 @@ def _best(scores: Array, depth: int | None) -> Array:
 
 
 def _checked(lists: Sequence[Any]) -> list[Array]:
-    try:
-        arrays = [np.asarray(scores, dtype=np.float64) for scores in lists]
-    except (TypeError, ValueError) as error:
+    if not isinstance(lists, Iterable):
         raise InputTypeError(
-            f"lists must be arrays of numbers, got {type(lists).__name__} with something else. "
+            f"lists must be arrays of numbers, got {type(lists).__name__}. "
             "Pass one array of scores for each list."
-        ) from error
+        )
+    arrays = [as_array(scores, "lists") for scores in lists]
+    for number, scores in enumerate(arrays):
+        if scores.dtype.kind not in "fiu":
+            raise InputTypeError(
+                f"lists must be arrays of numbers, got {scores.dtype} in list {number}. "
+                "Pass one array of scores for each list."
+            )
+    arrays = [scores.astype(np.float64, copy=False) for scores in arrays]
     if not arrays:
         raise InputError("lists must be one or more, got none. Pass the scores of each list.")
     for number, scores in enumerate(arrays):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, check_integer, check_real
+from fillgap._checks import InputError, check_flag, check_integer, check_real
 from fillgap._copies import level_columns
 from fillgap._progress import Progress
 from fillgap.scores.base import Calibration
@@ -16,6 +16,8 @@ from fillgap.scores.samples import (
     Modality,
     Relevant,
     Sides,
+    check_documents,
+    check_modality,
     others,
     score_blocks,
 )
@@ -44,7 +46,9 @@ class BankCalibration(Calibration):
         relevant: Relevant,  # noqa: ARG002  (a bank needs no judgements)
         progress: Progress,
     ) -> None:
-        self._check_parameters()
+        for side in documents:
+            if side is not None:
+                check_documents(side)
         for query in MODALITIES:
             rows = queries.of(query)
             if rows is None:
@@ -54,14 +58,12 @@ class BankCalibration(Calibration):
             self.fitted_[f"{query}.{_BANK}"] = np.concatenate(before)
         self._learn_bank(documents, progress)
 
-    def is_fitted_for(self, query: Modality, document: Modality) -> bool:  # noqa: ARG002
+    def is_fitted_for(self, query: Modality, document: Modality) -> bool:
         """Return whether there are reference queries of that modality; any document will do."""
         self._check_fitted()
+        check_modality(query)
+        check_modality(document)
         return f"{query}.{_BANK}" in self.fitted_
-
-    def _check_parameters(self) -> None:
-        """Refuse parameters that make no sense."""
-        raise NotImplementedError
 
     def _learn_bank(self, documents: Sides, progress: Progress) -> None:
         """Learn what depends on documents too."""
@@ -207,15 +209,17 @@ class QBNorm(BankCalibration):
 
     def _check_parameters(self) -> None:
         check_real(self.beta, "beta", low=0, open_low=True)
+        check_flag(self.dynamic, "dynamic")
 
     def _bias(self, scores: Array, allowed: Array) -> Array:
         scaled = np.where(allowed, self.beta * scores.astype(np.float64, copy=False), -np.inf)
         top = scaled.max(axis=0)
         top = np.where(np.isfinite(top), top, 0.0)
-        total = np.exp(scaled - top).sum(axis=0)
-        count = np.maximum(allowed.sum(axis=0), 1)
+        # The mean of exp less one keeps its digits where β is small, and the logarithm is near 0.
+        beyond = np.where(allowed, np.expm1(scaled - top), 0.0).sum(axis=0)
         # A document of which every reference query is a copy is no hub of anything else.
-        return (top + np.log(np.where(total > 0, total / count, 1.0))) / self.beta
+        count = np.maximum(allowed.sum(axis=0), 1)
+        return np.asarray((top + np.log1p(beyond / count)) / self.beta)
 
     def _calibrate(
         self, scores: Array, query: Modality, document: Modality, documents: Any | None

@@ -35,7 +35,7 @@ def make_calibration(name: str, **parameters: object) -> Calibration:
     InputError
         If there is no such kind or it has no such parameter; near names are offered.
     """
-    if name not in CALIBRATIONS:
+    if not isinstance(name, str) or name not in CALIBRATIONS:
         near = get_close_matches(str(name), CALIBRATIONS, n=3, cutoff=0.5)
         remedy = f"Did you mean {' or '.join(near)}?" if near else "Choose one of them."
         raise InputError(

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import check_integer, check_real, unit_rows
-from fillgap.rows import iter_blocks
+from fillgap._checks import check_integer, check_real
 from fillgap.scores.base import Calibration
 from fillgap.scores.fusion import moments_of_best
 from fillgap.scores.hubness import mean_of_largest
 from fillgap.scores.pairwise import PairwiseCalibration, Sample
-from fillgap.scores.samples import Modality, others
+from fillgap.scores.samples import Modality, check_documents, others
 
 __all__ = ["QueryCentering", "QueryStandardisation"]
 
@@ -35,18 +34,12 @@ class OwnListCalibration(PairwiseCalibration):
     def _affine(self) -> bool:
         return False
 
-    def _check_parameters(self) -> None:
-        """Refuse parameters that make no sense."""
-        raise NotImplementedError
-
     def _level(self, scores: Array, allowed: Array) -> Array:
         """Return the scores against those of the documents that are allowed."""
         raise NotImplementedError
 
     def _add(self, sample: Sample) -> None:
-        self._check_parameters()
-        for start, block in iter_blocks(sample.documents, "documents"):
-            unit_rows(block, "documents", first_row=start)  # refused here, not when asked
+        check_documents(sample.documents)
         self.fitted_[f"{sample.query}.{sample.document}.fitted"] = np.array(1.0)
 
     def _solve(self) -> None:
@@ -160,5 +153,6 @@ class QueryStandardisation(OwnListCalibration):
 
     def _level(self, scores: Array, allowed: Array) -> Array:
         inside = scores if allowed.all() else np.where(allowed, scores, -np.inf)
-        mean, deviation = moments_of_best(inside, self.depth, leave_out=self.leave_out)
+        left = min(self.leave_out, scores.shape[1])
+        mean, deviation = moments_of_best(inside, self.depth, leave_out=left)
         return (scores - mean) / np.where(deviation > 0, deviation, 1.0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, InputTypeError, check_choice
+from fillgap._checks import InputError, InputTypeError, as_array, check_choice
 from fillgap.scores.base import Calibration
 from fillgap.scores.pairwise import Block, PairwiseCalibration, Sample
 from fillgap.scores.samples import Modality
@@ -65,6 +65,7 @@ class RelevanceProbability(PairwiseCalibration):
         InputError
             If no judgement was of these modalities.
         """
+        self._check_fitted()
         if f"{query}.{document}.unjudged" in self.fitted_:
             raise InputError(
                 f"{query} queries with {document} documents must have been judged for a "
@@ -73,8 +74,10 @@ class RelevanceProbability(PairwiseCalibration):
         log_odds = self.calibrate(scores, query=query, document=document, documents=documents)
         return np.asarray(1 / (1 + np.exp(-log_odds)))
 
-    def _check(self, sample: Sample) -> None:
+    def _check_parameters(self) -> None:
         check_choice(self.kind, "kind", ("logistic", "isotonic"))
+
+    def _check(self, sample: Sample) -> None:
         if sample.relevant is not None:
             _checked_pairs(sample)
 
@@ -137,8 +140,10 @@ class RelevanceProbability(PairwiseCalibration):
 
 
 def _checked_pairs(sample: Sample) -> NDArray[np.intp]:
-    pairs = np.asarray(sample.relevant)
     what = f"relevant pairs of {sample.query} queries and {sample.document} documents"
+    pairs = as_array(sample.relevant, what)
+    if not pairs.size:
+        return np.zeros((0, 2), dtype=np.intp)
     if pairs.dtype.kind not in "iu":
         raise InputTypeError(f"{what} must be integers, got {pairs.dtype}. Pass row numbers.")
     if pairs.ndim != 2 or pairs.shape[1] != 2:
@@ -149,8 +154,8 @@ def _checked_pairs(sample: Sample) -> NDArray[np.intp]:
     limits = (len(sample.queries), int(sample.documents.shape[0]))
     if len(pairs) and (pairs.min() < 0 or (pairs.max(axis=0) >= limits).any()):
         raise InputError(
-            f"{what} must name queries below {limits[0]} and documents below {limits[1]}, got up "
-            f"to {pairs.max(axis=0).tolist()}. Count rows from 0."
+            f"{what} must name queries below {limits[0]} and documents below {limits[1]}, got "
+            f"{pairs.min(axis=0).tolist()} to {pairs.max(axis=0).tolist()}. Count rows from 0."
         )
     return pairs.astype(np.intp)
 

@@ -52,7 +52,7 @@ class QuantileMap(PairwiseCalibration):
     def _affine(self) -> bool:
         return False
 
-    def _check(self, sample: Sample) -> None:  # noqa: ARG002  (all samples are good)
+    def _check_parameters(self) -> None:
         check_choice(self.on, "on", ON)
 
     @property

@@ -8,7 +8,14 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, InputTypeError, check_choice, check_matrix, unit_rows
+from fillgap._checks import (
+    InputError,
+    InputTypeError,
+    as_array,
+    check_choice,
+    check_matrix,
+    unit_rows,
+)
 from fillgap.rows import BLOCK_ROWS, iter_blocks
 
 __all__ = [
@@ -17,7 +24,9 @@ __all__ = [
     "Modality",
     "Relevant",
     "Sides",
+    "check_documents",
     "check_modality",
+    "check_relevant",
     "check_samples",
     "more_queries",
     "others",
@@ -56,6 +65,27 @@ class Sides(NamedTuple):
 def check_modality(value: object) -> Modality:
     """Return `value` if it is a modality."""
     return cast("Modality", check_choice(value, "the modality", MODALITIES))
+
+
+def check_relevant(relevant: object) -> None:
+    """Refuse what is no mapping from pairs of modalities."""
+    if not isinstance(relevant, Mapping):
+        raise InputTypeError(
+            f"relevant must be a mapping, got {type(relevant).__name__}. "
+            "Its keys are (query modality, document modality)."
+        )
+    for key in relevant:
+        if not (isinstance(key, tuple) and len(key) == 2 and set(key) <= set(MODALITIES)):
+            raise InputError(
+                "a key of relevant must be (query modality, document modality), got "
+                f"{key!r}. Both are 'image' or 'text'."
+            )
+
+
+def check_documents(documents: Any) -> None:
+    """Refuse rows that are zero or not finite in the fit, not when the calibration is asked."""
+    for start, block in iter_blocks(documents, "documents"):
+        unit_rows(block, "documents", first_row=start)
 
 
 def score_blocks(
@@ -126,7 +156,7 @@ def more_queries(
     for key, rows in relevant.items():
         earlier = before.of(key[0])
         start = 0 if earlier is None else len(earlier)
-        later = np.asarray(rows)
+        later = as_array(rows, "relevant pairs")
         if later.dtype.kind not in "iu" or later.shape[1:] != (2,) or later.min(initial=0) < 0:
             pairs[key] = later  # as it is, and refused as it is
             continue

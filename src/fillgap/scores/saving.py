@@ -15,6 +15,12 @@ from fillgap.scores.methods import CALIBRATIONS, calibration_name, make_calibrat
 
 __all__ = ["calibration_state", "restore_calibration"]
 
+#: How many axes each array of a fit has.
+_DIMENSIONS = {
+    "bank": (2,), "mean": (0,), "deviation": (0,), "knots": (1,), "target": (1,), "curve": (1, 2),
+    "fitted": (0,), "unjudged": (0,),
+}  # fmt: skip
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -75,5 +81,19 @@ def restore_calibration(
     calibration.n_features_in_ = int(state["n_features"])
     if not all(np.isfinite(array).all() for array in own.values() if array.dtype.kind == "f"):
         raise ValueError("an array that is not finite")
+    calibration._check_parameters()
+    for name, array in own.items():
+        _check_array(name, array, calibration.n_features_in_)
     calibration.fitted_ = own
     return calibration
+
+
+def _check_array(name: str, array: NDArray[Any], n_features: int) -> None:
+    """Refuse an array that no fit gives."""
+    part = name.rpartition(".")[2]
+    if array.ndim not in _DIMENSIONS[part] or not array.size:
+        raise ValueError(f"{name} of shape {array.shape}")
+    if part == "bank" and array.shape[1] != n_features:
+        raise ValueError(f"{name} of dimension {array.shape[1]}")
+    if part == "deviation" and not array > 0:
+        raise ValueError(f"{name} that is not positive")

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from sklearn.base import clone
 
-from fillgap._checks import CANNOT_RUN, InputError
+from fillgap._checks import CANNOT_RUN, InputError, InputTypeError
 from fillgap._progress import silent
 from fillgap.scores.base import Calibration
 from fillgap.scores.pairwise import PairwiseCalibration, add_to_all, samples_of
@@ -42,6 +42,17 @@ def fit_together(
     dict from name to Calibration or Exception
         What a fit raised because of the data stands in the place of its calibration.
     """
+    if not isinstance(calibrations, Mapping):
+        raise InputTypeError(
+            f"calibrations must be a mapping from names, got {type(calibrations).__name__}. "
+            "Pass for example {'nnn': NNN()}."
+        )
+    for name, calibration in calibrations.items():
+        if not isinstance(calibration, Calibration):
+            raise InputTypeError(
+                f"calibrations must be calibrations by name, got {calibration!r} as {name!r}. "
+                "Pass for example {'nnn': NNN()}."
+            )
     done: dict[Hashable, _Fitted] = {}
     levels: dict[int, dict[Hashable, Calibration]] = {}
     for calibration in calibrations.values():

@@ -51,7 +51,7 @@ class ZScore(PairwiseCalibration):
         self.on = on
         self.after = after
 
-    def _check(self, sample: Sample) -> None:  # noqa: ARG002  (all samples are good)
+    def _check_parameters(self) -> None:
         check_choice(self.on, "on", ON)
 
     @property

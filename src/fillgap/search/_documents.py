@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ __all__ = [
     "ALIGNED",
     "RAW",
     "check_ids",
+    "check_model",
     "check_rows",
     "encode_payloads",
     "fields_of",
@@ -32,6 +33,8 @@ RAW, ALIGNED = "raw", "aligned"
 _FOR: dict[Modality, str] = {"image": "for_image_queries", "text": "for_text_queries"}
 _SIDE = {"image": "images", "text": "texts"}
 _LONGEST_ID = 1024
+#: Levels of a payload.
+_DEEPEST = 64
 #: On the line from the mean text to the mean image, at 0 and 1: beyond this it is the other side.
 _OTHER_SIDE, _LEAST_GAP = 0.2, 0.1
 
@@ -124,16 +127,17 @@ def _check_side(space: MixedSpace, unit: Any, side: Modality, what: str) -> None
             remedy = f"Ask with {other} queries (--vector-modality {other})"
         raise InputError(
             f"{what} must be {side} embeddings, got some that lie where {other} embeddings of this "
-            f"model lie. {remedy}, or pass check_side=False if that is right."
+            f"model lie. {remedy}; if it is right as it is, Python takes check_side=False."
         )
 
 
-def check_ids(ids: Sequence[str], n: int) -> list[str]:
-    """Return n distinct, printable names."""
-    if isinstance(ids, str) or not all(isinstance(identity, str) for identity in ids):
+def check_ids(ids: Sequence[str], n: int | None = None, *, distinct: bool = True) -> list[str]:
+    """Return n printable names, or as many as there are."""
+    ordered = isinstance(ids, Iterable) and not isinstance(ids, str | set | frozenset)
+    listed = list(ids) if ordered else []
+    if not ordered or not all(isinstance(identity, str) for identity in listed):
         raise InputTypeError("ids must be a list of strings, got something else. Pass one a row.")
-    listed = list(ids)
-    if len(listed) != n:
+    if n is not None and len(listed) != n:
         raise InputError(
             f"ids must be one for each of the {n} documents, got {len(listed)}. "
             "Pass them in the order of the rows."
@@ -144,17 +148,28 @@ def check_ids(ids: Sequence[str], n: int) -> list[str]:
                 f"an id must be 1 to {_LONGEST_ID} characters of text without NUL, got "
                 f"{identity[:40]!r}. Choose another name."
             )
-    if len(set(listed)) < n:
+    if distinct and len(set(listed)) < len(listed):
         seen: set[str] = set()
         twice = next(i for i in listed if i in seen or seen.add(i))  # type: ignore[func-returns-value]
         raise InputError(f"ids must be distinct, got {twice!r} twice. Name each document once.")
     return listed
 
 
+def check_model(model: str | None, own: str | None) -> None:
+    """Refuse embeddings of another model than that of the index."""
+    if model is not None and own is not None and model != own:
+        raise InputError(
+            f"embeddings must be of the model of the index, {own!r}, got {model!r}. "
+            "Embed with that model, or build another index."
+        )
+
+
 def encode_payloads(payloads: Sequence[Mapping[str, Any]] | None, n: int) -> list[str]:
     """Return each payload as JSON."""
     if payloads is None:
         return ["{}"] * n
+    if isinstance(payloads, str) or not isinstance(payloads, Sequence):
+        raise InputTypeError("payloads must be a list of mappings, got another. Pass one a row.")
     if len(payloads) != n:
         raise InputError(
             f"payloads must be one for each of the {n} documents, got {len(payloads)}. "
@@ -162,12 +177,28 @@ def encode_payloads(payloads: Sequence[Mapping[str, Any]] | None, n: int) -> lis
         )
     if not all(isinstance(payload, Mapping) for payload in payloads):
         raise InputTypeError("payloads must be mappings, got something else. Pass dicts.")
-    try:
-        return [json.dumps(dict(payload), allow_nan=False) for payload in payloads]
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"payloads must be what JSON can hold, got {error}. Convert dates, arrays and NaN."
-        ) from error
+    encoded = []
+    for payload in payloads:
+        try:
+            text = json.dumps(dict(payload), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(
+                f"payloads must be what JSON can hold, got {error}. Convert dates, arrays and NaN."
+            ) from error
+        # Deeper ones are JSON, but no answer of a server can be made of them.
+        if text.count("{") + text.count("[") > _DEEPEST and _depth(payload) > _DEEPEST:
+            raise InputError(
+                f"payloads must be of at most {_DEEPEST} levels, got more. Keep what hits show."
+            )
+        encoded.append(text)
+    return encoded
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, Mapping) else value
+    if isinstance(value, str) or not isinstance(inner, Iterable):
+        return 0
+    return 1 + max(map(_depth, inner), default=0)
 
 
 def _is_unicode(text: str) -> bool:

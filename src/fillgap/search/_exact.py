@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from fillgap._checks import InputError
 from fillgap._files import atomic_file
-from fillgap.search._backend import Batch, Found, Term
+from fillgap.search._backend import MODALITIES, Batch, Found, Term
 from fillgap.search._nearest import Part, nearest
 from fillgap.search._segments import Segment, damaged, write_dead, write_segment
 
@@ -217,7 +217,7 @@ class ExactBackend:
                 seen = path.read_bytes()
                 if seen == self._seen:
                     return
-                content = json.loads(seen)
+                content = _checked(json.loads(seen))
                 known = {json.dumps(s.entry, sort_keys=True): s for s in self._segments}
                 segments = [
                     known.get(json.dumps(entry, sort_keys=True))
@@ -226,9 +226,9 @@ class ExactBackend:
                 ]
             except FileNotFoundError as error:  # replaced between two lines of ours: look again
                 if attempt == _ATTEMPTS - 1:
-                    raise damaged(path, error.strerror or error) from error
+                    raise damaged(Path(error.filename or path), error.strerror) from error
                 continue
-            except (KeyError, TypeError, ValueError, OSError) as error:
+            except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
                 raise error if isinstance(error, InputError) else damaged(path, error) from error
             self._list, self._segments, self._seen = content, segments, seen
             return
@@ -246,6 +246,23 @@ class ExactBackend:
                 ) from error
             self._refresh()
             yield
+
+
+def _checked(content: Any) -> Any:
+    """Return a list of segments if every part is of its kind; a damaged one may hold anything."""
+    entries = content["segments"]
+    names = [entry["name"] for entry in entries]
+    for entry in entries:
+        if entry["modality"] not in MODALITIES:
+            raise ValueError(f"{entry['modality']!r} is no modality")
+        if not isinstance(entry["name"], str) or not isinstance(entry["dead"], str | None):
+            raise TypeError("a name is no text")
+    numbers = [content["next"], *(entry["count"] for entry in entries)]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise TypeError("a count is no number")
+    if len(set(names)) < len(names):
+        raise ValueError("a segment is named twice")
+    return content
 
 
 def _lock(descriptor: int) -> None:

@@ -74,14 +74,16 @@ class Manifest:
         with atomic_file(folder / _FILE) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
-    def _checked(self) -> Manifest:
-        """Return it if every part is of its type; a damaged one may hold anything."""
+    def checked(self) -> Manifest:
+        """Return it if every part is of its type, or raise TypeError: anything may be given."""
         for name, kind in _TYPES.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} is no {kind.__name__}")
         for name in ("model", "encoder"):
             if not isinstance(getattr(self, name), str | None):
                 raise TypeError(f"{name} is no str")
+        if not all(isinstance(note, str) for note in self.notes):
+            raise TypeError("a note is no str")
         return self
 
     @classmethod
@@ -105,8 +107,8 @@ class Manifest:
             content = json.loads(path.read_text(encoding="utf-8"))
             version = content["format_version"]
             if content["kind"] == "index" and version <= FORMAT_VERSION:
-                return cls(**content)._checked()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+                return cls(**content).checked()
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{path} must be a whole description of an index, got one that cannot be read "
                 f"({str(error).partition(chr(10))[0]}). Build the index again."

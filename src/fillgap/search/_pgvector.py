@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fillgap._checks import InputTypeError
 from fillgap.search._backend import MODALITIES, Batch, Found, Term, search_by_lists
 from fillgap.search._postgres import Server
 
@@ -57,6 +58,11 @@ class PgvectorBackend:
         table: str | None = None,
         exact: bool = False,
     ) -> None:
+        if not isinstance(server, str):
+            raise InputTypeError(
+                f"server must be a connection string of libpq, got {server!r}. "
+                "Pass for example 'host=localhost dbname=search'."
+            )
         table = table or f"fillgap_{secrets.token_hex(8)}"
         self._fields, self._exact, self._server = dict(fields), exact, Server(server)
         self._sql, self._table = self._server.sql, self._server.sql.Identifier(table)

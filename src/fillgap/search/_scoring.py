@@ -21,7 +21,7 @@ Array = NDArray[Any]
 Stage = Literal["raw", "aligned", "calibrated"]
 
 #: Where a calibration does not fold, this many times k documents of each modality are rescored.
-_LONGER, _AT_LEAST = 4, 100
+_LONGER, _AT_LEAST = 4, 200
 
 
 class Scoring:

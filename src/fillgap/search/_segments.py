@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import tokenize
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +50,7 @@ class Segment:
         self._names = _table(folder / f"{self.name}.arrow", self.count)
         self.dead: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         if entry["dead"] is not None:
-            self.dead = np.load(folder / entry["dead"], allow_pickle=False)
+            self.dead = _dead(folder / entry["dead"], self.count)
 
     @property
     def alive(self) -> int:
@@ -122,28 +123,43 @@ def damaged(path: Path, reason: object) -> InputError:
     )
 
 
-def _mapped(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _loaded(path: Path, mode: Literal["r"] | None) -> NDArray[Any]:
     try:
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+        found: NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
     except FileNotFoundError:
         raise
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise damaged(path, error) from error
+    return found
+
+
+def _mapped(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    matrix = _loaded(path, "r")
     if matrix.shape != shape or matrix.dtype != np.float32:
         raise damaged(path, f"{matrix.dtype} of shape {matrix.shape} instead of {shape}")
     return matrix
 
 
+def _dead(path: Path, count: int) -> NDArray[np.int64]:
+    rows = _loaded(path, None)
+    if rows.dtype != np.int64 or rows.ndim != 1 or (np.diff(rows, prepend=-1) < 1).any():
+        raise damaged(path, f"{rows.dtype} of shape {rows.shape} instead of rising row numbers")
+    if rows[-1:] >= count:
+        raise damaged(path, f"row {rows[-1]} of {count}")
+    return rows
+
+
 def _table(path: Path, count: int) -> pa.Table:
     try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all().combine_chunks()
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        if table.schema == _SCHEMA and table.num_rows == count:
+            table.validate(full=True)  # a wrong offset would otherwise end the whole program
+            return table.combine_chunks()
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
         raise damaged(path, error) from error
-    if table.schema != _SCHEMA or table.num_rows != count:
-        raise damaged(path, f"{table.num_rows} names instead of {count}")
-    return table
+    raise damaged(path, f"{table.num_rows} names instead of {count}")
 
 
 def _new_file(path: Path) -> BinaryIO:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fillgap._checks import check_matrix
 from fillgap._progress import Progress, silent
 from fillgap.aligners import MeanCentering
 from fillgap.io import open_pair
@@ -102,6 +103,10 @@ def fit_space(
         Kept with the space.
     progress : callable, optional
     """
+    images, texts = (
+        side if hasattr(side, "iter_blocks") else check_matrix(side, what)
+        for side, what in ((images, "images"), (texts, "texts"))
+    )
     aligner = MeanCentering().fit(images, texts, progress=progress)
     sample = Sides(
         aligner.transform(_sample(images, "images")), aligner.transform_y(_sample(texts, "texts"))

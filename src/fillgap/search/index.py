@@ -10,9 +10,9 @@ from typing import Any, Self, cast, get_args
 from fillgap._checks import InputError, check_choice, check_integer, check_same_count
 from fillgap.scores import Modality
 from fillgap.search._backend import MODALITIES, Backend, Batch, Found, Kind
-from fillgap.search._documents import check_ids, check_rows, encode_payloads, vectors
+from fillgap.search._documents import check_ids, check_model, check_rows, encode_payloads, vectors
 from fillgap.search._folder import Manifest
-from fillgap.search._lists import check_modalities, given_sides, number_hits, one_row
+from fillgap.search._lists import check_flags, check_modalities, given_sides, number_hits, one_row
 from fillgap.search._scoring import Scoring, Stage
 from fillgap.search.hits import Hit
 from fillgap.space import MixedSpace
@@ -161,11 +161,10 @@ class MixedIndex:
         InputError
             If the query does not fit the index.
         """
-        one = {side: one_row(row, side) for side, row in given_sides(image, text).items()}
+        one = {f"{side}s": one_row(row, side) for side, row in given_sides(image, text).items()}
         return self.search_batch(
-            images=one.get("image"), texts=one.get("text"), k=k, modalities=modalities,
-            stage=stage, explain=explain, check_side=check_side,
-        )[0]  # fmt: skip
+            **one, k=k, modalities=modalities, stage=stage, explain=explain, check_side=check_side
+        )[0]
 
     def search_batch(
         self,
@@ -186,6 +185,7 @@ class MixedIndex:
             Given both, row i of both is one query.
         """
         check_integer(k, "k", low=1)
+        check_flags(explain=explain, check_side=check_side)
         chosen = self.check_stage(stage)
         wanted = check_modalities(modalities)
         rows = {
@@ -224,7 +224,7 @@ class MixedIndex:
         InputError
             If there is none.
         """
-        found = self._backend.get([identity])
+        found = self._backend.get(check_ids([identity], 1))
         if not found:
             raise InputError(
                 f"the id must be that of a document in the index, got {identity!r}. "
@@ -234,11 +234,12 @@ class MixedIndex:
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove documents, and return how many there were."""
-        return self._backend.delete(check_ids(ids, len(ids))) if len(ids) else 0
+        named = check_ids(ids)
+        return self._backend.delete(named) if named else 0
 
     def fetch(self, ids: Sequence[str]) -> list[Found]:
         """Return the documents of these ids that there are, with their vectors, in any order."""
-        return self._backend.get(list(ids), with_vectors=True)
+        return self._backend.get(check_ids(ids, distinct=False), with_vectors=True)
 
     def sample(self, modality: Kind, n: int) -> list[Found]:
         """Return at most n documents of one modality with their vectors, the same each time."""
@@ -276,12 +277,8 @@ class MixedIndex:
         model: str | None,
         check_side: bool,
     ) -> None:
-        own = self.manifest.model
-        if model is not None and own is not None and model != own:
-            raise InputError(
-                f"embeddings must be of the model of the index, {own!r}, got {model!r}. "
-                "Embed with that model, or build another index."
-            )
+        check_flags(replace=replace, check_side=check_side)
+        check_model(model, self.manifest.model)
         checked = {
             side: check_rows(self.space, part, side, check_side=check_side)
             for side, part in rows.items()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fillgap._checks import InputError, check_choice
+from fillgap._checks import InputError, InputTypeError, check_choice, check_flag
 from fillgap.encoders import ENCODERS
 from fillgap.search._backend import Backend
 from fillgap.search._documents import fields_of
@@ -92,8 +92,12 @@ def new_index(
     InputError
         If the folder exists or cannot be written, or the engine refuses.
     """
+    check_flag(overwrite, "overwrite")
+    _check_space(space)
     if encoder is not None:  # whose weights need not be here yet
-        check_choice(encoder.partition(":")[0], "the encoder", tuple(ENCODERS))
+        check_choice(str(encoder).partition(":")[0], "the encoder", tuple(ENCODERS))
+    if isinstance(notes, str) or not isinstance(notes, Sequence):
+        raise InputTypeError(f"notes must be a list of texts, got {notes!r}. Pass one a line.")
     if model is not None and space.model is not None and model != space.model:
         raise InputError(
             f"the space must be of the model of the embeddings, {model!r}, got {space.model!r}. "
@@ -103,6 +107,14 @@ def new_index(
         backend, fields_of(space), space.fingerprint, space.model or model, encoder, name,
         list(notes), dict(options),
     )  # fmt: skip
+    try:
+        manifest.checked()
+    except TypeError as error:
+        raise InputTypeError(
+            f"what describes an index must be text, got something else ({error}). "
+            "Pass strings for backend, model, name and notes."
+        ) from error
+    path = _folder(path)
     replaced = _outside(Path(path), options) if overwrite else None
     with new_folder(path, overwrite=overwrite) as folder:
         save_space(space, folder / _SPACE)
@@ -121,6 +133,23 @@ def new_index(
     if replaced is not None:
         replaced.drop()
         replaced.close()
+
+
+def _check_space(space: object) -> None:
+    if not isinstance(space, MixedSpace):
+        raise InputTypeError(
+            f"the space must be a MixedSpace, got {type(space).__name__}. "
+            "Load one with load_space, or make one of an aligner: MixedSpace(aligner)."
+        )
+
+
+def _folder(path: str | Path) -> Path:
+    """Return the folder of an index as a path."""
+    if not isinstance(path, str | Path) or "\0" in str(path):
+        raise InputTypeError(
+            f"the path of an index must name a folder, got {path!r}. Pass a string or a Path."
+        )
+    return Path(path)
 
 
 def _outside(path: Path, options: Mapping[str, Any]) -> Backend | None:
@@ -150,7 +179,9 @@ def open_index(path: str | Path, *, space: MixedSpace | None = None, **options: 
     InputError
         If it is no index, is damaged, is of another space, or its server cannot be reached.
     """
-    folder = Path(path)
+    folder = _folder(path)
+    if space is not None:
+        _check_space(space)
     manifest = Manifest.read(folder)
     own = load_space(folder / _SPACE)
     for found, whose in ((own, "beside it"), (space, "given")):

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 import fillgap
 from fillgap._checks import InputError, InputTypeError
 from fillgap.search import Hit, MixedIndex
+from fillgap.serve.answers import AsciiJSON, without
 from fillgap.serve.guard import Guard
 from fillgap.serve.maps import Atlas
 from fillgap.serve.places import without_place
@@ -42,7 +43,7 @@ Kind = Literal["image", "text", "image+text"]
 class SearchRequest(BaseModel):
     """A query by text, by a document of the index, or by a vector."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     text: str | None = Field(None, max_length=2000, description="Encoded by the index's encoder.")
     document: str | None = Field(None, description="Id of a document to find others like it.")
@@ -130,9 +131,9 @@ class _Service:
         deep = self.index.search(stage="raw", k=max(_DEPTH, k + 1), **common)
         best = self.index.search(stage=chosen, k=k + 1, explain=True, **common)
         raw = self.index.search(stage="raw", k=k + 1, explain=True, **common)
-        raw, best = ([hit for hit in hits if hit.id != leave_out][:k] for hits in (raw, best))
+        raw, best = (without(hits, leave_out)[:k] for hits in (raw, best))
         seconds = time.perf_counter() - start
-        places = {hit.id: hit.rank for hit in deep}
+        places = {hit.id: hit.rank for hit in without(deep, leave_out)}
         counts = self.index.count()
         ids = list({hit.id for hit in [*raw, *best]})
         return {
@@ -212,13 +213,14 @@ def make_app(
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
+        default_response_class=AsciiJSON,
     )
     _add_files(app)
     _add_interface(app, service)
 
     @app.exception_handler(InputError)
     @app.exception_handler(InputTypeError)
-    async def refuse(_: Request, error: Exception) -> JSONResponse:
+    async def refuse(_: Request, error: Exception) -> AsciiJSON:
         # A damaged index names its file: the place on this machine is nobody's business.
         text = str(error)
         for place in (str(index.path.resolve()), str(index.path)):
@@ -226,13 +228,13 @@ def make_app(
         model = str(index.manifest.encoder).partition(":")[2]
         if model:
             text = text.replace(model, str(without_place(model)))
-        return JSONResponse({"detail": text}, 422)
+        return AsciiJSON({"detail": text}, 422)
 
     @app.exception_handler(RequestValidationError)
-    async def refuse_form(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def refuse_form(_: Request, error: RequestValidationError) -> AsciiJSON:
         # Without what was sent: it may be NaN, which JSON cannot hold.
         told = [{name: one[name] for name in ("loc", "msg", "type")} for one in error.errors()]
-        return JSONResponse({"detail": told}, 422)
+        return AsciiJSON({"detail": told}, 422)
 
     app.add_middleware(Guard, hosts=hosts, max_bytes=max_bytes)
     return app

@@ -85,6 +85,11 @@ class QueryEncoder:
             picture = pillow.open(io.BytesIO(data))
             if picture.width * picture.height <= self.max_pixels:
                 picture.load()
+        except pillow.DecompressionBombError as error:
+            raise InputError(
+                f"a picture must be of at most {self.max_pixels} pixels, got far more. "
+                "Scale it down first."
+            ) from error
         except Exception as error:  # decoders raise nearly anything over damaged bytes
             raise InputError(
                 "the file must be a picture that can be decoded, got something else or a damaged "

@@ -81,6 +81,6 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((str(address[0]), port), family=family)
     except OSError as error:
         raise InputError(
-            f"the address must be a free one of this machine, got {host} port {port} "
+            f"the address must be a free one of this machine, got {host or 'no host,'} port {port} "
             f"({error.strerror or error}). Choose another with --port or --host."
         ) from error

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, InputTypeError, check_integer, check_matrix, unit_rows
+from fillgap._checks import (
+    InputError,
+    InputTypeError,
+    as_array,
+    check_integer,
+    check_matrix,
+    unit_rows,
+)
 from fillgap.affine import scale_to_unit
 from fillgap.aligners import Aligner, aligner_state
 from fillgap.rows import BLOCK_ROWS
@@ -19,6 +26,8 @@ from fillgap.scores import Calibration, Modality, Sides, calibration_state, chec
 __all__ = ["MixedSpace"]
 
 Array = NDArray[Any]
+#: Dimensions that are believed where nothing but the caller knows them.
+_MOST_FEATURES = 2**20
 _SIDE = {"image": "images", "text": "texts"}
 #: What of the header decides a score.
 _DECIDING = ("method", "parameters", "calibration", "n_features", "model")
@@ -73,6 +82,8 @@ class MixedSpace:
         model: str | None = None,
         query_means: Sides | None = None,
     ) -> None:
+        if not isinstance(model, str | None):
+            raise InputTypeError(f"model must be a name or None, got {model!r}. Pass a string.")
         self.aligner, self.calibration, self.model = aligner, calibration, model
         self.metadata: dict[str, Any] = {}
         _check_kind(aligner, Aligner, "aligner")
@@ -128,6 +139,7 @@ class MixedSpace:
         """Return `stored` for rows that `align_documents` gave already."""
         check_modality(document)
         check_modality(query)
+        aligned = check_matrix(aligned, "aligned rows")
         out = np.empty((len(aligned), self.n_components + 1), dtype=np.float32)
         if self.calibration is None:
             out[:, :-1], out[:, -1] = aligned, 0.0
@@ -214,12 +226,21 @@ class MixedSpace:
                 "n_features must be given without an aligner and a calibration, got None. "
                 "Pass the dimension of the embeddings."
             )
-        found = own if n_features is None else check_integer(n_features, "n_features", low=2)
+        found = (
+            own
+            if n_features is None
+            else (check_integer(n_features, "n_features", low=2, high=_MOST_FEATURES))
+        )
         if own is not None and found != own:
             raise InputError(f"n_features must be {own}, as in the fit, got {found}. Leave it out.")
         return int(found or 0)
 
     def _checked_means(self, means: Sides | None) -> Sides:
+        if not isinstance(means, tuple | None) or len(means or (None, None)) != 2:
+            raise InputTypeError(
+                f"query_means must be Sides(images, texts), got {type(means).__name__}. "
+                "Pass None for a modality of which there are no queries."
+            )
         if means is None or (means[0] is None and means[1] is None):
             return Sides()
         if self.aligner is None or not self.aligner.linear:
@@ -228,15 +249,17 @@ class MixedSpace:
                 f"query_means must come with a linear aligner, got {name}. "
                 "Use for example MeanCentering, or leave query_means out."
             )
-        found = []
+        found, remedy = [], "Pass the mean of unit rows of sample queries."
         for mean in means:
-            row = None if mean is None else np.asarray(mean, dtype=np.float64)
-            if row is not None and (row.shape != (self.n_features,) or not np.isfinite(row).all()):
+            row = None if mean is None else as_array(mean, "query_means")
+            if row is not None and (row.dtype.kind != "f" or row.shape != (self.n_features,)):
                 raise InputError(
-                    f"query_means must be finite and of shape ({self.n_features},), got shape "
-                    f"{row.shape}. Pass the mean of unit rows of sample queries."
+                    f"query_means must be numbers of shape ({self.n_features},), got {row.dtype} "
+                    f"of shape {row.shape}. {remedy}"
                 )
-            found.append(row)
+            if row is not None and not np.isfinite(row).all():
+                raise InputError(f"query_means must be finite, got NaN or infinity. {remedy}")
+            found.append(None if row is None else row.astype(np.float64))
         return Sides(*found)
 
     def _digest(self) -> str:
