@@ -82,14 +82,14 @@ What `fillgap bench mixed` gives, version {version}; `scripts/docs_mixed.py` wri
 
 *What is chosen* is the choice of `recommend` among all aligners and calibrations of the benchmark:
 the gain is no chance, exposure is between .8 and 1.25, recall@1 within the other modality falls by
-no more than .02, and an aligner or a calibration is chosen alone where the other adds less than .005
-that may be chance; in thirds, where each item is in the pool once, the gains alone decide. (The .005
-was chosen on simulated embeddings.) Each half of the images is judged by
-what the other half chose. *The best published method* is one aligner or one calibration known from
-elsewhere, alone, or a merging of two lists; it is picked in hindsight, on all the images that it
-is judged by, which is to its advantage. Everything is fitted to other images than those searched,
-and differences are paired by image. Calibrations of relevance are told what is relevant among what
-they are fitted to; the one alone, Platt's, counts as published.
+no more than .02, and an aligner or a calibration is chosen alone where the other adds less than
+.005 that may be chance; in thirds, where each item is in the pool once, the gains alone decide.
+(The .005 was chosen on simulated embeddings.) Each half of the images is judged by what the other
+half chose. *The best published method* is one aligner or one calibration known from elsewhere,
+alone, or a merging of two lists; it is picked in hindsight, on all the images that it is judged by,
+which is to its advantage. Everything is fitted to other images than those searched, and differences
+are paired by image. Calibrations of relevance are told what is relevant among what they are fitted
+to; the one alone, Platt's, counts as published.
 
 The calibrations that follow NNN, and its α = .5, were taken up after a look at the 1000 scenes for
 fitting, which are not on this page, and at COCO with CLIP B/16, which is: its figures below are no
