@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputError, InputTypeError, check_matrix, check_same_features
+from fillgap._checks import (
+    InputError,
+    InputTypeError,
+    as_array,
+    check_matrix,
+    check_same_features,
+)
 
-__all__ = ["EmbeddingPair"]
+__all__ = ["EmbeddingPair", "check_image_index", "check_length"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,15 +84,8 @@ class EmbeddingPair:
             ("text_ids", self.text_ids, self.n_texts),
             ("captions", self.captions, self.n_texts),
         ):
-            if values is None:
-                continue
-            # An array without dimensions has a shape, but no length.
-            length = len(values) if getattr(values, "shape", (1,)) else 0
-            if length != count:
-                raise InputError(
-                    f"{what} must be of length {count}, one for each row, got {length}. "
-                    "Pass them in the order of the embeddings."
-                )
+            if values is not None:
+                check_length(what, values, count)
 
     def _resolve_index(self) -> NDArray[np.intp] | None:
         """Return the row of each text's image, or None where the sets are unpaired."""
@@ -101,23 +100,7 @@ class EmbeddingPair:
                     f"{self.n_texts} texts. Pass image_index, the row of each text's image."
                 )
             return None
-        index = np.asarray(self.image_index)
-        if index.dtype.kind not in "iu":
-            raise InputTypeError(
-                f"image_index must be integers, got {index.dtype}. Pass row numbers of images."
-            )
-        if index.shape != (self.n_texts,):
-            raise InputError(
-                f"image_index must be one row number for each of the {self.n_texts} texts, "
-                f"got shape {index.shape}. Pass a 1-D array of that length."
-            )
-        if index.min() < 0 or index.max() >= self.n_images:
-            bad = int(np.argmax((index < 0) | (index >= self.n_images)))
-            raise InputError(
-                f"image_index must be between 0 and {self.n_images - 1}, got {int(index[bad])} "
-                f"for text {bad}. Check that it counts rows of images from 0."
-            )
-        return index.astype(np.intp, copy=False)
+        return check_image_index(self.image_index, self.n_images, self.n_texts)
 
     @property
     def n_images(self) -> int:
@@ -204,3 +187,35 @@ class EmbeddingPair:
     def with_vectors(self, images: Any, texts: Any) -> EmbeddingPair:
         """Return the same items with other vectors, for example aligned ones."""
         return replace(self, images=images, texts=texts)
+
+
+def check_image_index(image_index: ArrayLike, n_images: int, n_texts: int) -> NDArray[np.intp]:
+    """Return the row of each text's image, all of them rows that there are."""
+    index = as_array(image_index, "image_index")
+    if index.dtype.kind not in "iu":
+        raise InputTypeError(
+            f"image_index must be integers, got {index.dtype}. Pass row numbers of images."
+        )
+    if index.shape != (n_texts,):
+        raise InputError(
+            f"image_index must be one row number for each of the {n_texts} texts, "
+            f"got shape {index.shape}. Pass a 1-D array of that length."
+        )
+    if index.min() < 0 or index.max() >= n_images:
+        bad = int(np.argmax((index < 0) | (index >= n_images)))
+        raise InputError(
+            f"image_index must be between 0 and {n_images - 1}, got {int(index[bad])} "
+            f"for text {bad}. Check that it counts rows of images from 0."
+        )
+    return index.astype(np.intp, copy=False)
+
+
+def check_length(what: str, values: Any, count: int) -> None:
+    """Refuse what is known about rows if it is not one thing for each of them."""
+    # An array without dimensions has a shape, but no length.
+    length = len(values) if getattr(values, "shape", (1,)) else 0
+    if length != count:
+        raise InputError(
+            f"{what} must be of length {count}, one for each row, got {length}. "
+            "Pass them in the order of the embeddings."
+        )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fillgap.cli.options import AsJson, Out, Overwrite, Quiet, Texts
+from fillgap.cli.options import AsJson, Captions, ImageIndex, Out, Overwrite, Quiet, Texts
 from fillgap.cli.output import print_json, progress_bar, say
 
 __all__ = ["index"]
@@ -24,6 +24,8 @@ def index(
     ] = None,
     texts: Texts = None,
     *,
+    image_index: ImageIndex = None,
+    captions: Captions = None,
     out: Out,
     space: Annotated[
         Path | None,
@@ -72,6 +74,10 @@ def index(
         raise InputError(
             f"FOLDER or --demo must be given, got {'both' if demo else 'neither'}. Choose one."
         )
+    if demo and (image_index, captions) != (None, None):
+        raise InputError(
+            "--image-index and --captions must be given with FOLDER, got --demo. Leave them out."
+        )
     if server is not None and backend != "pgvector":
         raise InputError(
             f"--server must be given with --backend pgvector, got {backend}. Leave it out."
@@ -90,8 +96,9 @@ def index(
         with progress_bar(quiet=quiet) as progress:
             built = dict(
                 index_files(
-                    str(images), texts, out, space=loaded, model=model, encoder=encoder,
-                    overwrite=overwrite, progress=progress, **engine,
+                    str(images), texts, out, space=loaded, image_index=image_index,
+                    captions=captions, model=model, encoder=encoder, overwrite=overwrite,
+                    progress=progress, **engine,
                 )
             )  # fmt: skip
     if as_json:

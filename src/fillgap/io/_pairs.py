@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from fillgap._checks import InputError, check_integer
-from fillgap.embeddings import EmbeddingPair
+from fillgap.embeddings import EmbeddingPair, check_image_index, check_length
 from fillgap.io._columns import (
     CAPTIONS,
     IDS,
@@ -75,15 +75,7 @@ def load_pair(
         If something cannot be read, does not fit together, or the sides are plainly swapped.
     """
     image_rows, text_rows = open_sides(images, texts)
-    known: dict[str, Any] = {}
-    if image_index is not None:
-        known["image_index"] = (
-            read_index(image_index) if isinstance(image_index, (str, Path)) else image_index
-        )
-    if captions is not None:
-        known["captions"] = (
-            read_captions(captions) if isinstance(captions, (str, Path)) else captions
-        )
+    known = _given(image_index, captions)
     known = _described(images, texts, (image_rows, text_rows), known) | known
     name = split_key(images)[0].stem
     if max_images is not None and image_rows.shape[0] > check_integer(
@@ -107,13 +99,17 @@ def load_pair(
 
 
 def open_pair(
-    images: str | Path, texts: str | Path | None = None
+    images: str | Path,
+    texts: str | Path | None = None,
+    *,
+    image_index: str | Path | ArrayLike | None = None,
+    captions: str | Path | Sequence[str] | None = None,
 ) -> tuple[RowSource, RowSource, dict[str, Any]]:
     """Open both sides for reading block by block, with what files hold about their rows.
 
     Parameters
     ----------
-    images, texts : str or path
+    images, texts, image_index, captions
         As for `load_pair`.
 
     Returns
@@ -123,9 +119,31 @@ def open_pair(
         known; `paired` says whether texts belong to images.
     """
     rows = open_sides(images, texts)
-    known = _described(images, texts, rows, ())
+    given = _given(image_index, captions)
+    n_images, n_texts = (side.shape[0] for side in rows)
+    if "captions" in given:
+        check_length("captions", given["captions"], n_texts)
+    known = _described(images, texts, rows, given) | given
+    if "image_index" in given:
+        known["image_index"] = check_image_index(given["image_index"], n_images, n_texts)
     paired = "image_index" in known or rows[0].shape[0] == rows[1].shape[0]
     return *rows, known | {"paired": paired}
+
+
+def _given(
+    image_index: str | Path | ArrayLike | None, captions: str | Path | Sequence[str] | None
+) -> dict[str, Any]:
+    """Return what is given about rows, read where it is a path."""
+    known: dict[str, Any] = {}
+    if image_index is not None:
+        known["image_index"] = (
+            read_index(image_index) if isinstance(image_index, (str, Path)) else image_index
+        )
+    if captions is not None:
+        known["captions"] = (
+            read_captions(captions) if isinstance(captions, (str, Path)) else captions
+        )
+    return known
 
 
 def _described(

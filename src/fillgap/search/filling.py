@@ -32,6 +32,8 @@ def index_files(
     target: str | Path,
     *,
     space: MixedSpace | None = None,
+    image_index: Any | None = None,
+    captions: Any | None = None,
     model: str | None = None,
     progress: Progress | None = None,
     **parameters: Any,
@@ -46,6 +48,8 @@ def index_files(
         The index, which appears when it is complete.
     space : MixedSpace, optional
         Fitted to these embeddings by `fit_space` where it is left out.
+    image_index, captions : optional
+        As for `load_pair`: the payload of a text then names its image, and holds its words.
     model : str, optional
         The model behind the embeddings, where no space says it.
     progress : callable, optional
@@ -64,7 +68,9 @@ def index_files(
         If the embeddings cannot be read or are not those of the space, or the index cannot be
         written.
     """
-    image_rows, text_rows, known = open_pair(images, texts)
+    image_rows, text_rows, known = open_pair(
+        images, texts, image_index=image_index, captions=captions
+    )
     notes = list(parameters.pop("notes", ()))
     if space is None:
         space = fit_space(image_rows, text_rows, model=model, progress=progress)
