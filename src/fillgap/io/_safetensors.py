@@ -36,7 +36,7 @@ def open_file(path: Path, key: str | None, modality: Modality | None) -> RawRows
         if "fillgap" in header.get("__metadata__", {}):
             raise InputError(
                 f"{path} must hold embeddings, got what fit or recommend wrote. "
-                "Pass the rows that a model gave; apply takes this file with --aligner."
+                "Pass the rows that a model gave."
             )
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         kinds = {name: _kind(entry) for name, entry in tensors.items()}
