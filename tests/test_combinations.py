@@ -11,14 +11,31 @@ import pytest
 from calibration_table import ROWS
 from conftest import make_gapped
 from fillgap import EmbeddingPair, InputError, MeanCentering, Sides, recommend
-from fillgap.evaluation.combine import FUSIONS
+from fillgap._progress import silent
+from fillgap.evaluation.combine import FUSIONS, judge_all
 from fillgap.evaluation.one_split import _as_it_is, _first_and_rest, fused
 from fillgap.evaluation.recommend import calibrations_to_try
-from fillgap.evaluation.scored import all_scores, calibrated
-from fillgap.evaluation.shortlists import lists_of_pools, lists_of_sides, lists_within_pools
+from fillgap.evaluation.scored import all_scores, calibrated, levelled
+from fillgap.evaluation.shortlists import (
+    levelled_pools,
+    lists_of_pools,
+    lists_of_sides,
+    lists_within_pools,
+)
+from fillgap.evaluation.tally import Combination
 from fillgap.evaluation.two_sided import draw_two_sided
 from fillgap.experiments.bench_mixed import calibrations_to_bench
-from fillgap.scores import NNN, Calibration, QuantileMap, RelevanceProbability, ZScore, fit_together
+from fillgap.scores import (
+    CSLS,
+    NNN,
+    Calibration,
+    QuantileMap,
+    QueryCentering,
+    RelevanceProbability,
+    ZScore,
+    fit_together,
+)
+from fillgap.scores.own_list import OwnListCalibration
 from reference_lists import one_sided_values, two_sided_values
 
 N, D = 150, 16
@@ -91,6 +108,48 @@ def test_so_they_do_where_a_score_reads_its_list(name: str, level: int) -> None:
         for pool in lists_within_pools(rows, pools, scorer)
     }
     assert_same(quick, whole_lists(rows, pools, scorer))
+
+
+@pytest.mark.parametrize("level", [0, 120], ids=["all differ", "many are level"])
+@pytest.mark.parametrize("name", ["query-centering", "query-standardisation"])
+def test_so_they_do_where_what_comes_first_is_shared(name: str, level: int) -> None:
+    """Copies of a query among the documents are in no list, by whatever scores it is."""
+    tested, sample = sides(level=level), sides(level=0, seed=1)
+    texts = tested.texts.copy()
+    texts[40:60] = texts[:20]
+    rows = {"image": tested.images, "text": texts}
+    pools = draw_two_sided(
+        EmbeddingPair(tested.images, texts, image_index=INDEX), np.random.default_rng(0)
+    )
+    assert pools is not None
+    fit = calibrations_to_bench()[name].fit(sample, sample)
+    assert isinstance(fit, OwnListCalibration)
+    scores = all_scores(rows, calibrated(fit.after_))
+    cosines = all_scores(rows, calibrated(None))
+    quick: dict[tuple[str, str], Any] = {
+        (measure, lists.direction): values
+        for lists in lists_of_sides(levelled(fit, scores, cosines), INDEX)
+        for measure, values in lists.values(_as_it_is).items()
+    }
+    quick |= {
+        ("two_sided", pool.share): pool.values(_as_it_is)
+        for pool in levelled_pools(fit, scores, cosines, pools)
+    }
+    assert_same(quick, whole_lists(rows, pools, calibrated(fit)))
+
+
+def test_what_reads_its_list_first_is_asked_in_each_pool() -> None:
+    tested = sides(level=0)
+    pair = EmbeddingPair(tested.images, tested.texts, image_index=INDEX)
+    named = {"csls": CSLS(k=3), "centred": QueryCentering(weight=0.0, after=CSLS(k=3))}
+    tally = judge_all(
+        pair, {"raw": None}, {"none": None, **named}, n_splits=1, test_size=0.5, max_test=500,
+        random_state=0, progress=silent,
+    )  # fmt: skip
+    alone, centred = (tally.values[Combination("raw", name)] for name in named)
+    assert any(measure.startswith("two_sided") for measure, _ in alone)
+    for key, values in alone.items():
+        np.testing.assert_allclose(centred[key].mean(), values.mean(), atol=1e-12)
 
 
 def whole_lists(rows: Any, pools: Any, scorer: Any) -> dict[tuple[str, str], Any]:

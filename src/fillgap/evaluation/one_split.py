@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -15,10 +16,11 @@ from sklearn.base import clone
 from fillgap._checks import CANNOT_RUN, unit_rows
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.scored import Scorer, Scores, all_scores, calibrated
+from fillgap.evaluation.scored import Scorer, Scores, all_scores, calibrated, levelled
 from fillgap.evaluation.shortlists import (
     PoolLists,
     ScoreMap,
+    levelled_pools,
     lists_of_pools,
     lists_of_sides,
     lists_within_pools,
@@ -26,6 +28,7 @@ from fillgap.evaluation.shortlists import (
 from fillgap.evaluation.tally import Combination, Tally
 from fillgap.evaluation.two_sided import TwoSidedPool, draw_two_sided
 from fillgap.scores import Calibration, Modality, Sides, fit_together
+from fillgap.scores.own_list import OwnListCalibration
 from fillgap.scores.pairwise import PairwiseCalibration
 
 __all__ = [
@@ -162,33 +165,36 @@ class OneSplit:
         )
         tally.keep_place(Combination(name, label) for label in (*calibrations, *fusions))
         # Those that go on from the same scores, which are then computed once.
-        groups: dict[int, tuple[Calibration | None, dict[Combination, ScoreMap]]] = {}
+        groups: dict[int, _Group] = {}
         for label in calibrations:
             what, fit = Combination(name, label), ready.get(label)
             if isinstance(fit, Exception):
                 tally.failures[what] = str(fit)
+            elif isinstance(fit, OwnListCalibration) and not _reads_list(fit.after):
+                first = None if fit.after is None else fit.after_
+                groups.setdefault(id(first), _Group(first)).levels[what] = fit
             elif fit is not None and fit.reads_list:
                 with _failing(tally, what):
                     self._judge(what, rows, calibrated(fit), tally)
             else:
                 first, change = _first_and_rest(fit)
-                groups.setdefault(id(first), (first, {}))[1][what] = change
-        for first, changes in groups.values():
-            with _failing(tally, *changes):
-                self._judge_group(changes, first, rows, tally)
+                groups.setdefault(id(first), _Group(first)).changes[what] = change
+        levelling = any(group.levels for group in groups.values())
+        cosines = all_scores(_by_modality(rows), calibrated(None)) if levelling else {}
+        for group in groups.values():
+            with _failing(tally, *group.changes, *group.levels):
+                self._judge_group(group, rows, cosines, tally)
         for label, fusion in fusions.items():
             self._judge(Combination(name, label), rows, fused(fusion), tally)
 
-    def _judge_group(
-        self,
-        changes: Mapping[Combination, ScoreMap],
-        first: Calibration | None,
-        sides: Sides,
-        tally: Tally,
-    ) -> None:
+    def _judge_group(self, group: _Group, sides: Sides, cosines: Scores, tally: Tally) -> None:
         """Judge all that map the scores of one calibration, or cosines, further."""
-        scores = all_scores(_by_modality(sides), calibrated(first))
-        self._note(changes, scores, lists_of_pools(scores, self.pools), tally)
+        scores = all_scores(_by_modality(sides), calibrated(group.first))
+        if group.changes:
+            self._note(group.changes, scores, lists_of_pools(scores, self.pools), tally)
+        for what, fit in group.levels.items():
+            pools = levelled_pools(fit, scores, cosines, self.pools)
+            self._note({what: _as_it_is}, levelled(fit, scores, cosines), pools, tally)
 
     def _judge(self, what: Combination, sides: Sides, scorer: Scorer, tally: Tally) -> None:
         """Judge a scorer whose scores depend on the rest of the list."""
@@ -228,6 +234,19 @@ class OneSplit:
         """Note the values of the queries of a two-sided pool."""
         key = ("two_sided_ndcg_at_10", share)
         tally.add(what, key, self.text_rows[queries], values, self.pair.n_texts)
+
+
+@dataclass
+class _Group:
+    """What goes on from the scores of one calibration: each score by itself, or within its list."""
+
+    first: Calibration | None
+    changes: dict[Combination, ScoreMap] = field(default_factory=dict)
+    levels: dict[Combination, OwnListCalibration] = field(default_factory=dict)
+
+
+def _reads_list(calibration: Calibration | None) -> bool:
+    return calibration is not None and calibration.reads_list
 
 
 def _as_it_is(scores: Array, _query: Modality, _document: Modality) -> Array:

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from fillgap._copies import level_columns
 from fillgap.scores import Calibration, Modality
+from fillgap.scores.own_list import OwnListCalibration
+from fillgap.scores.samples import others
 
 __all__ = [
     "Scorer",
     "Scores",
     "all_scores",
     "calibrated",
+    "levelled",
     "ndcg_of_lists",
     "ranks_among",
     "recall_of_ranks",
@@ -71,6 +74,24 @@ def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
         np.fill_diagonal(cosines[query], -np.inf)
         found[query] = scorer(query, cosines, rows)
     return found
+
+
+def levelled(fit: OwnListCalibration, scores: Scores, cosines: Scores) -> Scores:
+    """Return the scores of a calibration by the query's own list, from those that it is applied to.
+
+    Parameters
+    ----------
+    fit : OwnListCalibration
+    scores, cosines : mapping
+        As `all_scores` gives them: through what the calibration is applied after, and as they are.
+    """
+    return {
+        query: {
+            document: fit.level(values, others(cosines[query][document], same=query == document))
+            for document, values in sides.items()
+        }
+        for query, sides in scores.items()
+    }
 
 
 def ndcg_of_lists(

@@ -17,11 +17,14 @@ from fillgap._copies import level_columns
 from fillgap.evaluation.scored import Scorer, Scores, ndcg_of_lists, ranks_among, recall_of_ranks
 from fillgap.evaluation.two_sided import IMAGE_SHARES, TwoSidedPool
 from fillgap.scores import Modality
+from fillgap.scores.own_list import OwnListCalibration
+from fillgap.scores.samples import others
 
 __all__ = [
     "PoolLists",
     "ScoreMap",
     "SideLists",
+    "levelled_pools",
     "lists_of_pools",
     "lists_of_sides",
     "lists_within_pools",
@@ -175,6 +178,28 @@ def lists_of_pools(scores: Scores, pools: list[TwoSidedPool]) -> list[PoolLists]
         texts = scores["text"]["text"][np.ix_(pool.queries, pool.documents)]
         images = scores["text"]["image"][np.ix_(pool.queries, pool.images)]
         found.append(PoolLists(f"{share:.0%} images", pool, texts, images))
+    return found
+
+
+def levelled_pools(
+    fit: OwnListCalibration, scores: Scores, cosines: Scores, pools: list[TwoSidedPool]
+) -> list[PoolLists]:
+    """Return the lists of each two-sided pool by a calibration that levels them.
+
+    Parameters as for `levelled`: what it is applied to depends on no list, and is the same in any.
+    """
+    found = []
+    for share, pool in zip(IMAGE_SHARES, pools, strict=False):
+        lists: dict[Modality, Array] = {}
+        sides: tuple[tuple[Modality, Array], ...] = (
+            ("text", pool.documents),
+            ("image", pool.images),
+        )
+        for side, rows in sides:
+            part = np.ix_(pool.queries, rows)
+            allowed = others(cosines["text"][side][part], same=side == "text")
+            lists[side] = fit.level(scores["text"][side][part], allowed)
+        found.append(PoolLists(f"{share:.0%} images", pool, lists["text"], lists["image"]))
     return found
 
 

@@ -14,7 +14,7 @@ from fillgap.scores.hubness import mean_of_largest
 from fillgap.scores.pairwise import PairwiseCalibration, Sample
 from fillgap.scores.samples import Modality, check_documents, others
 
-__all__ = ["QueryCentering", "QueryStandardisation"]
+__all__ = ["OwnListCalibration", "QueryCentering", "QueryStandardisation"]
 
 Array = NDArray[Any]
 
@@ -34,8 +34,15 @@ class OwnListCalibration(PairwiseCalibration):
     def _affine(self) -> bool:
         return False
 
-    def _level(self, scores: Array, allowed: Array) -> Array:
-        """Return the scores against those of the documents that are allowed."""
+    def level(self, scores: Array, allowed: Array) -> Array:
+        """Return scores, as `after` left them, against those of the documents that are allowed.
+
+        Parameters
+        ----------
+        scores : array of shape (n_queries, n_documents)
+        allowed : array of bool of shape (n_queries, n_documents)
+            Which documents are no copy of the query.
+        """
         raise NotImplementedError
 
     def _add(self, sample: Sample) -> None:
@@ -50,7 +57,7 @@ class OwnListCalibration(PairwiseCalibration):
     ) -> Array:
         corrected = super()._calibrate(scores, query, document, documents)
         self._get(query, document, "fitted")
-        return np.asarray(self._level(corrected, others(scores, same=query == document)))
+        return np.asarray(self.level(corrected, others(scores, same=query == document)))
 
     def _map(self, scores: Array, query: Modality, document: Modality) -> Array:  # noqa: ARG002
         return scores
@@ -100,7 +107,8 @@ class QueryCentering(OwnListCalibration):
         check_integer(self.k, "k", low=1)
         check_real(self.weight, "weight", low=0, high=1)
 
-    def _level(self, scores: Array, allowed: Array) -> Array:
+    def level(self, scores: Array, allowed: Array) -> Array:
+        """Return s − w · r(query); parameters as for the base class."""
         best = mean_of_largest(scores.T, allowed.T, self.k)
         return scores - self.weight * best[:, None]
 
@@ -151,7 +159,8 @@ class QueryStandardisation(OwnListCalibration):
         check_integer(self.depth, "depth", low=2)
         check_integer(self.leave_out, "leave_out", low=0)
 
-    def _level(self, scores: Array, allowed: Array) -> Array:
+    def level(self, scores: Array, allowed: Array) -> Array:
+        """Return (s − mean) / deviation; parameters as for the base class."""
         inside = scores if allowed.all() else np.where(allowed, scores, -np.inf)
         left = min(self.leave_out, scores.shape[1])
         mean, deviation = moments_of_best(inside, self.depth, leave_out=left)
