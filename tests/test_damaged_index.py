@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,16 @@ def use(folder: Path) -> str | None:
     return None
 
 
+@contextmanager
+def kept(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file, and put them back."""
+    data = path.read_bytes()
+    try:
+        yield data
+    finally:
+        path.write_bytes(data)
+
+
 def each_damage(data: bytes) -> list[bytes]:
     flipped = [data[:i] + bytes([data[i] ^ 0xFF]) + data[i + 1 :] for i in range(0, len(data), 7)]
     return flipped + [data[:i] for i in range(0, len(data), 41)]
@@ -55,14 +66,11 @@ def each_damage(data: bytes) -> list[bytes]:
 )  # fmt: skip
 def test_any_wrong_byte_is_refused_or_harmless(folder: Path, name: str) -> None:
     path = folder / name
-    data = path.read_bytes()
-    try:
-        refusals = []
+    refusals = []
+    with kept(path) as data:
         for damaged in each_damage(data):
             path.write_bytes(damaged)
             refusals.append(use(folder))
-    finally:
-        path.write_bytes(data)
     told = [one for one in refusals if one is not None]
     assert len(told) > len(refusals) / 10
     assert all("\n" not in one for one in told)
@@ -94,30 +102,21 @@ def test_a_list_of_segments_that_no_writer_writes_is_refused(
     folder: Path, change: Callable[[bytes], bytes]
 ) -> None:
     path = folder / "vectors/segments.json"
-    data = path.read_bytes()
-    try:
+    with kept(path) as data:
         path.write_bytes(change(data))
         assert "segments.json must be a whole file of an index" in str(use(folder))
-    finally:
-        path.write_bytes(data)
 
 
 def test_a_file_that_is_missing_is_named(folder: Path) -> None:
     path = folder / "vectors/000001.raw.npy"
-    data = path.read_bytes()
-    path.unlink()
-    try:
+    with kept(path):
+        path.unlink()
         assert "000001.raw.npy must be a whole file" in str(use(folder))
-    finally:
-        path.write_bytes(data)
 
 
 def test_rows_that_are_gone_must_be_rows(folder: Path) -> None:
     path = folder / "vectors/000001-000003.dead.npy"
-    data = path.read_bytes()
-    try:
+    with kept(path):
         for rows in ([N], [3, 3], [-1], [[3]], [3.0]):
             np.save(path, np.array(rows))
             assert "dead.npy must be a whole file" in str(use(folder))
-    finally:
-        path.write_bytes(data)

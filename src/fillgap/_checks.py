@@ -108,9 +108,9 @@ def check_real(
     if not math.isfinite(number) or below or above:
         left = f"{'greater than' if open_low else 'at least'} {low:g}" if low > -math.inf else ""
         right = f"{'less than' if open_high else 'at most'} {high:g}" if high < math.inf else ""
-        rule = " and ".join(part for part in (left, right) if part) or "finite"
-        if math.isinf(number) and not (below or above):
-            rule = " and ".join(dict.fromkeys(("finite", rule)))
+        endless = math.isinf(number) and not (below or above)  # within bounds that are none
+        parts = ["finite"] * endless + [part for part in (left, right) if part]
+        rule = " and ".join(parts) or "finite"
         raise InputError(f"{what} must be {rule}, got {number:g}. Choose a value in that range.")
     return number
 

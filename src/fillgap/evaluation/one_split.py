@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from sklearn.base import clone
 from fillgap._checks import CANNOT_RUN, unit_rows
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.scored import Scorer, Scores, all_scores, calibrated, levelled
+from fillgap.evaluation.scored import Scorer, Scores, all_cosines, calibrated, levelled, scored
 from fillgap.evaluation.shortlists import (
     PoolLists,
     ScoreMap,
@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
+Rows: TypeAlias = Mapping[Modality, Array]
 
 #: Rows of each side that a calibration is fitted to: a bank of all of them would be searched whole.
 _SAMPLE: Final = 4096
@@ -150,7 +151,7 @@ class OneSplit:
         """Fit one aligner, and judge it with each calibration and fusion."""
         try:
             fitted = None if aligner is None else fit_quietly(aligner, self.train)
-            rows = aligned_sides(fitted, self.test.images, self.test.texts)
+            rows = _by_modality(aligned_sides(fitted, self.test.images, self.test.texts))
         except CANNOT_RUN as error:
             tally.failures |= {Combination(name, c): str(error) for c in (*calibrations, *fusions)}
             return
@@ -164,6 +165,7 @@ class OneSplit:
             relevant=relevant_rows(self.train, self.samples) if self.queries is None else None,
         )
         tally.keep_place(Combination(name, label) for label in (*calibrations, *fusions))
+        cosines = all_cosines(rows)
         # Those that go on from the same scores, which are then computed once.
         groups: dict[int, _Group] = {}
         for label in calibrations:
@@ -175,32 +177,31 @@ class OneSplit:
                 groups.setdefault(id(first), _Group(first)).levels[what] = fit
             elif fit is not None and fit.reads_list:
                 with _failing(tally, what):
-                    self._judge(what, rows, calibrated(fit), tally)
+                    self._judge(what, rows, cosines, calibrated(fit), tally)
             else:
                 first, change = _first_and_rest(fit)
                 groups.setdefault(id(first), _Group(first)).changes[what] = change
-        levelling = any(group.levels for group in groups.values())
-        cosines = all_scores(_by_modality(rows), calibrated(None)) if levelling else {}
         for group in groups.values():
             with _failing(tally, *group.changes, *group.levels):
                 self._judge_group(group, rows, cosines, tally)
         for label, fusion in fusions.items():
-            self._judge(Combination(name, label), rows, fused(fusion), tally)
+            self._judge(Combination(name, label), rows, cosines, fused(fusion), tally)
 
-    def _judge_group(self, group: _Group, sides: Sides, cosines: Scores, tally: Tally) -> None:
+    def _judge_group(self, group: _Group, rows: Rows, cosines: Scores, tally: Tally) -> None:
         """Judge all that map the scores of one calibration, or cosines, further."""
-        scores = all_scores(_by_modality(sides), calibrated(group.first))
+        scores = scored(cosines, rows, calibrated(group.first))
         if group.changes:
             self._note(group.changes, scores, lists_of_pools(scores, self.pools), tally)
         for what, fit in group.levels.items():
             pools = levelled_pools(fit, scores, cosines, self.pools)
             self._note({what: _as_it_is}, levelled(fit, scores, cosines), pools, tally)
 
-    def _judge(self, what: Combination, sides: Sides, scorer: Scorer, tally: Tally) -> None:
+    def _judge(
+        self, what: Combination, rows: Rows, cosines: Scores, scorer: Scorer, tally: Tally
+    ) -> None:
         """Judge a scorer whose scores depend on the rest of the list."""
-        rows = _by_modality(sides)
         pools = lists_within_pools(rows, self.pools, scorer)
-        self._note({what: _as_it_is}, all_scores(rows, scorer), pools, tally)
+        self._note({what: _as_it_is}, scored(cosines, rows, scorer), pools, tally)
 
     def _note(
         self,

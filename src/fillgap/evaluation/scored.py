@@ -16,12 +16,14 @@ from fillgap.scores.samples import others
 __all__ = [
     "Scorer",
     "Scores",
+    "all_cosines",
     "all_scores",
     "calibrated",
     "levelled",
     "ndcg_of_lists",
     "ranks_among",
     "recall_of_ranks",
+    "scored",
 ]
 
 Array = NDArray[Any]
@@ -66,14 +68,23 @@ def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
         A query's score with itself is -inf. The scorer gets it so: a list that a query heads itself
         is not the list that is searched.
     """
+    return scored(all_cosines(rows), rows, scorer)
+
+
+def all_cosines(rows: Mapping[Modality, Array]) -> Scores:
+    """Return the cosines that `all_scores` starts from, for several scorers; -inf with itself."""
     found = {}
     for query in rows:
-        cosines = {
+        found[query] = {
             document: level_columns(rows[query] @ side.T, side) for document, side in rows.items()
         }
-        np.fill_diagonal(cosines[query], -np.inf)
-        found[query] = scorer(query, cosines, rows)
+        np.fill_diagonal(found[query][query], -np.inf)
     return found
+
+
+def scored(cosines: Scores, rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
+    """Return what a scorer makes of cosines, which stay as they are."""
+    return {query: scorer(query, sides, rows) for query, sides in cosines.items()}
 
 
 def levelled(fit: OwnListCalibration, scores: Scores, cosines: Scores) -> Scores:

@@ -169,7 +169,7 @@ def sentence_of(
     board: Leaderboard,
 ) -> str:
     """Return the recommendation in words, with what each step adds and what it costs."""
-    above = next(((name, why) for name, why in passed_over.items() if name != chosen), None)
+    above = next(iter(passed_over.items()), None)
     if chosen is None:
         best = (
             "nothing scores higher than raw" if len(board.lines) > 1 else "nothing else could run"
@@ -186,7 +186,7 @@ def sentence_of(
         f"Use {chosen}: {_LABELS[measure]} goes {path}, {_signed(last.changes[measure])}; "
         f"recall@1 within the other modality is {recall.value:.2f} ({_signed(cost)})."
     )
-    if above is not None and board.lines[0].what != chosen:
+    if above is not None:
         text += f" {above[0]} scored higher where this was chosen, but {above[1]}."
     low, high = FAIR_EXPOSURE
     for whose, seen in last.exposure.items():

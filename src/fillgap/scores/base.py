@@ -162,11 +162,11 @@ class Calibration(BaseEstimator):
             )
         if documents is not None:
             _check_rows_of(documents)
-        if documents is not None and array.ndim and array.shape[-1] != documents.shape[0]:
-            raise InputError(
-                f"scores must be of one column for each of the {documents.shape[0]} documents, got "
-                f"shape {array.shape}. Pass scores of these documents, in this order."
-            )
+            if array.ndim and array.shape[-1] != documents.shape[0]:
+                raise InputError(
+                    f"scores must be of one column for each of the {documents.shape[0]} documents, "
+                    f"got shape {array.shape}. Pass scores of these documents, in this order."
+                )
         return self._calibrate(array, query, document, documents)
 
     def coefficients(

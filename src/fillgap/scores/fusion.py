@@ -143,16 +143,14 @@ def _checked(lists: Sequence[Any]) -> list[Array]:
             "Pass one array of scores for each list."
         )
     arrays = [as_array(scores, "lists") for scores in lists]
+    if not arrays:
+        raise InputError("lists must be one or more, got none. Pass the scores of each list.")
     for number, scores in enumerate(arrays):
         if scores.dtype.kind not in "fiu":
             raise InputTypeError(
                 f"lists must be arrays of numbers, got {scores.dtype} in list {number}. "
                 "Pass one array of scores for each list."
             )
-    arrays = [scores.astype(np.float64, copy=False) for scores in arrays]
-    if not arrays:
-        raise InputError("lists must be one or more, got none. Pass the scores of each list.")
-    for number, scores in enumerate(arrays):
         if scores.ndim != 2 or len(scores) != len(arrays[0]):
             raise InputError(
                 "lists must be of shape (n_queries, n_documents) for the same queries, got shape "
@@ -163,4 +161,4 @@ def _checked(lists: Sequence[Any]) -> list[Array]:
                 f"lists must be finite numbers, got NaN or infinity in list {number}. "
                 "A document that is not in a list has -inf."
             )
-    return arrays
+    return [scores.astype(np.float64, copy=False) for scores in arrays]
