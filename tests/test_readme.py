@@ -27,7 +27,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 def commands(page: str) -> list[str]:
     """Return what stands behind a prompt in the code blocks."""
-    lines = [line for block in blocks(page, "console") for line in block.splitlines()]
+    whole = [block.replace("\\\n", " ") for block in blocks(page, "console")]
+    lines = [line for block in whole for line in block.splitlines()]
     return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
 
 
