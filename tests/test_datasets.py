@@ -345,7 +345,9 @@ class TestRefusals:
         with pytest.raises(InputTypeError, match="must be named by a string, got int"):
             open_dataset(3)
 
-    @pytest.mark.parametrize("layout", sorted({layout for layout, *_ in LAYOUTS} | {"classes"}))
+    @pytest.mark.parametrize(
+        "layout", sorted({name for name, *_ in LAYOUTS} | {"classes", "judged"})
+    )
     def test_nothing_there_and_an_empty_folder(self, tmp_path: Path, layout: str) -> None:
         with pytest.raises(InputError, match="must be a file or folder that exists, got nothing"):
             open_dataset(f"{layout}:{tmp_path / 'no'}")

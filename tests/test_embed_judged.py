@@ -1,8 +1,9 @@
-"""A judged folder through a real encoder into a folder that bench mixed reads."""
+"""A judged folder through a real encoder into embeddings that bench mixed reads."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from fillgap.cli.app import run
 from fillgap.datasets import open_judged
 from fillgap.encoders import DigitSceneEncoder
 from fillgap.experiments.embed import embed_dataset
-from fillgap.experiments.judged_embeddings import encode_judged, read_embeddings
+from fillgap.experiments.judged_embeddings import read_embeddings
+from fillgap.io import read_manifest
 from judged_folders import write_beir, write_mixbench
 from tiny_models import save_clip
 
@@ -63,21 +65,20 @@ def test_what_clip_embedded_is_benched_as_what_it_embeds(
     out = tmp_path / "out"
     assert run(["embed", f"judged:{source}", clip, "-o", str(out), "--shard-rows", "20"]) == 0
     told = capsys.readouterr().out
-    assert "48 query texts, 32 corpus images, 32 corpus texts in 12 dimensions" in told
-    assert f"Next: fillgap bench mixed {out}" in told
-    assert len(list((out / "embeddings" / "corpus_images").iterdir())) == 2
+    assert "32 images and 80 texts in 12 dimensions" in told
+    assert f"Next: fillgap bench mixed {source} --embeddings {out}" in " ".join(told.split())
+    assert len(list((out / "img_emb").iterdir())) == 2
     direct = board([str(source), "--encoder", clip], capsys)
-    for words in (
-        [str(out)],
-        [str(source), "--embeddings", str(out)],
-        [str(source), "--embeddings", str(out / "embeddings")],
-    ):
+    copied = tmp_path / "copied"
+    shutil.copytree(source, copied)
+    shutil.copytree(out, copied / "embeddings")
+    for words in ([str(source), "--embeddings", str(out)], [str(copied)]):
         found = board(words, capsys)
         np.testing.assert_allclose(values(found), values(direct), atol=1e-6)
         assert found["about"] == direct["about"]
 
 
-def test_all_judgements_come_along(clip: str, tmp_path: Path, capsys: Capture) -> None:
+def test_one_folder_serves_all_judgements(clip: str, tmp_path: Path, capsys: Capture) -> None:
     _, folder = write_beir(tmp_path / "beir")
     rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
     kept = [row for row in rows if "image" not in row]
@@ -88,15 +89,16 @@ def test_all_judgements_come_along(clip: str, tmp_path: Path, capsys: Capture) -
     out = tmp_path / "out"
     assert run(["embed", f"judged:{folder}", clip, "-o", str(out), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["splits"] == ["dev", "test"]
-    assert told["rows"] == {"query_texts": 40, "corpus_texts": 60}
-    for split in told["splits"]:
-        judged, before = open_judged(out, split=split), open_judged(folder, split=split)
-        assert judged.relevant == before.relevant
-        assert [one.text for one in judged.documents] == [one.text for one in before.documents]
+    assert (told["n_images"], told["n_texts"]) == (0, 100)
+    for split in ("dev", "test"):
+        queries, documents = read_embeddings(open_judged(folder, split=split), out)
+        assert (len(queries.rows["text"]), len(documents.rows["text"])) == (40, 60)
+        assert queries.rows.keys() == documents.rows.keys() == {"text"}
 
 
-def test_pictures_within_a_table_need_not_be_copied(source: Path, tmp_path: Path) -> None:
+def test_pictures_within_a_table_give_what_files_give(
+    source: Path, embedded: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "set"
     (folder / "qrels").mkdir(parents=True)
     for name in ("queries.jsonl", "qrels/qrels.tsv"):
@@ -107,13 +109,13 @@ def test_pictures_within_a_table_need_not_be_copied(source: Path, tmp_path: Path
             picture = (source / "images" / Path(row["image"]).name).read_bytes()
             row["image"] = {"bytes": picture, "path": None}
     pq.write_table(pa.Table.from_pylist(rows), folder / "corpus.parquet")
-    out = tmp_path / "out"
+    out = tmp_path / "of-table"
     assert run(["embed", f"judged:{folder}", "digit-scenes", "-o", str(out), "-q"]) == 0
-    assert sum(path.stat().st_size for path in out.glob("*.jsonl")) < 20_000
-    judged = open_judged(out)
+    judged = open_judged(folder)
     assert [one.kind for one in judged.documents[:3]] == ["image", "text", "image+text"]
     read = read_embeddings(judged, out)[1]
-    made = encode_judged(open_judged(source), DigitSceneEncoder())[1]
+    made = read_embeddings(open_judged(source), embedded)[1]
+    assert made.rows.keys() == {"image", "text"}
     for side, array in made.rows.items():
         np.testing.assert_allclose(read.rows[side], array, atol=1e-6)
 
@@ -135,10 +137,9 @@ def test_it_goes_on_where_it_was_stopped(
 
     monkeypatch.setattr(DigitSceneEncoder, "encode_texts", counted)
     assert run(words) == 130
-    for place in ([str(source), "--embeddings", str(tmp_path / "out")], [str(tmp_path / "out")]):
-        assert run(["bench", "mixed", *place]) == 2
-        assert "must be finished, got vectors of a part" in capsys.readouterr().err
-    before = set((tmp_path / "out" / "embeddings" / "query_texts").iterdir())
+    assert run(["bench", "mixed", str(source), "--embeddings", str(tmp_path / "out")]) == 2
+    assert "must be finished, got 32 of 112 records" in " ".join(capsys.readouterr().err.split())
+    before = set((tmp_path / "out" / "text_emb").iterdir())
     assert len(before) == 2
     assert not list(tmp_path.rglob(".fillgap*"))
     limit[0] = 1000
@@ -165,45 +166,19 @@ def test_workers_write_what_one_process_writes(
     assert "112 items by 2 workers in" in capsys.readouterr().out
     made, expected = files_of(shared), files_of(alone)
     assert made.keys() == expected.keys()
-    assert len(made) == 3 + 2 + 2
+    assert len(made) == 5 + 2  # 48 texts, 32 images, 32 texts: six shards, one of both
     for name, rows in expected.items():
         np.testing.assert_allclose(made[name], rows, rtol=0, atol=1e-6, err_msg=name)
-    for name in ("queries.jsonl", "corpus.jsonl", "embeddings/manifest.json"):
-        assert (shared / name).read_bytes() == (alone / name).read_bytes()
-    removed = shared / "embeddings" / "corpus_texts" / "corpus_texts_0001.npy"
+    first, second = (read_manifest(place) for place in (shared, alone))
+    assert first is not None
+    assert second is not None
+    assert first.complete
+    assert (first.dataset, first.n_done) == (second.dataset, second.n_done)
+    removed = shared / "text_emb" / "text_emb_0005.npy"
     removed.unlink()
     assert run([*words, "-o", str(shared), "--engine", "processes", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["job"]["n_rows"] == 12  # what was missing, alone
     np.testing.assert_allclose(np.load(removed), expected[str(removed.relative_to(shared))])
-
-
-@pytest.mark.parametrize("workers", [[], ["--workers", "2"]])
-def test_a_plan_is_what_then_happens(
-    workers: list[str], source: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    out = tmp_path / "out"
-    words = ["embed", f"judged:{source}", "digit-scenes", "-o", str(out), "--shard-rows", "20"]
-    plan = [*words, *workers, "--dry-run"]
-    assert run([*plan, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert not out.exists()
-    assert told["rows"] == {"query_texts": 48, "corpus_images": 32, "corpus_texts": 32}
-    assert (told["n_shards"], told["kept"]) == (7, 0)
-    assert told["trial_rows"] == {part: min(n, 20) for part, n in told["rows"].items()}
-    assert all(seconds > 0 for seconds in told["seconds_per_row"].values())
-    assert run([*plan]) == 0
-    said = capsys.readouterr().out
-    assert "Would read 48 query texts, 32 corpus images, 32 corpus texts of MSCOCO" in said
-    assert "Nothing was written." in said
-    assert run([*words, "-q"]) == 0
-    assert told["n_files"] == sum(path.is_file() for path in out.rglob("*"))
-    assert told["written_bytes"] == sum(rows.nbytes for rows in files_of(out).values())
-    (out / "embeddings" / "query_texts" / "query_texts_0002.npy").unlink()
-    capsys.readouterr()
-    assert run([*plan]) == 0
-    said = capsys.readouterr().out
-    assert "Would read 8 query texts of MSCOCO" in said
-    assert "Finished, and would be kept: 6 of 7 shards." in said
 
 
 class TestRefusals:
@@ -221,7 +196,7 @@ class TestRefusals:
         table = other / "queries.jsonl"
         table.write_text(table.read_text().replace('"text": "', '"text": "indeed ', 1))
         told = self.refused(["bench", "mixed", str(other), "--embeddings", str(embedded)], capsys)
-        assert "got those of another version (MSCOCO). Embed this one." in told
+        assert "got those of MSCOCO, or of another version. Embed this one:" in told
 
     def test_images_with_captions_are_no_judged_embeddings(
         self, source: Path, tmp_path: Path, capsys: Capture
@@ -229,16 +204,23 @@ class TestRefusals:
         plain = tmp_path / "plain"
         embed_dataset(scenes(12), DigitSceneEncoder(), plain)
         told = self.refused(["bench", "mixed", str(source), "--embeddings", str(plain)], capsys)
-        assert "got images with their captions" in told
+        assert f"must hold vectors of the queries and documents of {source}" in told
         assert f"fillgap embed judged:{source} MODEL -o OUT" in told
 
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            (["--set", "split=test"], "--set must be given with images and captions"),
+            (["--set", "split=test"], "an option of judged must be left out, got 'split'"),
+            (
+                ["--set", "part=pairs", "--set", "n_pairs=50", "--set", "n_transport=9"],
+                "must have a caption for each image, got none for corpus_images/",
+            ),
             (["--device", "tpu", "--workers", "2"], "device must be one that PyTorch can use here"),
-            (["--dtype", "float16"], "must hold embeddings of one dtype, got float32"),
-            (["--shard-rows", "5"], "must hold embeddings of one shard_rows, got 4096"),
+            (["--dtype", "float16"], "must hold embeddings of one type, got some of float32"),
+            (
+                ["--shard-rows", "5"],
+                "must hold embeddings of one size of the shards, got some of 4096",
+            ),
         ],
     )
     def test_options(
@@ -258,7 +240,7 @@ class TestRefusals:
             words = ["embed", f"judged:{folder}", "digit-scenes", "-o", str(out)]
             return self.refused(words, capsys)
 
-        assert "must be written judged:FOLDER" in told("", tmp_path / "a")
+        assert "must be written judged:PATH" in told("", tmp_path / "a")
         assert "nothing there" in told(tmp_path / "none", tmp_path / "a")
         assert "must hold mixed_corpus.jsonl or .parquet" in told(source / "qrels", tmp_path / "a")
         assert "must be a new folder, an empty one" in told(source, source)
@@ -270,3 +252,15 @@ class TestRefusals:
         words = ["embed", f"judged:{folder}", "digit-scenes", "-o", str(tmp_path / "out")]
         assert "the image of 'd0' must be a file of" in self.refused(words, capsys)
         assert not (tmp_path / "out").exists()
+
+    def test_a_picture_that_cannot_be_read(self, tmp_path: Path, capsys: Capture) -> None:
+        folder, out = write_mixbench(tmp_path / "set", pictures=True), tmp_path / "out"
+        (folder / "images" / "0.png").write_bytes(b"no picture")
+        assert run(["embed", f"judged:{folder}", "digit-scenes", "-o", str(out), "-q"]) == 0
+        for words in (["--embeddings", str(out)], ["--encoder", "digit-scenes", "-q"]):
+            told = self.refused(["bench", "mixed", str(folder), *words], capsys)
+            assert "must have images that can all be read, got corpus_images/d0: " in told
+
+    def test_it_is_no_pair(self, embedded: Path, capsys: Capture) -> None:
+        told = self.refused(["measure", str(embedded)], capsys)
+        assert "must hold images with their captions, got texts of no image among them" in told

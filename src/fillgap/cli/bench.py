@@ -50,8 +50,8 @@ def mixed(
         typer.Option(
             "--embeddings",
             metavar="FOLDER",
-            help="Of a judged folder: query_texts, corpus_images and the like; left out, "
-            "FOLDER/embeddings.",
+            help="Of a judged folder: what fillgap embed wrote, or query_texts, corpus_images and "
+            "the like; left out, FOLDER/embeddings.",
         ),
     ] = None,
     encoder: Annotated[
@@ -146,21 +146,27 @@ def _judged(
     qrels: str | None,
     common: dict[str, Any],
 ) -> Leaderboard:
+    from tempfile import TemporaryDirectory
+
     from fillgap._checks import InputError
-    from fillgap.datasets import open_judged
+    from fillgap.datasets import open_dataset, open_judged
     from fillgap.encoders import open_encoder
     from fillgap.experiments.bench_judged import bench_judged
-    from fillgap.experiments.judged_embeddings import encode_judged, read_embeddings
+    from fillgap.experiments.embed import embed_dataset
+    from fillgap.experiments.judged_embeddings import read_embeddings
 
     if embeddings is not None and encoder is not None:
         raise InputError(
             "the vectors must be of --embeddings or of --encoder, got both. Leave one out."
         )
     judged = open_judged(folder, split=qrels)
-    if encoder is not None:
-        items = encode_judged(judged, open_encoder(encoder), progress=common["progress"])
-    else:
+    if encoder is None:
         items = read_embeddings(judged, embeddings or folder / "embeddings")
+    else:
+        halves, model = open_dataset(f"judged:{folder}"), open_encoder(encoder)
+        with TemporaryDirectory() as place:
+            embed_dataset(halves, model, place, progress=common["progress"])
+            items = read_embeddings(judged, place)
     return bench_judged(judged, *items, **common)
 
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["embed"]
 
 _SHOWN = 5
-#: What a judged folder begins with, where a dataset is named.
-JUDGED = "judged:"
+_JUDGED = "judged:"
 
 
 def embed(
@@ -93,8 +92,7 @@ def embed(
 
     Stopped, the same command goes on from where it was. An image that cannot be read is left out
     and listed. The folder is named like any embeddings in the other commands. Each worker loads
-    the model once, and embeds whole shards. Of judged:FOLDER a judged folder is written, which
-    fillgap bench mixed takes.
+    the model once, and embeds whole shards. Those of judged:FOLDER are for fillgap bench mixed.
     """
     import warnings
     from contextlib import nullcontext
@@ -110,21 +108,8 @@ def embed(
         "language_model": language_model,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    if dataset.startswith(JUDGED):
-        from fillgap._checks import InputError
-        from fillgap.cli.embed_judged import embed_folder
-
-        if dataset_options:
-            raise InputError(
-                f"--set must be given with images and captions, got {dataset}. Leave it out."
-            )
-        embed_folder(
-            dataset, EncoderFrom(model, tuple(given.items())), out,
-            executor=engine_of(engine, workers, address, summary=summary, device=device),
-            shard_rows=shard_rows, dtype=dtype, dry_run=dry_run, summary=summary,
-            as_json=as_json, quiet=quiet,
-        )  # fmt: skip
-        return
+    judged = dataset.startswith(_JUDGED)
+    unit = "items" if judged else "images"
     executor = engine_of(engine, workers, address, summary=summary, device=device)
     openers = (
         DatasetFrom(dataset, tuple(dataset_options or ())),
@@ -150,7 +135,7 @@ def embed(
         progress_bar(quiet=quiet) as progress,
     ):
         warnings.simplefilter("always", UserWarning)
-        watched = None if executor is None else Watched(executor, "images", _images_of)
+        watched = None if executor is None else Watched(executor, unit, _rows_of)
         manifest = embed_dataset(
             opened, encoder, out, executor=watched, progress=progress, **settings
         )
@@ -160,12 +145,16 @@ def embed(
         print_json(_description(manifest, notes) | {"out": str(out)} | job)
         return
     _print_result(manifest, notes, out)
+    if judged:
+        say(f"Next: fillgap bench mixed {dataset.removeprefix(_JUDGED)} --embeddings {out}")
+    else:
+        say(f"Next: fillgap measure {out}")
     if watched is not None:
-        say_counted(watched.report, "images", summary=summary)
+        say_counted(watched.report, unit, summary=summary)
 
 
-def _images_of(item: tuple[int, range]) -> int:
-    """Return how many images a shard is made of."""
+def _rows_of(item: tuple[int, range]) -> int:
+    """Return how many records a shard is made of."""
     return len(item[1])
 
 
@@ -228,7 +217,7 @@ def _description(manifest: Manifest, notes: list[str]) -> dict[str, Any]:
 
 
 def _print_result(manifest: Manifest, notes: list[str], out: Any) -> None:
-    """Print what was written, what was left out, and what to do next."""
+    """Print what was written and what was left out."""
     name, n_features = manifest.model["name"], manifest.model["n_features"]
     say(
         f"{manifest.dataset['name']} embedded by {name}: {manifest.n_images} images and "
@@ -245,4 +234,3 @@ def _print_result(manifest: Manifest, notes: list[str], out: Any) -> None:
         say(f"{manifest.n_empty} empty captions were left out.")
     for note in [*manifest.dataset["problems"], *notes]:
         say(f"Note: {note}")
-    say(f"Next: fillgap measure {out}")

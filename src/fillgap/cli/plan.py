@@ -13,10 +13,9 @@ from fillgap.cli.output import counted, duration, print_json, say
 if TYPE_CHECKING:
     from fillgap.distributed import JobPlan
     from fillgap.evaluation import ComparisonPlan
-    from fillgap.experiments.embed_judged_plan import JudgedPlan
     from fillgap.experiments.embed_plan import EmbedPlan
 
-__all__ = ["DryRun", "say_comparison_plan", "say_embed_plan", "say_judged_plan", "say_plan"]
+__all__ = ["DryRun", "say_comparison_plan", "say_embed_plan", "say_plan"]
 
 DryRun: TypeAlias = Annotated[
     bool,
@@ -64,19 +63,8 @@ def say_embed_plan(plan: EmbedPlan, out: Any, *, as_json: bool = False) -> None:
     _say_embedding(plan, what, rate, out, skipped=plan.skipped, as_json=as_json)
 
 
-def say_judged_plan(plan: JudgedPlan, out: Any, *, as_json: bool = False) -> None:
-    """Print what would be embedded of a judged folder, and how long it should take."""
-    listed = ", ".join(f"{n:,} {part.replace('_', ' ')}" for part, n in plan.rows.items())
-    rates = ", ".join(
-        f"{1 / seconds:,.1f} {part.replace('_', ' ')}/s in a trial on {plan.trial_rows[part]}"
-        for part, seconds in plan.seconds_per_row.items()
-    )
-    what = f"{listed} of {plan.dataset}" if listed else ""
-    _say_embedding(plan, what, rates, out, skipped={}, as_json=as_json)
-
-
 def _say_embedding(
-    plan: EmbedPlan | JudgedPlan,
+    plan: EmbedPlan,
     what: str,
     rate: str,
     out: Any,
@@ -151,7 +139,7 @@ def _say_reading(plan: JobPlan, passes: int) -> None:
     )
 
 
-def _say_files(plan: JobPlan | EmbedPlan | JudgedPlan, out: Any, limit: str) -> None:
+def _say_files(plan: JobPlan | EmbedPlan, out: Any, limit: str) -> None:
     if plan.n_files:
         files = "a file" if plan.n_files == 1 else f"{plan.n_files} files"
         size = f", {limit} {_bytes(plan.written_bytes)}" if plan.written_bytes else ""

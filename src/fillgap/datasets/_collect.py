@@ -15,7 +15,7 @@ from fillgap.datasets._record import Record
 
 __all__ = ["Collector", "Image", "ListedDataset"]
 
-Image: TypeAlias = Path | bytes | NDArray[np.uint8]
+Image: TypeAlias = Path | bytes | NDArray[np.uint8] | None
 
 #: Lines that are kept of problems of one kind; the others are counted.
 MAX_LINES: Final = 50
@@ -41,7 +41,7 @@ class ListedDataset:
     problems : sequence of str
         What was left out.
     read : callable
-        Returns the path, the bytes or the pixels behind a source.
+        Returns the path, the bytes or the pixels behind a source, None where there are none.
     """
 
     def __init__(

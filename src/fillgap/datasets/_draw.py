@@ -32,6 +32,11 @@ class _DrawnDataset:
         return self._with_one_caption(told_of(self._dataset, int(self._rows[i])), i)
 
     def _with_one_caption(self, record: Record, i: int) -> Record:
+        if not record.captions:
+            raise InputError(
+                f"{self.name} must have a caption for each image, got none for {record.id}. "
+                "Draw pairs from images with captions."
+            )
         caption = record.captions[int(self._captions[i]) % len(record.captions)]
         return replace(record, captions=(caption,))
 

@@ -6,13 +6,15 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fillgap._checks import InputError
 from fillgap._files import missing_path
+from fillgap.datasets._collect import ListedDataset
+from fillgap.datasets._record import Dataset
 from fillgap.datasets._tables import TableRow, read_table
 
-__all__ = ["Judged", "JudgedItem", "is_judged", "open_judged"]
+__all__ = ["Judged", "JudgedItem", "halves_of", "is_judged", "open_halves", "open_judged"]
 
 _SUFFIXES: Final = (".jsonl", ".parquet")
 _QUERIES: Final = ("queries", "query")
@@ -94,10 +96,7 @@ def open_judged(folder: str | Path, *, split: str | None = None) -> Judged:
         If something is missing or damaged, or a judgement names what is not there.
     """
     path = Path(folder)
-    if not path.is_dir():
-        raise missing_path(path)
-    documents = _items(_table(path, _CORPORA), _CORPUS_ID)
-    queries = _items(_table(path, _QUERIES), _QUERY_ID)
+    queries, documents = _read_items(path)
     numbers = {item.id: i for i, item in enumerate(documents)}
     judged: dict[str, list[tuple[int, float]]] = {item.id: [] for item in queries}
     file = _judgements(path, split)
@@ -121,6 +120,61 @@ def open_judged(folder: str | Path, *, split: str | None = None) -> Judged:
             f"{file} must judge at least one document relevant, got none. Choose another split."
         )
     return Judged(path, queries, documents, relevant)
+
+
+def open_halves(path: Path) -> Dataset:
+    """Open the queries and documents of a judged folder as what is to be embedded.
+
+    Every image and every text is a record of its own, and is needed: one vector each.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; its judgements are not read.
+    """
+    halves = halves_of(*_read_items(path))
+    return ListedDataset(
+        path.name,
+        [name for name, _, _ in halves],
+        [_picture(path, item) if side == "image" else None for _, item, side in halves],
+        [(str(item.text),) if side == "text" else () for _, item, side in halves],
+    )
+
+
+def halves_of(
+    queries: list[JudgedItem], documents: list[JudgedItem]
+) -> list[tuple[str, JudgedItem, Literal["image", "text"]]]:
+    """Return every image and text to be embedded: its name, for example "query_texts/ID"."""
+    return [
+        (f"{who}_{side}s/{item.id}", item, side)
+        for who, items in (("query", queries), ("corpus", documents))
+        for side in ("image", "text")
+        for item in items
+        if getattr(item, side) is not None
+    ]
+
+
+def _read_items(path: Path) -> tuple[list[JudgedItem], list[JudgedItem]]:
+    """Return queries and documents."""
+    if not path.is_dir():
+        raise missing_path(path)
+    documents = _items(_table(path, _CORPORA), _CORPUS_ID)
+    return _items(_table(path, _QUERIES), _QUERY_ID), documents
+
+
+def _picture(folder: Path, item: JudgedItem) -> Path | bytes:
+    """Return the picture of an item; its name may be one within `images/`."""
+    if isinstance(item.image, bytes):
+        return item.image
+    name = str(item.image)
+    tried = [folder / name, folder / "images" / name, folder / "images" / Path(name).name]
+    for path in tried:
+        if path.is_file():
+            return path
+    raise InputError(
+        f"the image of {item.id!r} must be a file of {folder} or of its images/, got {name!r}, "
+        "which is in neither. Copy the images there, or bench vectors of them with --embeddings."
+    )
 
 
 def _found(folder: Path, names: tuple[str, ...]) -> Path | None:

@@ -16,6 +16,7 @@ from fillgap.datasets._draw import draw_pairs
 from fillgap.datasets._flickr import open_flickr
 from fillgap.datasets._folder import open_folder
 from fillgap.datasets._hugging_face import open_hugging_face
+from fillgap.datasets._judged import open_halves
 from fillgap.datasets._record import Dataset
 from fillgap.datasets._scenes import open_scenes
 from fillgap.datasets._web import open_web
@@ -32,6 +33,7 @@ LAYOUTS: Final[dict[str, Callable[..., Dataset]]] = {
     "webdataset": open_web,
     "hugging-face": open_hugging_face,
     "digit-scenes": open_scenes,
+    "judged": open_halves,
 }
 
 _PARTS: Final = ("all", "pairs", "transport")
@@ -83,9 +85,9 @@ def open_dataset(
         if name not in known:
             near = get_close_matches(name, known, n=1)
             remedy = f"Did you mean {near[0]}?" if near else "Check its spelling."
+            rule = f"one of {', '.join(known)}" if known else "left out"
             raise InputError(
-                f"an option of {spec.partition(':')[0]} must be one of {', '.join(known)}, "
-                f"got {name!r}. {remedy}"
+                f"an option of {spec.partition(':')[0]} must be {rule}, got {name!r}. {remedy}"
             )
     dataset = function(*place, **options)
     if part == "all":

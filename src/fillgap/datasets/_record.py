@@ -21,8 +21,8 @@ class Record:
     ----------
     id : str
         Unique in its dataset.
-    image : path, bytes or array of uint8
-        A file, an encoded picture, or pixels: not yet decoded.
+    image : path, bytes, array of uint8 or None
+        A file, an encoded picture, or pixels: not yet decoded. None where there are texts alone.
     captions : tuple of str
         None of them empty.
     label : int or None
@@ -30,7 +30,7 @@ class Record:
     """
 
     id: str
-    image: Path | bytes | NDArray[np.uint8]
+    image: Path | bytes | NDArray[np.uint8] | None
     captions: tuple[str, ...]
     label: int | None = None
 

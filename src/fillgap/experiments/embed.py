@@ -55,7 +55,7 @@ def embed_dataset(
     Parameters
     ----------
     dataset : Dataset
-        Images with captions.
+        Images with captions, or texts alone.
     encoder : Encoder
         What makes vectors of them.
     folder : str or path
@@ -218,8 +218,8 @@ def _is_written(root: Path, shard: EmbeddedShard) -> bool:
 
 
 def _check_result(manifest: Manifest) -> Manifest:
-    """Refuse a result without images: nothing can be done with it."""
-    if not manifest.n_images:
+    """Refuse a result without anything in it."""
+    if not manifest.n_images + manifest.n_texts:
         first = manifest.skipped[0]
         raise InputError(
             f"{manifest.dataset['name']} must have images that can be read, got "

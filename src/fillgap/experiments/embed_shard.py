@@ -115,11 +115,11 @@ class Encoded:
     Attributes
     ----------
     records : list of Record
-        Those whose images could be read, without their images.
+        Those whose images could be read or that have none, without their images.
     captions : list of tuple of str
         Of each, without empty ones.
     images, texts : array of shape (n, n_features)
-        A vector of each record, and of each caption, one after the other.
+        A vector of each image, and of each caption, one after the other.
     n_empty : int
         Captions that were left out.
     skipped : list of dict
@@ -159,7 +159,7 @@ def batch_size(encoder: Encoder) -> int:
 def _encode_images(
     dataset: Dataset, encoder: Encoder, rows: range, n_threads: int, progress: Progress
 ) -> tuple[list[Record], NDArray[Any], list[dict[str, str]]]:
-    """Return the records whose images could be read, their rows, and the others with reasons."""
+    """Return the records whose images could be read or that have none, the rows, and the others."""
     records: list[Record] = []
     skipped: list[dict[str, str]] = []
     blocks: list[NDArray[Any]] = []
@@ -172,7 +172,8 @@ def _encode_images(
             skipped.append({"id": record.id, "reason": str(prepared)})
         else:
             records.append(record)
-            batch.append(prepared)
+            if prepared is not None:
+                batch.append(prepared)
         if len(batch) == size or (batch and done == len(rows)):
             blocks.append(encoder.encode_images(batch))
             batch = []
@@ -184,10 +185,12 @@ def _encode_images(
 def _prepared(
     dataset: Dataset, encoder: Encoder, rows: range, n_threads: int, ahead: int
 ) -> Iterator[tuple[Record, Any]]:
-    """Yield each record with what `encode_images` takes, or the `InputError` of its image."""
+    """Yield each record with what `encode_images` takes, the `InputError` of its image or None."""
     prepare = getattr(encoder, "prepare_image", load_picture)
 
     def attempt(record: Record) -> tuple[Record, Any]:
+        if record.image is None:
+            return record, None
         bare = replace(record, image=b"")  # a shard of pictures is not to be held
         try:
             return bare, prepare(record.image)

@@ -1,10 +1,8 @@
-"""The embeddings of a judged folder: read beside it, or made by an encoder."""
+"""The embeddings of a judged folder, read."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,40 +12,19 @@ from numpy.typing import NDArray
 
 from fillgap._checks import InputError, row_scales
 from fillgap._files import missing_path
-from fillgap._progress import Progress, silent
 from fillgap.datasets import Judged, JudgedItem
-from fillgap.encoders import Encoder, load_picture
-from fillgap.experiments.embed_shard import batch_size
-from fillgap.io import load_rows, read_manifest
+from fillgap.datasets._judged import halves_of
+from fillgap.io import Manifest, load_rows, read_manifest
 from fillgap.io._columns import find_column, read_captions, read_column
+from fillgap.io._embedded import check_complete, check_hashes, read_metadata
 from fillgap.io._names import SUFFIXES
-from fillgap.io._reading import reading
 from fillgap.scores import Modality
 from fillgap.scores.samples import MODALITIES
 
-__all__ = [
-    "EMBEDDINGS",
-    "MANIFEST",
-    "PARTS",
-    "EmbeddedItems",
-    "encode_judged",
-    "encoded_items",
-    "fingerprint_of",
-    "items_with",
-    "manifest_of",
-    "picture_of",
-    "read_embeddings",
-]
+__all__ = ["EmbeddedItems", "read_embeddings"]
 
 Array = NDArray[Any]
 _SIDES: Final[dict[Modality, str]] = {"image": "images", "text": "texts"}
-#: Whose side each part is of.
-PARTS: Final[dict[str, tuple[str, Modality]]] = {
-    f"{who}_{name}": (who, side) for who in ("query", "corpus") for side, name in _SIDES.items()
-}
-#: Where the vectors lie in a judged folder, and what `fillgap embed` says of them there.
-EMBEDDINGS: Final = "embeddings"
-MANIFEST: Final = "manifest.json"
 _IDS: Final = ("id", "_id", "query_id", "query-id", "corpus_id", "corpus-id")
 
 
@@ -97,95 +74,49 @@ def read_embeddings(judged: Judged, folder: str | Path) -> tuple[EmbeddedItems, 
     root = Path(folder)
     if not root.is_dir():
         raise missing_path(root)
-    if manifest_of(root) is None and manifest_of(root / EMBEDDINGS) is not None:
-        root /= EMBEDDINGS
-    _check_manifest(root, judged)
+    manifest = read_manifest(root)
+    if manifest is not None:
+        return _embedded(judged, root, manifest)
     return tuple(  # type: ignore[return-value]
         _items(items, {side: _read(root, f"{who}_{_SIDES[side]}", items, side) for side in needed})
         for who, items in (("query", judged.queries), ("corpus", judged.documents))
-        for needed in [[side for side in MODALITIES if items_with(items, side)]]
+        for needed in [[side for side in MODALITIES if _items_with(items, side)]]
     )
 
 
-def manifest_of(root: Path) -> dict[str, Any] | None:
-    """Return what `fillgap embed` says of vectors of a judged folder, None where it says nothing.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged.
-    """
-    path = root / MANIFEST
-    if not path.is_file():
-        return None
-    with reading(str(path), "a manifest of fillgap embed"):
-        found = json.loads(path.read_text(encoding="utf-8"))
-    ours = isinstance(found, dict) and found.get("kind") == "embedded judgements"
-    return found if ours else None
-
-
-def fingerprint_of(judged: Judged) -> str:
-    """Return what tells queries and documents from others: their ids, texts and kinds, in order."""
-    digest = hashlib.sha256()
-    for items in (judged.queries, judged.documents):
-        for item in items:
-            digest.update(json.dumps([item.id, item.text, item.kind]).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
-
-
-def _check_manifest(root: Path, judged: Judged) -> None:
-    """Refuse vectors that are not all there, of other data, or of images with captions alone."""
-    if read_manifest(root) is not None:
+def _embedded(
+    judged: Judged, root: Path, manifest: Manifest
+) -> tuple[EmbeddedItems, EmbeddedItems]:
+    """Return what `fillgap embed judged:FOLDER` wrote; refuse vectors of other data."""
+    check_complete(root, manifest)
+    check_hashes(root, manifest)
+    if manifest.skipped:
+        first = manifest.skipped[0]
         raise InputError(
-            f"{root} must hold vectors of queries and of documents, got images with their "
-            "captions. Embed the judged folder itself: "
-            f"fillgap embed judged:{judged.folder} MODEL -o OUT"
+            f"{judged.folder} must have images that can all be read, got {first['id']}: "
+            f"{first['reason']}"
         )
-    manifest = manifest_of(root)
-    if manifest is None:
-        return
-    if not manifest.get("complete"):
-        raise InputError(
-            f"{root} must be finished, got vectors of a part. Run the same fillgap embed again: "
-            "it writes what is missing."
-        )
-    made_of = dict(manifest.get("dataset", {}))
-    if made_of.get("fingerprint") != fingerprint_of(judged):
+    halves = halves_of(judged.queries, judged.documents)
+    metadata = read_metadata(root, manifest)
+    texts = [item.text for _, item, side in halves if side == "text"]
+    if (metadata["image_ids"], metadata["captions"]) != ([name for name, *_ in halves], texts):
         raise InputError(
             f"{root} must hold vectors of the queries and documents of {judged.folder}, got those "
-            f"of another version ({made_of.get('name')}). Embed this one."
+            f"of {manifest.dataset['name']}, or of another version. Embed this one: "
+            f"fillgap embed judged:{judged.folder} MODEL -o OUT"
         )
+    parts = {}
+    for side in MODALITIES:
+        if any(half == side for *_, half in halves):
+            rows = load_rows(root, modality=side)
+            parts[side] = np.split(rows, [len(_items_with(judged.queries, side))])
+    queries, documents = (
+        {side: split[i] for side, split in parts.items() if len(split[i])} for i in range(2)
+    )
+    return _items(judged.queries, queries), _items(judged.documents, documents)
 
 
-def encode_judged(
-    judged: Judged, encoder: Encoder, *, progress: Progress | None = None
-) -> tuple[EmbeddedItems, EmbeddedItems]:
-    """Embed the queries and the documents of a judged folder.
-
-    Raises
-    ------
-    InputError
-        If a picture is missing or cannot be read, or the encoder refuses a text.
-    """
-    found = []
-    for what, items in (("queries", judged.queries), ("documents", judged.documents)):
-        rows: dict[Modality, Array] = {}
-        for side in MODALITIES:
-            chosen = items_with(items, side)
-            encoded = encoded_items(judged.folder, encoder, chosen, side)
-            parts = []
-            for part in encoded:
-                parts.append(np.asarray(part))
-                (progress or silent)(sum(map(len, parts)), len(chosen), f"{what}, {_SIDES[side]}")
-            if parts:
-                rows[side] = np.concatenate(parts)
-                row_scales(rows[side], f"the {_SIDES[side]} of the {what}")
-        found.append(_items(items, rows))
-    return found[0], found[1]
-
-
-def items_with(items: Sequence[JudgedItem], side: Modality) -> list[JudgedItem]:
+def _items_with(items: Sequence[JudgedItem], side: Modality) -> list[JudgedItem]:
     """Return the items that have a text, or an image."""
     return [item for item in items if getattr(item, side) is not None]
 
@@ -197,43 +128,8 @@ def _items(items: Sequence[JudgedItem], rows: dict[Modality, Array]) -> Embedded
     return EmbeddedItems(np.array([item.kind for item in items]), rows, of)
 
 
-def encoded_items(
-    folder: Path, encoder: Encoder, items: Sequence[JudgedItem], side: Modality
-) -> Iterator[Array]:
-    """Yield the vectors of one side of items, a batch at a time."""
-    size = batch_size(encoder)
-    prepare = getattr(encoder, "prepare_image", load_picture)
-    for at in range(0, len(items), size):
-        batch = items[at : at + size]
-        if side == "text":
-            yield encoder.encode_texts([str(item.text) for item in batch])
-        else:
-            yield encoder.encode_images([prepare(picture_of(folder, item)) for item in batch])
-
-
-def picture_of(folder: Path, item: JudgedItem) -> Path | bytes:
-    """Return the picture of an item; its name may be one within `images/`.
-
-    Raises
-    ------
-    InputError
-        If it is not there.
-    """
-    if isinstance(item.image, bytes):
-        return item.image
-    name = str(item.image)
-    tried = [folder / name, folder / "images" / name, folder / "images" / Path(name).name]
-    for path in tried:
-        if path.is_file():
-            return path
-    raise InputError(
-        f"the image of {item.id!r} must be a file of {folder} or of its images/, got {name!r}, "
-        "which is in neither. Copy the images there, or bench vectors of them with --embeddings."
-    )
-
-
 def _read(root: Path, name: str, items: Sequence[JudgedItem], side: Modality) -> Array:
-    wanted = [item.id for item in items_with(items, side)]
+    wanted = [item.id for item in _items_with(items, side)]
     path = next((p for p in (root / f"{name}{s}" for s in ("", *SUFFIXES)) if p.exists()), None)
     if path is None:
         raise InputError(

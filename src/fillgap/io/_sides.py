@@ -71,6 +71,11 @@ def _check_shards(root: Path) -> None:
     manifest = read_manifest(root)
     if manifest is not None:  # it counts the rows of each side, which may differ
         check_complete(root, manifest)
+        if manifest.n_images + len(manifest.skipped) != manifest.n_done:
+            raise InputError(
+                f"{root} must hold images with their captions, got texts of no image among them. "
+                "Queries and documents are for fillgap bench mixed FOLDER --embeddings."
+            )
         return
     images, texts = (open_files(root / name, None) for name in CLIP_FOLDERS.values())
     if len(images) != len(texts):
