@@ -9,10 +9,10 @@ import typer
 __all__ = ["Address", "Engine", "SkipBadShards", "Workers", "engine_of", "refuse_index"]
 
 Engine: TypeAlias = Annotated[
-    Literal["processes", "dask", "ray"] | None,
+    Literal["processes", "dask"] | None,
     typer.Option(
         "--engine",
-        help="Who reads the shards: processes of this machine, or workers of Dask or Ray. "
+        help="Who reads the shards: processes of this machine, or workers of Dask. "
         "Left out, this process alone, unless another option asks for workers.",
         show_default=False,
     ),
@@ -32,7 +32,7 @@ Address: TypeAlias = Annotated[
     typer.Option(
         "--address",
         metavar="ADDRESS",
-        help="Of a cluster that runs, for example tcp://10.0.0.1:8786 (Dask) or auto (Ray).",
+        help="Of a cluster that runs, for example tcp://10.0.0.1:8786.",
         show_default=False,
     ),
 ]
