@@ -6,13 +6,11 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from fillgap.cli.job import say_counted
 from fillgap.cli.output import print_json, progress_bar, say
 from fillgap.cli.plan import say_judged_plan
 
 if TYPE_CHECKING:
     from fillgap.datasets import Judged
-    from fillgap.experiments.embed_judged_shard import JudgedShard
 
 __all__ = ["embed_folder"]
 
@@ -26,7 +24,6 @@ def embed_folder(
     shard_rows: int | None,
     dtype: str,
     dry_run: bool,
-    summary: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -34,7 +31,6 @@ def embed_folder(
     from contextlib import nullcontext
 
     from fillgap._checks import InputError
-    from fillgap.distributed import Watched
     from fillgap.experiments.embed_judged import SHARD_ROWS, embed_judged
     from fillgap.experiments.embed_judged_plan import plan_embed_judged
 
@@ -54,24 +50,15 @@ def embed_folder(
         say_judged_plan(plan, out, as_json=as_json)
         return
     with executor or nullcontext(), progress_bar(quiet=quiet) as progress:
-        watched = None if executor is None else Watched(executor, "items", _items_of)
         found = embed_judged(
-            folder, encoder.open(), out, executor=watched, progress=progress, **settings
+            folder, encoder.open(), out, executor=executor, progress=progress, **settings
         )
     if as_json:
-        job = {} if watched is None else {"job": watched.report.to_dict()}
-        print_json(asdict(found) | {"out": str(out)} | job)
+        print_json(asdict(found) | {"out": str(out)})
         return
     listed = ", ".join(f"{n} {part.replace('_', ' ')}" for part, n in found.rows.items())
     say(f"{found.name} embedded by {found.model}: {listed} in {found.n_features} dimensions: {out}")
     say(f"Next: fillgap bench mixed {out}")
-    if watched is not None:
-        say_counted(watched.report, "items", summary=summary)
-
-
-def _items_of(shard: JudgedShard) -> int:
-    """Return how many texts or images a shard is made of."""
-    return len(shard.items)
 
 
 @dataclass(frozen=True)

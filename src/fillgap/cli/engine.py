@@ -51,11 +51,10 @@ def engine_of(
     address: str | None,
     *,
     skip_bad_shards: bool = False,
-    summary: bool = False,
     device: str | None = None,
 ) -> Any:
     """Return the executor that the options ask for, or None for this process alone."""
-    if (engine, workers, address) == (None, None, None) and not skip_bad_shards and not summary:
+    if (engine, workers, address) == (None, None, None) and not skip_bad_shards:
         return None
     if device is not None and address is None:  # elsewhere only workers can tell
         from fillgap._device import choose_device
