@@ -22,9 +22,6 @@ from fillgap.distributed import (
     fit_shards,
     make_executor,
     measure_shards,
-    plan_apply,
-    plan_fit,
-    plan_measure,
     shared_out,
 )
 from fillgap.distributed._devices import blocks_on, device_here
@@ -121,20 +118,6 @@ def test_ties_of_a_device_are_those_of_numpy(tmp_path: Path) -> None:
 
 
 @on_each
-def test_trials_run_on_the_device(device: str, folder: Path, tmp_path: Path) -> None:
-    aligner = make_aligner("cca")
-    fit_shards(aligner, folder, executor=ThisProcess())
-    path = save_aligner(aligner, tmp_path / "a.fit")
-    options = {"executor": ThisProcess(), "device": device}
-    for plan in (
-        plan_fit(make_aligner("cca"), folder, **options),
-        plan_apply(path, folder / "img_emb", tmp_path / "out", modality="image", **options),
-        plan_measure(folder, n_neighbors=5, **options),
-    ):
-        assert plan.seconds_per_row > 0
-
-
-@on_each
 def test_blocks_of_a_worker_are_tensors_of_its_device(device: str, folder: Path) -> None:
     sides = open_sides(folder, None, skip_bad_shards=False)
     seen = 0
@@ -181,9 +164,6 @@ def test_a_device_that_workers_lack_is_no_bad_shard(folder: Path, tmp_path: Path
         lambda: apply_shards(
             path, folder / "img_emb", tmp_path / "out", skip_bad_shards=True, **side
         ),
-        lambda: plan_fit(make_aligner("balanced"), folder, **where),
-        lambda: plan_measure(folder, **where),
-        lambda: plan_apply(path, folder / "img_emb", tmp_path / "out", **side),
     ):
         device_here.cache_clear()
         with pytest.raises(EngineError, match="of a worker, device must be one that PyTorch"):
@@ -216,21 +196,6 @@ def test_the_command_line_takes_a_device_for_workers(folder: Path, tmp_path: Pat
     for command in (["measure", str(folder)], [*fit, str(tmp_path / "no")]):
         assert run([*command, "--workers", "1", "--device", "nonsense"]) == 2
         assert "device must be one that PyTorch can use here" in capsys.readouterr().err
-
-
-def test_one_process_on_a_device_has_no_threads_to_share_with(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    for command in (
-        ["fit", "balanced", str(folder), "-o", str(tmp_path / "a")],
-        ["measure", str(folder)],
-    ):
-        planned = []
-        for where in ([], ["--device", "cpu"]):
-            assert run([*command, "--dry-run", "--json", *where]) == 0
-            planned.append(json.loads(capsys.readouterr().out)["n_workers"])
-        assert planned == [3, 1]
 
 
 @on_each

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
-from fillgap.cli.job import Summary, describe, end, say_job
+from fillgap.cli.job import end, say_job
 from fillgap.cli.options import AsJson, Device, Out, Overwrite, Quiet
 from fillgap.cli.output import print_json, progress_bar, say
 from fillgap.cli.plan import DryRun, say_plan
@@ -35,7 +35,6 @@ def apply(
     address: Address = None,
     skip_bad_shards: SkipBadShards = False,
     dry_run: DryRun = False,
-    summary: Summary = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -50,17 +49,12 @@ def apply(
     from fillgap.distributed.apply import block_function
     from fillgap.io import transform_files
 
-    executor = engine_of(
-        engine, workers, address, skip_bad_shards=skip_bad_shards, summary=summary, device=device
-    )
+    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
     if dry_run:
-        from fillgap.distributed import ThisProcess, plan_apply
+        from fillgap.distributed import plan_apply
 
         with executor or nullcontext():
-            plan = plan_apply(
-                aligner, files, out, modality=modality, executor=executor or ThisProcess(1),
-                device=device,
-            )  # fmt: skip
+            plan = plan_apply(aligner, files, out, modality=modality)
         say_plan(plan, out, as_json=as_json)
         return
     if executor is not None:
@@ -78,19 +72,10 @@ def apply(
                 device=device,
                 progress=progress,
             )
-        job = describe(
-            report,
-            files[0],
-            modality,
-            summary=summary,
-            engine=engine,
-            address=address,
-            device=device,
-        )
         if as_json:
-            print_json(job)
+            print_json(report.to_dict())
         else:
-            say_job(report, job)
+            say_job(report)
         end(report)
         return
     fitted = load_aligner(aligner)

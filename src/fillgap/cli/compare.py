@@ -17,7 +17,7 @@ from fillgap.cli.engine import (
     engine_of,
     refuse_index,
 )
-from fillgap.cli.job import Summary, end, say_counted
+from fillgap.cli.job import end, say_job
 from fillgap.cli.options import AsJson, Device, ImageIndex, Images, MaxImages, Quiet, Seed, Texts
 from fillgap.cli.output import print_json, progress_bar
 from fillgap.cli.plan import DryRun, say_comparison_plan
@@ -61,7 +61,6 @@ def compare(
     address: Address = None,
     skip_bad_shards: SkipBadShards = False,
     dry_run: DryRun = False,
-    summary: Summary = False,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -73,30 +72,29 @@ def compare(
     """
     from fillgap.cli.data import PairFrom
 
-    executor = engine_of(
-        engine, workers, address, skip_bad_shards=skip_bad_shards, summary=summary, device=device
-    )
+    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
     if skip_bad_shards:
         refuse_index(image_index)
     source = PairFrom(images, texts, image_index, max_images, seed, device)
-    settings: dict[str, Any] = {"n_splits": n_splits, "quantise": quantise or ()}
     if dry_run:
-        _say_plan(
-            source, methods, executor,
-            skip_bad_shards=skip_bad_shards, as_json=as_json, quiet=quiet, **settings,
-        )  # fmt: skip
+        with executor or nullcontext():
+            _say_plan(
+                source, methods, n_splits, executor,
+                skip_bad_shards=skip_bad_shards, as_json=as_json,
+            )  # fmt: skip
         return
     with executor or nullcontext(), progress_bar(quiet=quiet) as progress:
         found, report = _judge(
             source, methods, executor, progress,
-            skip_bad_shards=skip_bad_shards, max_loss=max_loss, **settings,
+            skip_bad_shards=skip_bad_shards, n_splits=n_splits, max_loss=max_loss,
+            quantise=quantise or (),
         )  # fmt: skip
     if as_json:
-        job = {} if executor is None else {"job": report.to_dict()}
+        job = {} if executor is None else {"job": {"skipped": report.skipped}}
         print_json(found.to_dict() | job)
     else:
         print_comparison(found)
-        say_counted(report, "fits", summary=summary)
+        say_job(report)
     end(report)
 
 
@@ -117,68 +115,62 @@ def _judge(
     skip_bad_shards: bool = False,
     **settings: Any,
 ) -> tuple[Comparison, JobReport]:
-    """Compare, and say what workers did and which shards were left out."""
-    from fillgap.distributed import JobReport, Watched, find_bad_shards
+    """Compare, and say which shards were left out."""
+    from fillgap.distributed import JobReport, find_bad_shards
     from fillgap.evaluation import compare as compare_pair
 
     if executor is None:
         found = compare_pair(
-            source(), methods or None, random_state=source.seed or 0, progress=progress, **settings
+            source(), methods or None, random_state=source.seed, progress=progress, **settings
         )
         return found, JobReport()
     skipped: dict[str, str] = {}
     if skip_bad_shards:
         bad = find_bad_shards(source.images, source.texts, executor=executor, progress=progress)
         source, skipped = replace(source, bad=bad.names), bad.skipped
-    watched = Watched(executor, "fits", lambda cell: int(cell.aligner is not None))
     found = compare_pair(
         replace(source, device=None)(),  # here nothing is fitted
         methods or None,
-        executor=watched,
+        executor=executor,
         source=source,
-        random_state=source.seed or 0,
+        random_state=source.seed,
         progress=progress,
         **settings,
     )
-    return found, replace(watched.report, skipped=skipped)
+    return found, JobReport(skipped=skipped)
 
 
 def _say_plan(
     source: PairFrom,
     methods: list[str] | None,
+    n_splits: int,
     executor: Any,
     *,
     skip_bad_shards: bool,
     as_json: bool,
-    quiet: bool,
-    **settings: Any,
 ) -> None:
-    """Say what would be done, from a trial on the first images."""
-    from time import perf_counter
-
+    """Say what would be done, as far as headers tell."""
     from fillgap.distributed import plan_reading
-    from fillgap.evaluation import TRIAL_IMAGES, plan_compare
+    from fillgap.evaluation import plan_compare
 
     reading, n_images = plan_reading(source.images, source.texts, skip_bad_shards=skip_bad_shards)
+    if source.texts and not source.image_index and reading.n_rows != 2 * n_images:
+        _check_paired(source.images, source.texts)
     most = n_images if source.max_images is None else source.max_images
-    few = replace(
-        source, max_images=min(TRIAL_IMAGES, most), seed=None, bad=frozenset(reading.skipped)
-    )
-    started = perf_counter()
-    pair = (few if executor is None else replace(few, device=None))()
-    seconds = (perf_counter() - started) * reading.n_rows / (pair.n_images + pair.n_texts)
-    with executor or nullcontext(), progress_bar(quiet=quiet) as progress:
-        plan = plan_compare(
-            pair,
-            methods or None,
-            n_images=min(n_images, most),
-            executor=executor,
-            n_workers=executor.n_workers if executor else 1,
-            source=few if executor else None,
-            random_state=source.seed or 0,
-            progress=progress,
-            **settings,
-        )
+    plan = plan_compare(min(n_images, most), methods or None, n_splits=n_splits)
     if executor is not None:  # each worker reads what this process reads
-        seconds, reading = 2 * seconds, replace(reading, passes=1 + plan.n_workers)
-    say_comparison_plan(plan, reading, seconds_to_read=seconds, as_json=as_json)
+        judged = n_splits * (1 + plan["n_methods"])
+        reading = replace(reading, passes=1 + min(executor.n_workers, judged))
+    say_comparison_plan(plan, reading, as_json=as_json)
+
+
+def _check_paired(images: str, texts: str) -> None:
+    """Refuse sides of different sizes, unless a column says which image each text is of."""
+    from fillgap._checks import InputError
+    from fillgap.io import open_pair
+
+    if not open_pair(images, texts)[2]["paired"]:
+        raise InputError(
+            "images and texts must be paired to be judged on held-out rows, got unpaired sets. "
+            "Pass --image-index, or measure without it."
+        )

@@ -23,13 +23,10 @@ def read_pair(
     captions: str | None,
     unpaired: bool,
     max_images: int | None = None,
-    seed: int | None = 0,
+    seed: int = 0,
     device: str | None = None,
 ) -> EmbeddingPair:
-    """Read both sides, with what belongs to them; of more images than `max_images` a sample.
-
-    Without a seed these are the first ones.
-    """
+    """Read both sides, with what belongs to them; of more images than `max_images` a sample."""
     from fillgap.io import load_pair
 
     where = None
@@ -60,7 +57,7 @@ class PairFrom:
     texts: str | None
     image_index: str | None
     max_images: int | None
-    seed: int | None
+    seed: int
     device: str | None = None
     bad: frozenset[str] = frozenset()
 

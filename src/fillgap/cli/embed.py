@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fillgap.cli.engine import Address, Engine, Workers, engine_of
-from fillgap.cli.job import Summary, say_counted
 from fillgap.cli.options import AsJson, Out, Quiet
 from fillgap.cli.output import print_json, progress_bar, say
 from fillgap.cli.plan import DryRun, say_embed_plan
@@ -84,7 +83,6 @@ def embed(
     workers: Workers = None,
     address: Address = None,
     dry_run: DryRun = False,
-    summary: Summary = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -97,8 +95,7 @@ def embed(
     import warnings
     from contextlib import nullcontext
 
-    from fillgap.distributed import Watched
-    from fillgap.experiments.embed import embed_dataset
+    from fillgap.experiments.embed import embed_dataset, plan_embed
 
     options = {
         "device": device,
@@ -109,53 +106,38 @@ def embed(
     }
     given = {name: value for name, value in options.items() if value is not None}
     judged = dataset.startswith(_JUDGED)
-    unit = "items" if judged else "images"
-    executor = engine_of(engine, workers, address, summary=summary, device=device)
+    executor = engine_of(engine, workers, address, device=device)
     openers = (
         DatasetFrom(dataset, tuple(dataset_options or ())),
         EncoderFrom(model, tuple(given.items())),
     )
-    opened, encoder = openers[0].open(), openers[1].open()
-    settings: dict[str, Any] = {
-        "shard_rows": shard_rows,
-        "dtype": dtype,
-        "n_threads": threads,
-        "openers": openers,
-    }
+    opened = openers[0].open()
     if dry_run:
-        from fillgap.experiments.embed_plan import plan_embed
-
         with executor or nullcontext():
-            plan = plan_embed(opened, encoder, out, executor=executor, **settings)
+            plan = plan_embed(opened, out, shard_rows=shard_rows, dtype=dtype)
         say_embed_plan(plan, out, as_json=as_json)
         return
+    encoder = openers[1].open()
     with (
         warnings.catch_warnings(record=True) as caught,
         executor or nullcontext(),
         progress_bar(quiet=quiet) as progress,
     ):
         warnings.simplefilter("always", UserWarning)
-        watched = None if executor is None else Watched(executor, unit, _rows_of)
         manifest = embed_dataset(
-            opened, encoder, out, executor=watched, progress=progress, **settings
-        )
+            opened, encoder, out,
+            shard_rows=shard_rows, dtype=dtype, n_threads=threads,
+            executor=executor, openers=openers, progress=progress,
+        )  # fmt: skip
     notes = list(dict.fromkeys(str(item.message) for item in caught))
     if as_json:
-        job = {} if watched is None else {"job": watched.report.to_dict()}
-        print_json(_description(manifest, notes) | {"out": str(out)} | job)
+        print_json(_description(manifest, notes) | {"out": str(out)})
         return
     _print_result(manifest, notes, out)
     if judged:
         say(f"Next: fillgap bench mixed {dataset.removeprefix(_JUDGED)} --embeddings {out}")
     else:
         say(f"Next: fillgap measure {out}")
-    if watched is not None:
-        say_counted(watched.report, unit, summary=summary)
-
-
-def _rows_of(item: tuple[int, range]) -> int:
-    """Return how many records a shard is made of."""
-    return len(item[1])
 
 
 @dataclass(frozen=True)

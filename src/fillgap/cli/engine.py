@@ -9,10 +9,10 @@ import typer
 __all__ = ["Address", "Engine", "SkipBadShards", "Workers", "engine_of", "refuse_index"]
 
 Engine: TypeAlias = Annotated[
-    Literal["processes", "dask", "ray"] | None,
+    Literal["processes", "dask"] | None,
     typer.Option(
         "--engine",
-        help="Who reads the shards: processes of this machine, or workers of Dask or Ray. "
+        help="Who reads the shards: processes of this machine, or workers of Dask. "
         "Left out, this process alone, unless another option asks for workers.",
         show_default=False,
     ),
@@ -32,7 +32,7 @@ Address: TypeAlias = Annotated[
     typer.Option(
         "--address",
         metavar="ADDRESS",
-        help="Of a cluster that runs, for example tcp://10.0.0.1:8786 (Dask) or auto (Ray).",
+        help="Of a cluster that runs, for example tcp://10.0.0.1:8786.",
         show_default=False,
     ),
 ]
@@ -51,11 +51,10 @@ def engine_of(
     address: str | None,
     *,
     skip_bad_shards: bool = False,
-    summary: bool = False,
     device: str | None = None,
 ) -> Any:
     """Return the executor that the options ask for, or None for this process alone."""
-    if (engine, workers, address) == (None, None, None) and not skip_bad_shards and not summary:
+    if (engine, workers, address) == (None, None, None) and not skip_bad_shards:
         return None
     if device is not None and address is None:  # elsewhere only workers can tell
         from fillgap._device import choose_device

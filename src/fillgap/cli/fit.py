@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of, refuse_index
-from fillgap.cli.job import Summary, describe, end, say_job
+from fillgap.cli.job import end, say_job
 from fillgap.cli.options import (
     AsJson,
     Device,
@@ -49,7 +49,6 @@ def fit(
     address: Address = None,
     skip_bad_shards: SkipBadShards = False,
     dry_run: DryRun = False,
-    summary: Summary = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -71,17 +70,14 @@ def fit(
     check_target(out, inputs=inputs, overwrite=overwrite)
     if out.is_dir():
         raise InputError(f"{out} must be a file, got a folder. Name the new file in it.")
-    executor = engine_of(
-        engine, workers, address, skip_bad_shards=skip_bad_shards, summary=summary, device=device
-    )
+    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
     if dry_run:
-        from fillgap.distributed import ThisProcess, plan_fit
+        from fillgap.distributed import plan_fit
 
         with executor or nullcontext():
             plan = plan_fit(
-                aligner, images, texts, executor=executor or ThisProcess(1 if device else None),
-                skip_bad_shards=skip_bad_shards, device=device,
-            )  # fmt: skip
+                aligner, images, texts, executor=executor, skip_bad_shards=skip_bad_shards
+            )
         say_plan(plan, out, as_json=as_json)
         return
     report: JobReport | None = None
@@ -106,23 +102,17 @@ def fit(
                     progress=progress,
                 )
     _save(aligner, out, model, sides, report, overwrite=overwrite)
-    job = (
-        None
-        if report is None
-        else describe(
-            report, images, "image", summary=summary, engine=engine, address=address, device=device
-        )
-    )
     if as_json:
-        print_json(_description(aligner, out) | ({} if job is None else {"job": job}))
+        job = {} if report is None else {"job": report.to_dict()}
+        print_json(_description(aligner, out) | job)
     else:
         n, m = aligner.n_samples_
         size = f"{n} images and {m} texts in {aligner.n_features_in_} dimensions"
         say(f"{method} fitted to {size}: {out}")
         for note in aligner.notes_:
             say(f"Note: {note}")
-        if report is not None and job is not None:
-            say_job(report, job)
+        if report is not None:
+            say_job(report)
     if report is not None:
         end(report)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fillgap.cli.engine import Address, Engine, SkipBadShards, Workers, engine_of
-from fillgap.cli.job import Summary, describe, end, say_job
+from fillgap.cli.job import end, say_job
 from fillgap.cli.options import (
     AsJson,
     Captions,
@@ -25,7 +24,6 @@ from fillgap.cli.output import number, print_json, print_table, progress_bar, sa
 from fillgap.cli.plan import DryRun, say_plan
 
 if TYPE_CHECKING:
-    from fillgap.distributed import JobPlan
     from fillgap.metrics.measurements import Measurements, Value
 
 __all__ = ["measure", "print_measurements"]
@@ -48,7 +46,6 @@ def measure(
     address: Address = None,
     skip_bad_shards: SkipBadShards = False,
     dry_run: DryRun = False,
-    summary: Summary = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,14 +53,15 @@ def measure(
 
     Workers read all rows: sums are exact, and a sample of queries is asked against all of them.
     """
-    executor = engine_of(
-        engine, workers, address, skip_bad_shards=skip_bad_shards, summary=summary, device=device
-    )
+    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
+    paired = False if unpaired else None
     if dry_run:
-        plan = _plan(
-            images, texts, executor, unpaired=unpaired, max_images=max_images,
-            skip_bad_shards=skip_bad_shards, device=device,
-        )  # fmt: skip
+        from fillgap.distributed import plan_measure
+
+        with executor or nullcontext():
+            plan = plan_measure(
+                images, texts, executor=executor, paired=paired, skip_bad_shards=skip_bad_shards
+            )
         say_plan(plan, as_json=as_json)
         return
     if executor is not None:
@@ -74,20 +72,17 @@ def measure(
                 images,
                 texts,
                 executor=executor,
-                paired=False if unpaired else None,
+                paired=paired,
                 random_state=seed,
                 skip_bad_shards=skip_bad_shards,
                 device=device,
                 progress=progress,
             )
-        job = describe(
-            report, images, "image", summary=summary, engine=engine, address=address, device=device
-        )
         if as_json:
-            print_json(found.to_dict() | {"job": job})
+            print_json(found.to_dict() | {"job": report.to_dict()})
         else:
             print_measurements(found)
-            say_job(report, job)
+            say_job(report)
         end(report)
         return
     from fillgap._checks import InputError
@@ -112,36 +107,6 @@ def measure(
         print_json(found.to_dict())
     else:
         print_measurements(found)
-
-
-def _plan(
-    images: str,
-    texts: str | None,
-    executor: Any,
-    *,
-    unpaired: bool,
-    max_images: int,
-    skip_bad_shards: bool,
-    device: str | None,
-) -> JobPlan:
-    """Return what would be done; without workers, neighbours are those of a sample."""
-    from fillgap.distributed import ThisProcess, plan_measure
-    from fillgap.metrics.scan import MAX_QUERIES
-
-    with executor or nullcontext():
-        plan = plan_measure(
-            images,
-            texts,
-            executor=executor or ThisProcess(1 if device else None),
-            paired=False if unpaired else None,
-            max_queries=2000 if executor else min(MAX_QUERIES, max_images),
-            skip_bad_shards=skip_bad_shards,
-            device=device,
-        )
-    if executor is not None:
-        return plan
-    share = min(1.0, 2 * max_images / plan.n_rows)
-    return replace(plan, passes=1, seconds_per_row=plan.seconds_per_row * share)
 
 
 def print_measurements(found: Measurements) -> None:

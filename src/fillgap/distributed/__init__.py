@@ -13,11 +13,9 @@ from fillgap.distributed._work import JobReport
 from fillgap.distributed.apply import apply_shards
 from fillgap.distributed.engines import ENGINES, make_executor
 from fillgap.distributed.fit import fit_shards
-from fillgap.distributed.limits import Limit, limits_of
 from fillgap.distributed.measure import measure_shards
 from fillgap.distributed.processes import ProcessPool
 from fillgap.distributed.readable import BadShards, find_bad_shards, load_readable_pair
-from fillgap.distributed.watched import Watched
 
 __all__ = [
     "ENGINES",
@@ -26,14 +24,11 @@ __all__ = [
     "Executor",
     "JobPlan",
     "JobReport",
-    "Limit",
     "ProcessPool",
     "ThisProcess",
-    "Watched",
     "apply_shards",
     "find_bad_shards",
     "fit_shards",
-    "limits_of",
     "load_readable_pair",
     "make_executor",
     "measure_shards",

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from fillgap._checks import InputError
 from fillgap._progress import Progress, silent
-from fillgap._threads import n_threads, one_blas_thread
+from fillgap._threads import one_blas_thread
 
 __all__ = ["EngineError", "Executor", "ThisProcess", "knock"]
 
@@ -74,16 +74,9 @@ class Executor(Protocol):
 
 
 class ThisProcess:
-    """No workers: items one after the other, here.
+    """No workers: items one after the other, here."""
 
-    Parameters
-    ----------
-    n_workers : int, optional
-        How many threads a job has that needs no workers; left out, those of a fit.
-    """
-
-    def __init__(self, n_workers: int | None = None) -> None:
-        self.n_workers = n_workers or n_threads()
+    n_workers = 1
 
     def map(
         self, function: Callable[[T], R], items: Iterable[T], *, progress: Progress | None = None

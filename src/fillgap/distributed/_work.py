@@ -13,7 +13,7 @@ from fillgap._checks import InputError, InputTypeError
 from fillgap._progress import Progress
 from fillgap.distributed._executor import EngineError
 
-__all__ = ["Attempt", "JobReport", "Outcome", "merge_outcomes", "name_of_worker", "with_rate"]
+__all__ = ["Attempt", "JobReport", "Outcome", "merge_outcomes", "with_rate"]
 
 
 @dataclass
@@ -30,8 +30,6 @@ class JobReport:
         From "host:process" to the seconds that this worker was busy.
     rows_of_workers : dict
         From the same to the rows that it read.
-    flops : float
-        Multiplications and additions of its matrix products.
     skipped : dict
         From the name of a shard that was left out to the reason.
     written, kept : list of str
@@ -43,7 +41,6 @@ class JobReport:
     seconds: float = 0.0
     workers: dict[str, float] = field(default_factory=dict)
     rows_of_workers: dict[str, int] = field(default_factory=dict)
-    flops: float = 0.0
     skipped: dict[str, str] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
@@ -57,7 +54,6 @@ class JobReport:
             self.workers[worker] = self.workers.get(worker, 0.0) + seconds
         for worker, rows in other.rows_of_workers.items():
             self.rows_of_workers[worker] = self.rows_of_workers.get(worker, 0) + rows
-        self.flops += other.flops
         self.skipped |= other.skipped
         self.written += other.written
         self.kept += other.kept
@@ -81,7 +77,6 @@ class JobReport:
             "rows_per_second": self.rows_per_second,
             "workers": dict(self.workers),
             "rows_of_workers": dict(self.rows_of_workers),
-            "flops": self.flops,
             "skipped": dict(self.skipped),
             "written": list(self.written),
             "kept": list(self.kept),
@@ -124,21 +119,14 @@ class Attempt:
             if not self.skip_bad_shards:
                 raise type(error)(text) from None
             value, report = None, JobReport(skipped={item.name: text})
-        worker = name_of_worker()
+        worker = f"{platform.node()}:{os.getpid()}"
         report.workers[worker] = perf_counter() - started
         report.rows_of_workers[worker] = report.n_rows
         return Outcome(value, report)
 
 
-def name_of_worker() -> str:
-    """Return "host:process" of this process."""
-    return f"{platform.node()}:{os.getpid()}"
-
-
-def with_rate(
-    progress: Progress | None, count: int, n_workers: int, what: str = "rows"
-) -> Progress | None:
-    """Return a callback that also says how many rows, or others, a worker does in a second."""
+def with_rate(progress: Progress | None, count: int, n_workers: int) -> Progress | None:
+    """Return a callback that also says how many rows a worker does in a second."""
     if progress is None:
         return None
     started = perf_counter()
@@ -146,7 +134,7 @@ def with_rate(
     def report(done: int, total: int | None, who: str) -> None:
         seconds = max(perf_counter() - started, 1e-9)
         rate = count * done / (total or 1) / seconds / n_workers
-        progress(done, total, f"{who}, {rate:,.{0 if rate >= 100 else 1}f} {what}/s each")
+        progress(done, total, f"{who}, {rate:,.{0 if rate >= 100 else 1}f} rows/s each")
 
     return report
 

@@ -169,9 +169,6 @@ def apply_shards(
     finally:
         remove_stale(folder, folder / RECEIPTS)
     report.seconds = perf_counter() - started
-    if left:
-        d = left[0].source.shape[1]
-        report.flops = 2.0 * report.n_rows * d * _width(load_aligner(aligner))
     return report
 
 
@@ -234,12 +231,6 @@ def _check_folder(
             f"{folder} must hold no shards but those written now, got {stale[0]}. "
             "Remove it, or choose another folder."
         )
-
-
-def _width(fitted: Any) -> int:
-    """Return the columns of the matrix product, or 0 where there is none."""
-    matrix = fitted.map_x_.matrix if fitted.linear else None
-    return 0 if matrix is None else int(matrix.shape[1])
 
 
 def _count(report: JobReport, outcome: Outcome) -> None:

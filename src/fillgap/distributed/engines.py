@@ -9,7 +9,7 @@ from fillgap._checks import InputError, check_choice
 
 __all__ = ["ENGINES", "make_executor"]
 
-ENGINES = ("processes", "dask", "ray")
+ENGINES = ("processes", "dask")
 
 
 def make_executor(
@@ -19,12 +19,12 @@ def make_executor(
 
     Parameters
     ----------
-    engine : {"processes", "dask", "ray"}
-        Processes of this machine, or workers of Dask or Ray.
+    engine : {"processes", "dask"}
+        Processes of this machine, or workers of Dask.
     n_workers : int, optional
         How many to start; left out, one for each core.
     address : str, or cluster of Dask, optional
-        Of a cluster of Dask or Ray that runs; left out, workers are started here.
+        Of a cluster of Dask that runs; left out, workers are started here.
 
     Raises
     ------
@@ -37,16 +37,12 @@ def make_executor(
     if engine == "processes":
         if address is not None:
             raise InputError(
-                f"the address must be of a cluster of Dask or Ray, got {address!r} for processes. "
+                f"the address must be of a cluster of Dask, got {address!r} for processes. "
                 "Name the engine too: --engine dask"
             )
         from fillgap.distributed.processes import ProcessPool
 
         return ProcessPool(n_workers)
-    if engine == "dask":
-        from fillgap.distributed.dask import DaskCluster
+    from fillgap.distributed.dask import DaskCluster
 
-        return DaskCluster(address, n_workers)
-    from fillgap.distributed.ray import RayCluster
-
-    return RayCluster(address, n_workers)
+    return DaskCluster(address, n_workers)

@@ -103,8 +103,6 @@ def fit_shards(
 
     sums.fit_by(*sides, reduce)
     report.seconds = perf_counter() - started
-    products = 3 if aligner.needs_pairs else 2  # of two rows: with themselves, and with each other
-    report.flops = float(report.n_rows) * products * sides[0].shape[1] ** 2
     return report
 
 

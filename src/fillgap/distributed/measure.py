@@ -175,9 +175,6 @@ def measure_shards(
     )
     scan = _scan(sample, sizes, chosen, (n_neighbors, N_OWN), lambda f: reduce(f).value)
     report.seconds = perf_counter() - started
-    d = sample.n_features
-    asked = 2 * (len(chosen[0]) + len(chosen[1]))  # in two passes
-    report.flops = report.n_rows / 3 * 2 * d * ((1.5 if one_to_one else 1) * d + asked)
     sources = Sources(sample, scan, gathered.moments)
     return _measurements(sources, sizes, random_state, progress or silent), report
 

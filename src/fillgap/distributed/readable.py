@@ -77,7 +77,7 @@ def load_readable_pair(
     bad: Collection[str],
     *,
     max_images: int | None = None,
-    random_state: int | None = 0,
+    random_state: int = 0,
 ) -> EmbeddingPair:
     """Load pairs row by row without some shards and their partners.
 

@@ -1,11 +1,10 @@
 """Judgement on held-out rows: comparison, grid search, recommendation, tests, zero-shot."""
 
-from fillgap.evaluation.compare import compare
+from fillgap.evaluation.compare import compare, plan_compare
 from fillgap.evaluation.comparison import Comparison, MethodResult
 from fillgap.evaluation.estimates import Estimate
 from fillgap.evaluation.grid_search import GridPoint, GridSearch, grid_search
 from fillgap.evaluation.leaderboard import Leaderboard, Line
-from fillgap.evaluation.plan import TRIAL_IMAGES, ComparisonPlan, plan_compare
 from fillgap.evaluation.recommend import SpaceRecommendation, recommend
 from fillgap.evaluation.recommendation import Recommendation
 from fillgap.evaluation.significance import holm, paired_permutation_test
@@ -14,10 +13,8 @@ from fillgap.evaluation.tally import Combination
 from fillgap.evaluation.zero_shot import ZeroShot, zero_shot
 
 __all__ = [
-    "TRIAL_IMAGES",
     "Combination",
     "Comparison",
-    "ComparisonPlan",
     "Estimate",
     "GridPoint",
     "GridSearch",

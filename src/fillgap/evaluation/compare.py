@@ -15,10 +15,10 @@ from fillgap.evaluation.cells import Cell, Given, JudgeCell, Judged, Mapper, Res
 from fillgap.evaluation.comparison import RAW, Comparison, summarise
 from fillgap.evaluation.judge import QueryValues
 from fillgap.evaluation.quantised import QUANTISED
-from fillgap.evaluation.splits import check_rows, held_out_splits
+from fillgap.evaluation.splits import check_rows, held_out_splits, n_tested
 from fillgap.evaluation.two_sided import draw_two_sided
 
-__all__ = ["Collected", "check_pair", "compare", "named_aligners"]
+__all__ = ["Collected", "compare", "plan_compare"]
 
 Rows = NDArray[np.intp]
 
@@ -106,7 +106,9 @@ def compare(
     """
     check_real(max_loss, "max_loss", low=0)
     check_integer(n_resamples, "n_resamples", low=100)
-    check_pair(pair, quantise)
+    for kind in quantise:
+        check_choice(kind, "quantise", tuple(QUANTISED))
+    check_rows(pair)
     report = progress or silent
     methods = named_aligners(aligners)
     collected = {name: Collected() for name in (RAW, *methods)}
@@ -152,11 +154,44 @@ def compare(
     )
 
 
-def check_pair(pair: EmbeddingPair, quantise: Sequence[str]) -> None:
-    """Refuse ways of storing that there are not, and unusable rows by their number in the data."""
-    for kind in quantise:
-        check_choice(kind, "quantise", tuple(QUANTISED))
-    check_rows(pair)
+def plan_compare(
+    n_images: int,
+    aligners: Sequence[str | Aligner] | Mapping[str, Aligner] | None = None,
+    *,
+    n_splits: int = 5,
+    test_size: float = 0.5,
+    max_test: int = 2000,
+) -> dict[str, int]:
+    """Return what `compare` would fit and judge with the same arguments.
+
+    Parameters
+    ----------
+    n_images : int
+        Images of the pair.
+    aligners, n_splits, test_size, max_test
+        As for `compare`.
+
+    Returns
+    -------
+    dict from str to int
+        `n_images`; `n_methods`, `n_splits` and their product, `n_fits`; `n_fit` and `n_test`, the
+        images fitted on and tested on in each split: about, where some of them are equal.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or fewer than four images.
+    """
+    n_methods = len(named_aligners(aligners))
+    n_test = n_tested(n_images, n_splits, test_size, max_test)
+    return {
+        "n_images": n_images,
+        "n_methods": n_methods,
+        "n_splits": n_splits,
+        "n_fits": n_splits * n_methods,
+        "n_fit": n_images - n_test,
+        "n_test": n_test,
+    }
 
 
 def _cells(

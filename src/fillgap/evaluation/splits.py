@@ -19,7 +19,7 @@ from fillgap._device import to_host
 from fillgap.embeddings import EmbeddingPair
 from fillgap.rows import iter_blocks
 
-__all__ = ["check_rows", "held_out_splits"]
+__all__ = ["check_rows", "held_out_splits", "n_tested"]
 
 Rows = NDArray[np.intp]
 
@@ -62,9 +62,6 @@ def held_out_splits(
     InputError
         If the sets are unpaired, or fewer than four different images have a text.
     """
-    check_integer(n_splits, "n_splits", low=1)
-    check_integer(max_test, "max_test", low=2)
-    check_real(test_size, "test_size", low=0, high=1, open_low=True, open_high=True)
     if pair.image_index is None:
         raise InputError(
             "images and texts must be paired to be judged on held-out rows, got unpaired sets. "
@@ -73,18 +70,26 @@ def held_out_splits(
     described = np.unique(np.asarray(pair.image_index))
     group = _groups_of_equal_rows(to_host(pair.images[described]))
     n_groups = int(group.max()) + 1
-    if n_groups < 4:
-        raise InputError(
-            f"images with a text must be at least 4 different ones to be split, got {n_groups}. "
-            "Use more data."
-        )
+    n_test = n_tested(n_groups, n_splits, test_size, max_test)
     rng = check_random_state(random_state)
-    n_test = min(max(round(test_size * n_groups), 2), max_test, n_groups - 2)
     for _ in range(n_splits):
         chosen = np.zeros(n_groups, dtype=bool)
         chosen[rng.permutation(n_groups)[:n_test]] = True
         test = chosen[group]
         yield described[~test], described[test]
+
+
+def n_tested(n_groups: int, n_splits: int, test_size: float, max_test: int) -> int:
+    """Return how many of so many different images `held_out_splits` tests on in each split."""
+    check_integer(n_splits, "n_splits", low=1)
+    check_integer(max_test, "max_test", low=2)
+    check_real(test_size, "test_size", low=0, high=1, open_low=True, open_high=True)
+    if n_groups < 4:
+        raise InputError(
+            f"images with a text must be at least 4 different ones to be split, got {n_groups}. "
+            "Use more data."
+        )
+    return min(max(round(test_size * n_groups), 2), max_test, n_groups - 2)
 
 
 def _groups_of_equal_rows(rows: NDArray[Any]) -> Rows:

@@ -28,8 +28,8 @@ __all__ = [
     "describe_dataset",
     "embed_dataset",
     "is_whole",
+    "plan_embed",
     "shards_of",
-    "what_is_left",
 ]
 
 #: Records in a shard: 8 MiB of 512 float32 columns a side, a minute or so of work on a GPU.
@@ -87,7 +87,7 @@ def embed_dataset(
     """
     check_integer(n_threads, "n_threads", low=1)
     root = check_target(folder, overwrite=True)
-    manifest, left = what_is_left(dataset, encoder, root, shard_rows=shard_rows, dtype=dtype)
+    manifest, left = _what_is_left(dataset, encoder, root, shard_rows=shard_rows, dtype=dtype)
     if not (root / MANIFEST).is_file():
         root.mkdir(exist_ok=True)
         write_manifest(root, manifest)
@@ -117,9 +117,36 @@ def embed_dataset(
     return _check_result(manifest)
 
 
-def what_is_left(
+def plan_embed(
+    dataset: Dataset, folder: str | Path, *, shard_rows: int | None = None, dtype: str = "float32"
+) -> dict[str, Any]:
+    """Return what `embed_dataset` would do with the same arguments; no model is needed.
+
+    Returns
+    -------
+    dict
+        `dataset`, its name; `n_rows`, images that would be read; `n_shards` and `n_files` that
+        would be written; `kept`, shards that an earlier run finished.
+
+    Raises
+    ------
+    InputError
+        As `embed_dataset` does before it begins, except on what only the encoder tells.
+    """
+    root = check_target(folder, overwrite=True)
+    manifest, left = _what_is_left(dataset, None, root, shard_rows=shard_rows, dtype=dtype)
+    return {
+        "dataset": dataset.name,
+        "n_rows": sum(len(rows) for _, rows in left),
+        "n_shards": len(left),
+        "n_files": len(FOLDERS) * len(left) + 1 if left else 0,
+        "kept": len(manifest.shards),
+    }
+
+
+def _what_is_left(
     dataset: Dataset,
-    encoder: Encoder,
+    encoder: Encoder | None,
     root: Path,
     *,
     shard_rows: int | None = None,
@@ -127,12 +154,13 @@ def what_is_left(
 ) -> tuple[Manifest, list[tuple[int, range]]]:
     """Return the manifest with the shards that are whole, and the number and rows of each other.
 
-    Nothing is written; parameters and errors are those of `embed_dataset`.
+    Nothing is written; without an encoder a folder may be of any model.
     """
     check_choice(dtype, "dtype", ("float32", "float16"))
     if shard_rows is not None:
         check_integer(shard_rows, "shard_rows", low=1)
-    asked = Manifest(_model(encoder), describe_dataset(dataset), dtype, shard_rows or SHARD_ROWS)
+    model = {} if encoder is None else _model(encoder)
+    asked = Manifest(model, describe_dataset(dataset), dtype, shard_rows or SHARD_ROWS)
     manifest = _begun(root, asked, shard_rows)
     whole = tuple(shard for shard in manifest.shards if _is_written(root, shard))
     numbers = {shard.number for shard in whole}
@@ -201,7 +229,8 @@ def _begun(root: Path, asked: Manifest, shard_rows: int | None) -> Manifest:
 def _identities(found: Manifest, asked: Manifest) -> Iterator[tuple[str, Any, Any]]:
     """Yield what must be equal for a run to go on, in the words of a message."""
     for what, key in (("model", "name"), ("revision", "revision"), ("dimension", "n_features")):
-        yield what, found.model.get(key), asked.model[key]
+        if asked.model:
+            yield what, found.model.get(key), asked.model[key]
     keys = (("dataset", "name"), ("size of the dataset", "n_records"), ("content", "fingerprint"))
     for what, key in keys:
         yield what, found.dataset.get(key), asked.dataset[key]

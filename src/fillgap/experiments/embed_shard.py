@@ -18,7 +18,7 @@ from fillgap.encoders import Encoder, load_picture, prefetch
 from fillgap.io import EmbeddedShard
 from fillgap.io._embedded import file_hash
 
-__all__ = ["FOLDERS", "Encoded", "ShardJob", "batch_size", "embed_shard", "encode_rows"]
+__all__ = ["FOLDERS", "ShardJob", "batch_size", "embed_shard"]
 
 #: Where the files of a shard go.
 FOLDERS: Final = ("img_emb", "text_emb", "metadata")

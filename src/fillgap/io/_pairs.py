@@ -39,7 +39,7 @@ def load_pair(
     captions: str | Path | Sequence[str] | None = None,
     paired: bool | None = None,
     max_images: int | None = None,
-    random_state: int | None = 0,
+    random_state: int = 0,
 ) -> EmbeddingPair:
     """Load image embeddings and text embeddings, with names and captions where files hold them.
 
@@ -58,8 +58,8 @@ def load_pair(
         Of more images than this a random sample is taken, with all of their texts, and the name
         of the pair says so. The files are read block by block and never held; rows without names
         are then named by their number there ("image 4711").
-    random_state : int or None
-        Seed of the sample; None takes the first images, and reads no further.
+    random_state : int
+        Seed of the sample.
 
     Returns
     -------

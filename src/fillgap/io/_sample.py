@@ -37,7 +37,7 @@ def sampled_pair(
     max_images: int,
     paired: bool | None,
     name: str,
-    random_state: int | None,
+    random_state: int,
 ) -> EmbeddingPair:
     """Return a random sample of the images with all of their texts; of unpaired sets, of both.
 
@@ -52,10 +52,10 @@ def sampled_pair(
     paired, name
         As for `EmbeddingPair`; the name says that it is a sample. Rows without names are named by
         their number in the files.
-    random_state : int or None
-        Seed; None takes the first rows.
+    random_state : int
+        Seed.
     """
-    rng = None if random_state is None else check_random_state(random_state)
+    rng = check_random_state(random_state)
     n, m = sources[0].shape[0], sources[1].shape[0]
     images = _drawn(n, max_images, rng)
     index = known.get("image_index")
@@ -85,11 +85,11 @@ def sampled_pair(
         take_rows(sources[1], texts),
         image_index=index,
         paired=index is not None,
-        name=f"{name}, {'the first' if rng is None else 'a sample of'} {max_images} of {n} images",
+        name=f"{name}, a sample of {max_images} of {n} images",
         **named,
     )
 
 
-def _drawn(n: int, k: int, rng: np.random.Generator | None) -> Rows:
-    """Return k of n rows, ascending: the first ones, or at random."""
-    return np.arange(k) if rng is None else np.sort(rng.choice(n, k, replace=False))
+def _drawn(n: int, k: int, rng: np.random.Generator) -> Rows:
+    """Return k of n rows at random, ascending."""
+    return np.sort(rng.choice(n, k, replace=False))
