@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -75,13 +74,11 @@ class TryFit:
             sums, ended = clock.run(function, pieces), perf_counter()
             return sums
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            try:
-                clone(self.aligner).fit_by(*self.sides, reduce)
-            except (InputError, np.linalg.LinAlgError):  # too few rows to be fitted; times are kept
-                if not clock.passes:
-                    raise
+        try:
+            clone(self.aligner).fit_by(*self.sides, reduce)
+        except (InputError, np.linalg.LinAlgError):  # too few rows to be fitted; times are kept
+            if not clock.passes:
+                raise
         return replace(clock, at_end=perf_counter() - ended)
 
 

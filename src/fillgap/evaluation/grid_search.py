@@ -181,9 +181,9 @@ def _judge(
         train, test = pair.take_images(train_rows), pair.take_images(test_rows)
         sides = train.matched() if aligner.needs_pairs else (train.images, train.texts)
         try:
+            aligner.fit(*sides)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # kept as notes instead
-                aligner.fit(*sides)
+                warnings.simplefilter("ignore", UserWarning)
                 mapped = test.with_vectors(*aligner.transform_pair(test.images, test.texts))
         except CANNOT_RUN as error:
             return GridPoint(parameters, {}, failure=str(error))
