@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import warnings
 from itertools import product
 from pathlib import Path
 
@@ -77,5 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore", UserWarning)
     main()

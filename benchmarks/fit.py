@@ -40,7 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import warnings
-
-    warnings.simplefilter("ignore", UserWarning)
     main()

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 FIT = """
-import resource, sys, warnings
-warnings.simplefilter("ignore", UserWarning)
+import resource, sys
 from fillgap.aligners import make_aligner
 from fillgap.io import open_sides
 make_aligner("{method}").fit(*open_sides("{folder}/images.npy", "{folder}/texts.npy"))

@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import warnings
 from functools import partial
 from pathlib import Path
 
@@ -25,11 +24,10 @@ BLOCK = 8192
 SIDES = ("img_emb", "text_emb")
 
 PEAK = """
-import resource, sys, time, warnings
+import resource, sys, time
 from fillgap.aligners import make_aligner
 from fillgap.distributed import ProcessPool, fit_shards
 if __name__ == "__main__":
-    warnings.simplefilter("ignore", UserWarning)
     start = time.perf_counter()
     with ProcessPool({workers}) as pool:
         fit_shards(make_aligner("{method}"), "{folder}", executor=pool)
@@ -203,5 +201,4 @@ if __name__ == "__main__":
     if os.environ.get("OMP_NUM_THREADS") != "1":  # BLAS reads it when it is loaded
         os.environ["OMP_NUM_THREADS"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.argv])
-    warnings.simplefilter("ignore", UserWarning)
     main()

@@ -28,9 +28,8 @@ from _timing import by_round, describe_machine
 
 BLOCK = 8192
 BUILD = """
-import resource, sys, time, warnings
+import resource, sys, time
 from fillgap.search import index_files
-warnings.simplefilter("ignore", UserWarning)
 start = time.perf_counter()
 index_files(*sys.argv[1:4])
 for line in open("/proc/self/status", encoding="ascii"):

@@ -7,7 +7,6 @@ On the bundled scenes, and on 500 pairs of COCO where the folder of real embeddi
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 from fillgap import LaplaceTransport, compare, load_digit_scenes, load_pair
@@ -20,7 +19,6 @@ MEASURES = ("mixed_ndcg_at_10", "recall_at_1", "exposure_at_10")
 
 
 def main() -> None:
-    warnings.simplefilter("ignore")
     pairs = {"scenes": load_digit_scenes()}
     if REAL.is_file():
         pairs["COCO"] = load_pair(str(REAL))

@@ -1,4 +1,4 @@
-"""fillgap grid-search: from words to a search, its record, its table and its refusals."""
+"""fillgap grid-search: from words to a search, its table and its refusals."""
 
 from __future__ import annotations
 
@@ -51,24 +51,6 @@ def test_the_command_that_it_prints_fits_the_best(folder: Path, capsys) -> None:
     assert f" {fitted.ridge:g} " in out.splitlines()[4]
 
 
-def test_it_goes_on_from_the_record(folder: Path, capsys, monkeypatch) -> None:
-    words = [*SEARCH, "--record", "search.json", "--json"]
-    assert run([*words, "--grid", "ridge=0.1,5"]) == 0
-    before = json.loads(capsys.readouterr().out)["points"]
-    fits: list[float] = []
-    fit = GaussianTransport.fit
-
-    def count(self, *sides, **options):
-        fits.append(self.ridge)
-        return fit(self, *sides, **options)
-
-    monkeypatch.setattr(GaussianTransport, "fit", count)
-    assert run([*words, "--grid", "ridge=0.1,1,5"]) == 0
-    after = json.loads(capsys.readouterr().out)["points"]
-    assert fits == [1, 1]  # two splits of the value that is new
-    assert all(point in after for point in before)
-
-
 def test_what_cannot_be_fitted_is_said(folder: Path, capsys) -> None:
     words = ["grid-search", "laplace-transport", *SEARCH[2:], "--set", "max_iter=1"]
     assert run([*words, "--grid", "n_neighbors=500,3"]) == 0
@@ -88,8 +70,6 @@ def test_what_cannot_be_fitted_is_said(folder: Path, capsys) -> None:
         (["--grid", "ridge=-1"], "got none: ridge must be at least 0, got -1"),
         (["--grid", "ridge=soft"], "ridge must be a number, got 'soft'"),
         (["--grid", "ridge=1", "--measure", "joy"], "measure must be one of"),
-        (["--grid", "ridge=1", "--record", "texts.npy"], "must be the record of a grid search"),
-        (["--grid", "ridge=1", "--record", "no/such.json"], "must be in a folder that exists"),
     ],
 )
 def test_one_sentence_for_bad_input(folder: Path, capsys, words: list[str], message: str) -> None:

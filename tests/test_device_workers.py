@@ -52,7 +52,6 @@ def executor(request: pytest.FixtureRequest):
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning:distributed")
-@pytest.mark.filterwarnings("ignore::fillgap.aligners.base.FitWarning")
 @on_each
 @pytest.mark.parametrize("method", ["balanced", "spectral", "cca"])
 def test_workers_fit_on_a_device_what_numpy_fits(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from conftest import make_gapped
 from distributed_work import Fatal
 from fillgap._checks import InputError
-from fillgap.aligners import Aligner, FitWarning, load_aligner, make_aligner, save_aligner
+from fillgap.aligners import Aligner, load_aligner, make_aligner, save_aligner
 from fillgap.cli.app import run
 from fillgap.distributed import (
     EngineError,
@@ -108,10 +108,10 @@ def test_workers_shift_the_graph_where_one_process_does(tmp_path: Path, pool: Ex
     X, Y = make_gapped(N, D, seed=3)  # on opposite sides of zero: degrees are negative
     write_shards(tmp_path, X, Y, [0, 40, 140, N])
     alone, shared = (make_aligner("spectral", **FITTED["spectral"]) for _ in range(2))
-    with pytest.warns(FitWarning, match="1 was added to every weight"):
-        alone.fit(*open_sides(tmp_path))
-    with pytest.warns(FitWarning, match="1 was added to every weight"):
-        report = fit_shards(shared, tmp_path, executor=pool)
+    alone.fit(*open_sides(tmp_path))
+    report = fit_shards(shared, tmp_path, executor=pool)
+    assert "1 was added to every weight" in alone.notes_[0]
+    assert shared.notes_ == alone.notes_
     assert shared.shift_ == alone.shift_ == 1
     assert_same_maps(shared, alone)
     assert report.n_rows == 2 * N * (alone.passes + 1)  # once more, with the shifted weights

@@ -82,7 +82,6 @@ def test_graphs_are_written(folder: Path, capsys: pytest.CaptureFixture[str]) ->
         ("nearest.safetensors qdrant -o out", "must be an affine map"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::fillgap.aligners.FitWarning")
 def test_wrong_input_is_one_line_and_nothing_is_written(
     command: str, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,7 +39,6 @@ def ran(model: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-@pytest.mark.filterwarnings("ignore::fillgap.aligners.FitWarning")
 def test_every_method_is_a_graph(row: Row, gapped: tuple[np.ndarray, np.ndarray]) -> None:
     needed("onnx")
     space = MixedSpace(row.make().fit(*gapped))
@@ -129,7 +128,6 @@ def test_a_graph_says_what_it_is() -> None:
     assert model.SerializeToString() == onnx_model(space, "text").SerializeToString()
 
 
-@pytest.mark.filterwarnings("ignore::fillgap.aligners.FitWarning")
 def test_what_is_no_affine_map_is_refused(gapped: tuple[np.ndarray, np.ndarray]) -> None:
     needed("onnx")
     with pytest.raises(NotFittedError, match="must be fitted before it is exported"):

@@ -1,9 +1,7 @@
-"""The grid search: what it finds, what it records, and that it goes on where it was stopped."""
+"""The grid search: what it finds, and what it refuses."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,72 +51,23 @@ def test_the_value_is_that_of_fitting_by_hand(pair: EmbeddingPair) -> None:
     assert result.best.values["image_to_text"] == pytest.approx(np.mean(expected))
 
 
-def test_it_goes_on_where_it_was_stopped(
-    pair: EmbeddingPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = tmp_path / "search.json"
-    whole = grid_search(pair, LaplaceTransport(max_iter=5), GRID, n_splits=2)
+def test_it_reports_each_combination_before_it_is_fitted(pair: EmbeddingPair) -> None:
     seen: list[tuple[Any, ...]] = []
-
-    def stop(done: int, total: int | None, what: str) -> None:
-        seen.append((done, total, what))
-        if done == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        grid_search(
-            pair, LaplaceTransport(max_iter=5), GRID, n_splits=2, record=record, progress=stop
-        )
-    assert seen == [
-        (0, 4, "eta=1.0, alpha=0.0"), (1, 4, "eta=1.0, alpha=1.0"), (2, 4, "eta=10000.0, alpha=0.0")
-    ]  # fmt: skip
-    assert len(json.loads(record.read_text())["points"]) == 2
-    fits = []
-    fit = LaplaceTransport.fit
-    monkeypatch.setattr(LaplaceTransport, "fit", lambda *a, **k: fits.append(a) or fit(*a, **k))
-    resumed = grid_search(pair, LaplaceTransport(max_iter=5), GRID, n_splits=2, record=record)
-    assert len(fits) == 2 * 2
-    assert resumed == whole
-    assert grid_search(pair, LaplaceTransport(max_iter=5), GRID, n_splits=2, record=record) == whole
-    assert len(fits) == 2 * 2
+    grid_search(
+        pair,
+        LaplaceTransport(max_iter=5),
+        {"eta": [1.0, 1e4], "alpha": [0.0]},
+        n_splits=1,
+        progress=lambda *said: seen.append(said),
+    )
+    assert seen == [(0, 2, "eta=1.0, alpha=0.0"), (1, 2, "eta=10000.0, alpha=0.0"), (2, 2, "done")]
 
 
-def test_a_wider_grid_uses_the_record(pair: EmbeddingPair, tmp_path: Path) -> None:
-    record = tmp_path / "search.json"
-    grid_search(pair, "gaussian-transport", {"ridge": [0.1]}, n_splits=1, record=record)
-    base = GaussianTransport(ridge=5.0)  # its own ridge is not what is searched
-    wider = grid_search(
-        pair, base, {"ridge": np.array([0.1, 0.3]).tolist()}, n_splits=1,
-        record=record,
-    )  # fmt: skip
-    assert len(wider.points) == len(json.loads(record.read_text())["points"]) == 2
-
-
-def test_the_record_of_another_search_is_refused(pair: EmbeddingPair, tmp_path: Path) -> None:
-    record = tmp_path / "search.json"
-    grid = {"ridge": [0.1]}
-    grid_search(pair, "gaussian-transport", grid, n_splits=1, record=record)
-    other = EmbeddingPair(*make_gapped(60, 8, seed=1))
-    for arguments, what in (
-        ((other, "gaussian-transport", {"n_splits": 1}), "data"),
-        ((pair, "gaussian-transport", {"n_splits": 2}), "n splits"),
-        ((pair, GaussianTransport(normalize=False), {"n_splits": 1}), "parameters"),
-        ((pair, "gaussian-transport", {"n_splits": 1, "measure": "recall_at_1"}), "measure"),
-    ):
-        with pytest.raises(InputError, match=f"record of this search, got one with another {what}"):
-            grid_search(arguments[0], arguments[1], grid, record=record, **arguments[2])
-    record.write_text("[]")
-    with pytest.raises(InputError, match="must be the record of a grid search, got something else"):
-        grid_search(pair, "gaussian-transport", grid, n_splits=1, record=record)
-
-
-def test_what_cannot_be_fitted_is_listed_last(pair: EmbeddingPair, tmp_path: Path) -> None:
+def test_what_cannot_be_fitted_is_listed_last(pair: EmbeddingPair) -> None:
     grid = {"n_neighbors": [500, 3]}
-    record = tmp_path / "search.json"
-    for _ in range(2):
-        result = grid_search(pair, "laplace-transport", grid, n_splits=1, record=record)
-        assert result.best.parameters == {"n_neighbors": 3}
-        assert "n_neighbors must be less than" in (result.points[1].failure or "")
+    result = grid_search(pair, "laplace-transport", grid, n_splits=1)
+    assert result.best.parameters == {"n_neighbors": 3}
+    assert "n_neighbors must be less than" in (result.points[1].failure or "")
     hopeless = grid_search(pair, "laplace-transport", {"n_neighbors": [500]}, n_splits=1)
     with pytest.raises(InputError, match="got none: n_neighbors must be less than"):
         hopeless.best  # noqa: B018

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,17 +39,6 @@ def picture(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def huge_picture() -> bytes:
-    """A picture of 20 000 × 20 000 pixels in a few bytes, of which only the header is needed."""
-    head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
-    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")]
-    chunks = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in parts
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def test_a_text_finds_images_once_calibrated(address: str) -> None:
@@ -138,7 +125,7 @@ def test_refusals(address: str, sent: dict, status: int, message: str) -> None:
         (b"no picture", 422, "must be a picture"),
         (b"", 422, "must be a picture"),
         (picture(np.zeros((200, 200), np.uint8)), 422, "at most 10000 pixels"),
-        (huge_picture(), 422, "at most 10000 pixels, got far more"),
+        (b"P5 20000 20000 255\n", 422, "at most 10000 pixels, got far more"),
         (b"x" * 200_001, 413, "at most 200000 bytes"),
     ],
 )

@@ -87,7 +87,6 @@ def test_the_environment_sets_the_number(monkeypatch: pytest.MonkeyPatch) -> Non
     assert n_threads() >= 1
 
 
-@pytest.mark.filterwarnings("ignore:the graph has a degree")
 @pytest.mark.parametrize("aligner", [BalancedAligner, SpectralAligner])
 def test_a_fit_does_not_depend_on_threads(aligner: type, monkeypatch: pytest.MonkeyPatch) -> None:
     X, Y = (side.astype(np.float32) for side in make_gapped(20_000, 8, seed=0))

@@ -1,7 +1,7 @@
 """Aligners: estimators with two sides that bring images and texts to one place."""
 
 from fillgap.aligners.balanced import BalancedAligner
-from fillgap.aligners.base import Aligner, FitWarning
+from fillgap.aligners.base import Aligner
 from fillgap.aligners.centring import (
     DimensionRemoval,
     EmbeddingShift,
@@ -33,7 +33,6 @@ __all__ = [
     "BalancedAligner",
     "DimensionRemoval",
     "EmbeddingShift",
-    "FitWarning",
     "GaussianTransport",
     "HyperplaneRotation",
     "LaplaceTransport",

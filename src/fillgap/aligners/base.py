@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,18 +23,11 @@ from fillgap._progress import Progress, silent
 from fillgap.affine import AffineMap, scale_to_unit
 from fillgap.rows import BLOCK_ROWS, iter_blocks
 
-__all__ = [
-    "Aligner",
-    "FitWarning",
-]
+__all__ = ["Aligner"]
 
 Matrix = NDArray[np.float64]
 #: Rows that are mapped at a time: as float32 they stay in the cache of a core through all steps.
 STRIP_ROWS = 512
-
-
-class FitWarning(UserWarning):
-    """A fit that went through, with something that its user should know."""
 
 
 class Aligner(BaseEstimator):
@@ -51,6 +43,8 @@ class Aligner(BaseEstimator):
         How often `fit` reads the rows: 1 or 2 where sums suffice, 0 where it must hold them.
     extra_arrays : tuple of str
         Fitted arrays that a file must keep besides the maps and the means.
+    notes_ : tuple of str
+        What its user should know of a fit that went through.
     """
 
     needs_pairs: ClassVar[bool] = False
@@ -132,9 +126,8 @@ class Aligner(BaseEstimator):
         self.notes_ = ()
 
     def _note(self, message: str) -> None:
-        """Keep a remark with the fit, and warn with it."""
+        """Keep a remark with the fit."""
         self.notes_ = (*self.notes_, message)
-        warnings.warn(message, FitWarning, stacklevel=4)
 
     def _apply(self, X: Any, what: str) -> Any:
         """Normalise, map and normalise again, block by block."""

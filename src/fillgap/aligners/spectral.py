@@ -13,7 +13,6 @@ from fillgap._checks import InputError, check_choice, check_integer
 from fillgap._linalg import fix_signs, leading_svd
 from fillgap.affine import AffineMap
 from fillgap.aligners._degrees import DegreeSums, Totals, degree_block, totals_block
-from fillgap.aligners.base import FitWarning
 from fillgap.aligners.sums import FitSteps, SumAligner
 
 __all__ = ["SpectralAligner"]
@@ -132,7 +131,6 @@ class SpectralAligner(SumAligner):
             warnings.warn(
                 f"{low} of {rows.shape[0]} {what} have a degree that is not positive: they are "
                 "unlike what the aligner was fitted to, and embedded without the degree.",
-                FitWarning,
                 stacklevel=5,
             )
         return super()._map_rows(rows, what)

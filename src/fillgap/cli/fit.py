@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,8 +80,7 @@ def fit(
         say_plan(plan, out, as_json=as_json)
         return
     report: JobReport | None = None
-    with warnings.catch_warnings(), progress_bar(quiet=quiet) as progress:
-        warnings.simplefilter("ignore", UserWarning)  # kept as notes, and said below
+    with progress_bar(quiet=quiet) as progress:
         if executor is None:
             sides = _sides(aligner, images, texts, image_index)
             aligner.fit(*_on_device(sides, device), progress=progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,14 +44,6 @@ def grid_search(
     ] = "mixed_recall_at_10",
     image_index: ImageIndex = None,
     n_splits: Annotated[int, typer.Option("--splits", min=1, help="Held-out splits.")] = 5,
-    record: Annotated[
-        Path | None,
-        typer.Option(
-            "--record",
-            metavar="FILE",
-            help="JSON file that keeps each combination; an interrupted search goes on from it.",
-        ),
-    ] = None,
     max_images: MaxImages = 100_000,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -60,8 +51,7 @@ def grid_search(
 ) -> None:
     """Fit METHOD with every combination of parameters on one part of the images, judge on the rest.
 
-    Images and texts must be paired: row i with row i, or by --image-index. With --record the same
-    command can be stopped and run again, and a wider grid fits only what is new.
+    Images and texts must be paired: row i with row i, or by --image-index.
     """
     from fillgap.aligners import make_aligner
     from fillgap.cli.data import parse_grid, parse_parameters, read_pair
@@ -85,7 +75,6 @@ def grid_search(
             measure=measure,
             n_splits=n_splits,
             random_state=seed,
-            record=record,
             progress=progress,
         )
     best = found.best  # refuses where no combination can be fitted

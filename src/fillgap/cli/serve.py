@@ -50,7 +50,7 @@ def serve(
     from fillgap.serve import build_demo_index
     from fillgap.serve import serve as run
 
-    for module in ("fastapi", "uvicorn", "PIL"):
+    for module in ("fastapi", "uvicorn"):
         require(module, "serve", "the page")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if index is None:

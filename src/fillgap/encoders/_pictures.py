@@ -8,21 +8,19 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, Union
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
-from fillgap._checks import InputError, InputTypeError, require
+from fillgap._checks import InputError, InputTypeError
 from fillgap._files import missing_path
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 __all__ = ["MAX_PIXELS", "Picture", "load_picture", "prefetch"]
 
 #: A file, an encoded picture, pixels, or a picture of Pillow.
-Picture: TypeAlias = Union[str, Path, bytes, NDArray[np.uint8], "Image"]
+Picture: TypeAlias = str | Path | bytes | NDArray[np.uint8] | Image.Image
 
 #: A few bytes can claim to be a picture of any size; Pillow warns from this size on.
 MAX_PIXELS: Final = 89_478_485
@@ -31,7 +29,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def load_picture(picture: Picture) -> Image:
+def load_picture(picture: Picture) -> Image.Image:
     """Return a picture in RGB, upright.
 
     The orientation that cameras write beside the pixels (EXIF) is applied, grey of 16 bits is
@@ -49,10 +47,9 @@ def load_picture(picture: Picture) -> Image:
     InputTypeError
         If it is nothing of the kind.
     """
-    pillow = require("PIL.Image", "encoders", "reading pictures")
     if isinstance(picture, np.ndarray):
-        return pillow.fromarray(_check_pixels(picture)).convert("RGB")
-    if isinstance(picture, pillow.Image):
+        return Image.fromarray(_check_pixels(picture)).convert("RGB")
+    if isinstance(picture, Image.Image):
         return _upright(picture, "a picture")
     if isinstance(picture, bytes):
         return _opened(io.BytesIO(picture), "an encoded picture")
@@ -104,10 +101,8 @@ def _check_pixels(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-def _opened(file: io.BytesIO | Path, name: str) -> Image:
+def _opened(file: io.BytesIO | Path, name: str) -> Image.Image:
     """Decode a file; whatever a decoder raises over damaged bytes becomes one sentence."""
-    from PIL import Image
-
     try:
         with Image.open(file) as picture:
             return _upright(picture, name)
@@ -126,10 +121,8 @@ def _opened(file: io.BytesIO | Path, name: str) -> Image:
         ) from error
 
 
-def _upright(picture: Image, name: str) -> Image:
+def _upright(picture: Image.Image, name: str) -> Image.Image:
     """Return the picture in RGB, turned as its EXIF says, if it is not too large."""
-    from PIL import Image, ImageOps
-
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise InputError(

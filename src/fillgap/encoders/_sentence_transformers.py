@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from PIL import Image
+
 from fillgap._checks import InputError, require
 from fillgap.encoders._torch import TorchEncoder
 from fillgap.encoders._weights import Weights
@@ -47,7 +49,7 @@ class SentenceTransformersEncoder(TorchEncoder):
 
     def _check_pictures(self, weights: Weights) -> None:
         """Refuse a model of texts alone before anything is embedded."""
-        blank = require("PIL.Image", "encoders", self._kind).new("RGB", (32, 32))
+        blank = Image.new("RGB", (32, 32))
         try:
             self._encode([blank])
         except (ValueError, TypeError, KeyError, AttributeError) as error:

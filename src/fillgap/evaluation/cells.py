@@ -164,9 +164,9 @@ class Split:
         sides = (
             self.train.matched() if fitted.needs_pairs else (self.train.images, self.train.texts)
         )
+        fitted.fit(*sides)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # kept as notes instead
-            fitted.fit(*sides)
+            warnings.simplefilter("ignore", UserWarning)
             images, texts = fitted.transform_pair(self.test.images, self.test.texts)
         return self.test.with_vectors(images, texts), fitted.notes_
 

@@ -1,30 +1,24 @@
-"""Try parameters of an aligner on held-out pairs, with a record to go on from."""
+"""Try parameters of an aligner on held-out pairs."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
 from fillgap._checks import CANNOT_RUN, InputError, check_choice
-from fillgap._files import atomic_file, check_target
 from fillgap._progress import Progress, silent
 from fillgap.aligners import Aligner, make_aligner, method_name
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.judge import DIRECTIONS, PER_QUERY, scan_test_pair
 from fillgap.evaluation.splits import held_out_splits
-from fillgap.rows import fingerprint
 
 __all__ = ["GridPoint", "GridSearch", "grid_search"]
-
-_KIND: Final = "fillgap grid search"
 
 
 @dataclass(frozen=True)
@@ -96,13 +90,13 @@ def grid_search(
     test_size: float = 0.5,
     max_test: int = 2000,
     random_state: int = 0,
-    record: str | Path | None = None,
     progress: Progress | None = None,
 ) -> GridSearch:
     """Fit every combination of parameters on one part of the images, and judge it on the other.
 
     The largest value is that of the best of many on these rows. To know what it is worth, compare
-    it with other methods on rows that no combination was judged on.
+    it with other methods on rows that no combination was judged on. "Fill the Gap"
+    (arXiv:2505.03703) chose η and α of optimal transport by such a search.
 
     Parameters
     ----------
@@ -116,10 +110,6 @@ def grid_search(
         A measure with one value a query, larger is better; the mean over both directions decides.
     n_splits, test_size, max_test, random_state
         As for `held_out_splits`.
-    record : str or path, optional
-        A JSON file. It is rewritten after each combination; if it exists, the combinations in it
-        are not fitted again. "Fill the Gap" (arXiv:2505.03703) chose η and α of optimal transport
-        by such a search.
     progress : callable, optional
         Called as progress(combinations done, combinations in all, the next combination).
 
@@ -130,42 +120,29 @@ def grid_search(
     Raises
     ------
     InputError
-        If the grid is empty or names an unknown parameter, the sets are unpaired, or the record is
-        of another search or cannot be written. A combination that cannot be fitted raises nothing:
-        it is listed last.
+        If the grid is empty or names an unknown parameter, or the sets are unpaired. A combination
+        that cannot be fitted raises nothing: it is listed last.
     """
     base = make_aligner(aligner) if isinstance(aligner, str) else aligner
     check_choice(measure, "measure", tuple(name for name in PER_QUERY if "exposure" not in name))
     combinations = _combinations(base, grid)
-    splitting: dict[str, Any] = {
-        "n_splits": n_splits,
-        "test_size": test_size,
-        "max_test": max_test,
-        "random_state": random_state,
-    }
-    splits = list(held_out_splits(pair, **splitting))
-    fixed = {key: value for key, value in base.get_params().items() if key not in grid}
-    search = {
-        "data": fingerprint(pair.images, pair.texts),
-        "method": method_name(base),
-        "parameters": fixed,
-        "measure": measure,
-        **splitting,
-    }
-    known = _Record(None if record is None else check_target(record, overwrite=True), search)
+    splits = list(
+        held_out_splits(
+            pair,
+            n_splits=n_splits,
+            test_size=test_size,
+            max_test=max_test,
+            random_state=random_state,
+        )
+    )
     report = progress or silent
+    points = []
     for number, parameters in enumerate(combinations):
         report(number, len(combinations), _label(parameters))
-        if parameters not in known:
-            known.add(
-                _judge(pair, clone(base).set_params(**parameters), parameters, splits, measure)
-            )
+        candidate = clone(base).set_params(**parameters)
+        points.append(_judge(pair, candidate, parameters, splits, measure))
     report(len(combinations), len(combinations), "done")
-    points = sorted(
-        (known[parameters] for parameters in combinations),
-        key=lambda point: point.values.get("mean", -np.inf),
-        reverse=True,
-    )
+    points.sort(key=lambda point: point.values.get("mean", -np.inf), reverse=True)
     return GridSearch(method_name(base), measure, tuple(points))
 
 
@@ -204,9 +181,9 @@ def _judge(
         train, test = pair.take_images(train_rows), pair.take_images(test_rows)
         sides = train.matched() if aligner.needs_pairs else (train.images, train.texts)
         try:
+            aligner.fit(*sides)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # kept as notes instead
-                aligner.fit(*sides)
+                warnings.simplefilter("ignore", UserWarning)
                 mapped = test.with_vectors(*aligner.transform_pair(test.images, test.texts))
         except CANNOT_RUN as error:
             return GridPoint(parameters, {}, failure=str(error))
@@ -220,61 +197,6 @@ def _judge(
     return GridPoint(
         parameters, {**values, "mean": float(np.mean(list(values.values())))}, tuple(notes)
     )
-
-
-class _Record:
-    """The points found so far, in a JSON file where a path is given."""
-
-    def __init__(self, path: Path | None, search: dict[str, Any]) -> None:
-        self._path, self._search = path, json.loads(_text(search))
-        self._points: dict[str, GridPoint] = {}
-        if path is not None and path.exists():
-            for stored in self._read(path):
-                point = GridPoint(**{**stored, "notes": tuple(stored["notes"])})
-                self._points[_text(point.parameters)] = point
-
-    def __contains__(self, parameters: Mapping[str, Any]) -> bool:
-        return _text(parameters) in self._points
-
-    def __getitem__(self, parameters: Mapping[str, Any]) -> GridPoint:
-        return self._points[_text(parameters)]
-
-    def add(self, point: GridPoint) -> None:
-        """Keep a point, in the file too."""
-        self._points[_text(point.parameters)] = point
-        if self._path is not None:
-            points = [asdict(kept) for kept in self._points.values()]
-            content = {"kind": _KIND, "search": self._search, "points": points}
-            with atomic_file(self._path) as temporary:
-                temporary.write_text(json.dumps(content, indent=1, default=_plain) + "\n")
-
-    def _read(self, path: Path) -> list[dict[str, Any]]:
-        """Return the points of a file that is the record of this very search."""
-        try:
-            content = json.loads(path.read_text())
-            found, points = content["search"], content["points"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} must be the record of a grid search, got something else. "
-                "Choose another name for the record."
-            ) from error
-        different = [key for key, value in self._search.items() if found.get(key) != value]
-        if different:
-            raise InputError(
-                f"{path} must be the record of this search, got one with another "
-                f"{different[0].replace('_', ' ')}. Choose another name for the record."
-            )
-        return points
-
-
-def _text(values: Mapping[str, Any]) -> str:
-    """Return parameters as text that does not depend on their order."""
-    return json.dumps(dict(values), sort_keys=True, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    """Return NumPy scalars and arrays as JSON can hold them."""
-    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else str(value)
 
 
 def _label(parameters: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ __all__ = [
     "OneSplit",
     "aligned_sides",
     "asked_sides",
-    "fit_quietly",
+    "fit_clone",
     "fused",
     "sample_rows",
 ]
@@ -47,12 +47,10 @@ Rows: TypeAlias = Mapping[Modality, Array]
 _SAMPLE: Final = 4096
 
 
-def fit_quietly(aligner: Aligner, train: EmbeddingPair) -> Aligner:
-    """Return a clone fitted to a pair, without its warnings."""
+def fit_clone(aligner: Aligner, train: EmbeddingPair) -> Aligner:
+    """Return a clone fitted to a pair."""
     sides = train.matched() if aligner.needs_pairs else (train.images, train.texts)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return clone(aligner).fit(*sides)
+    return clone(aligner).fit(*sides)
 
 
 def aligned_sides(aligner: Aligner | None, images: Any | None, texts: Any | None) -> Sides:
@@ -150,7 +148,7 @@ class OneSplit:
     ) -> None:
         """Fit one aligner, and judge it with each calibration and fusion."""
         try:
-            fitted = None if aligner is None else fit_quietly(aligner, self.train)
+            fitted = None if aligner is None else fit_clone(aligner, self.train)
             rows = _by_modality(aligned_sides(fitted, self.test.images, self.test.texts))
         except CANNOT_RUN as error:
             tally.failures |= {Combination(name, c): str(error) for c in (*calibrations, *fusions)}

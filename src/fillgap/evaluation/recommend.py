@@ -27,7 +27,7 @@ from fillgap.evaluation.leaderboard import Leaderboard, image_means, interval
 from fillgap.evaluation.one_split import (
     aligned_sides,
     asked_sides,
-    fit_quietly,
+    fit_clone,
     relevant_rows,
     sample_rows,
 )
@@ -270,7 +270,7 @@ def _space(
     """Fit what was chosen to all rows."""
     if chosen is None:
         return MixedSpace(n_features=data.n_features, model=model)
-    aligner = None if chosen.aligner == "raw" else fit_quietly(aligners[chosen.aligner], data)
+    aligner = None if chosen.aligner == "raw" else fit_clone(aligners[chosen.aligner], data)
     calibration = calibrations.get(chosen.calibration)
     if calibration is not None:
         samples = [sample_rows(side) for side in (data.images, data.texts)]

@@ -6,7 +6,6 @@ where asked for, the honest way: fitted to one part of the images and judged on 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -154,9 +153,7 @@ class _Found:
 
     def fit(self, aligner: Fitted, pair: EmbeddingPair) -> Fitted:
         """Fit an aligner, and keep its remarks as notes."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            aligner.fit(pair.images, pair.texts)
+        aligner.fit(pair.images, pair.texts)
         self.notes.extend(aligner.notes_)
         return aligner
 

@@ -104,10 +104,10 @@ def _mapped(
     else:
         aligner = make_aligner(representation.method, **dict(representation.parameters))
         _check_components(aligner, representation, fitted)
+    aligner.fit(fitted.images, fitted.texts)
+    _check_kept(aligner, representation)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # kept as notes
-        aligner.fit(fitted.images, fitted.texts)
-        _check_kept(aligner, representation)
+        warnings.simplefilter("ignore", UserWarning)
         unit = judged.with_vectors(*aligner.transform_pair(judged.images, judged.texts))
         given = unit
         if as_given:

@@ -15,7 +15,7 @@ from fillgap._copies import copies
 from fillgap.aligners import Aligner
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation.combine import FUSIONS
-from fillgap.evaluation.one_split import fit_quietly
+from fillgap.evaluation.one_split import fit_clone
 from fillgap.evaluation.tally import Combination
 from fillgap.experiments.judged_embeddings import EmbeddedItems
 from fillgap.scores import Calibration, Modality, Sides, fit_together
@@ -115,7 +115,7 @@ class JudgedSplit:
         n_features = next(iter(self.documents.rows.values())).shape[1]
         if aligner is None:
             return MixedSpace(n_features=n_features)
-        fitted = fit_quietly(aligner, self._pair(needs_pairs=aligner.needs_pairs))
+        fitted = fit_clone(aligner, self._pair(needs_pairs=aligner.needs_pairs))
         means = None
         if name == GR_CLIP:
             means = Sides(*(_mean(self.queries.part(side, ~self.mine)[0]) for side in MODALITIES))

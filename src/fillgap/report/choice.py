@@ -122,9 +122,7 @@ def _fit_half(aligner: Aligner, pair: EmbeddingPair, before: str, random_state: 
     """Fit to one part of the images with their texts, and align the other."""
     train, test = _halves(pair, random_state)
     fitted = clone(aligner)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # said with the results instead
-        fitted.fit(*(train.matched() if fitted.needs_pairs else (train.images, train.texts)))
+    fitted.fit(*(train.matched() if fitted.needs_pairs else (train.images, train.texts)))
     sentence = (
         f"{before}It was fitted to {train.n_images} images and {train.n_texts} texts, and is shown "
         f"on {test.n_images} and {test.n_texts} others."

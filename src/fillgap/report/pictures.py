@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
+import io
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fillgap._checks import InputError
 
@@ -37,24 +37,6 @@ def small_png(pixels: NDArray[np.uint8]) -> bytes:
         A large picture is made smaller: every n-th pixel is the mean of n × n.
     """
     step = -(-max(pixels.shape[:2]) // MAX_SIDE)
-    if step > 1 and min(pixels.shape[:2]) >= step:
-        pixels = _averaged(np.asarray(pixels), step)
-    height, width = pixels.shape[:2]
-    lines = np.ascontiguousarray(pixels).reshape(height, -1)
-    scanned = np.hstack([np.zeros((height, 1), np.uint8), lines])  # no filter in any line
-    header = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(scanned.tobytes(), 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in parts)
-
-
-def _averaged(pixels: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    height, width = (size // step * step for size in pixels.shape[:2])
-    blocks = pixels[:height, :width].reshape(
-        height // step, step, width // step, step, *pixels.shape[2:]
-    )
-    return blocks.mean(axis=(1, 3)).round().astype(np.uint8)
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = struct.pack(">I", zlib.crc32(kind + body))
-    return struct.pack(">I", len(body)) + kind + body + checksum
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).reduce(step).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

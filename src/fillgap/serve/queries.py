@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from fillgap._checks import InputError, require
+from fillgap._checks import InputError
 from fillgap.encoders import DigitSceneEncoder, Encoder, open_encoder
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "QueryEncoder", "open_query_encoder"]
@@ -75,17 +76,16 @@ class QueryEncoder:
         return np.asarray(self.encoder.encode_images([np.asarray(picture.convert("RGB"))]))[0]
 
     def _decoded(self, data: bytes) -> Any:
-        pillow = require("PIL.Image", "serve", "reading pictures")
         if len(data) > self.max_bytes:
             raise InputError(
                 f"a picture must be of at most {self.max_bytes} bytes, got {len(data)}. "
                 "Scale it down first."
             )
         try:
-            picture = pillow.open(io.BytesIO(data))
+            picture = Image.open(io.BytesIO(data))
             if picture.width * picture.height <= self.max_pixels:
                 picture.load()
-        except pillow.DecompressionBombError as error:
+        except Image.DecompressionBombError as error:
             raise InputError(
                 f"a picture must be of at most {self.max_pixels} pixels, got far more. "
                 "Scale it down first."
