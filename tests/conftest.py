@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fillgap import EmbeddingPair
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -59,3 +61,36 @@ def make_gapped(n: int, d: int, *, seed: int, gap: float = 1.0) -> tuple[np.ndar
     X = meaning + 0.3 * rng.normal(size=(n, d)) * scales[::-1] + offset
     Y = meaning + 0.3 * rng.normal(size=(n, d)) * scales - offset
     return X, Y
+
+
+def captioned(n: int, per_image: int, *, seed: int = 0) -> EmbeddingPair:
+    """Make a pair with several texts for each image, in mixed order."""
+    X, Y = make_gapped(n, 12, seed=seed)
+    rng = np.random.default_rng(seed)
+    index = rng.permutation(np.repeat(np.arange(n), per_image))
+    texts = Y[index] + 0.05 * rng.normal(size=(len(index), 12))
+    return EmbeddingPair(X, texts, image_index=index)
+
+
+def two_texts(n: int = 160, d: int = 24, *, gap: float = 1.0, seed: int = 0) -> EmbeddingPair:
+    """Images with two texts each, a gap between, and texts closer to each other than to images."""
+    X, Y = make_gapped(n, d, seed=seed, gap=gap)
+    rng = np.random.default_rng(seed + 1)
+    texts = np.repeat(Y, 2, axis=0) + 0.15 * rng.normal(size=(2 * n, d))
+    index = np.repeat(np.arange(n), 2)
+    return EmbeddingPair(X, texts, image_index=index, name=f"gap {gap:g}")
+
+
+def of_another_kind(pair: EmbeddingPair, n: int = 120) -> EmbeddingPair:
+    """Other images with two texts each, where the gap is much the same and nothing else is."""
+    rng = np.random.default_rng(5)
+    rows = rng.integers(0, pair.n_images, n)
+    moved = 0.15 * rng.normal(size=(2, pair.n_features))
+    noise = 0.3 * rng.normal(size=(3 * n, pair.n_features))
+    texts = pair.texts[np.column_stack([2 * rows, 2 * rows + 1]).ravel()]
+    return EmbeddingPair(
+        pair.images[rows] + pair.images.std() * (noise[:n] + moved[0]),
+        texts + pair.texts.std() * (noise[n:] + moved[1]),
+        image_index=np.repeat(np.arange(n), 2),
+        name="other kind",
+    )

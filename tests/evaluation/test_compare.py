@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import make_gapped
+from conftest import captioned, make_gapped
 from fillgap._checks import InputError
 from fillgap.affine import AffineMap
 from fillgap.aligners import (
@@ -21,7 +21,6 @@ from fillgap.aligners import (
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation import Comparison, Estimate, MethodResult, compare
 from fillgap.evaluation.recommendation import decide
-from test_evaluation_parts import captioned
 
 QUICK = {"n_splits": 2, "n_resamples": 200}
 

@@ -14,7 +14,7 @@ from fillgap.cli.app import run
 from fillgap.datasets import load_digit_scenes
 from fillgap.metrics import give_verdict, scan_pool
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/start.md")
 N_FITTED, N_NEW = 90, 30
 

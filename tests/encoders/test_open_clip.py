@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PLACE = Path(os.environ.get("FILLGAP_TEST_OPEN_CLIP", ROOT / ".venv" / "open-clip"))
 
 

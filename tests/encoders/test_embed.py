@@ -114,7 +114,7 @@ def test_a_killed_process_leaves_what_a_second_one_goes_on_with(encoder, tmp_pat
     script.write_text(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell says &\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "from datasets_in_memory import scenes\n"
         "from fillgap.encoders import open_encoder\n"
         "from fillgap.experiments.embed import embed_dataset\n"

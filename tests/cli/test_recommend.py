@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import of_another_kind, two_texts
 from fillgap import EmbeddingPair, load_space
 from fillgap.cli.app import run
 from fillgap.rows import fingerprint
 from judged_folders import write_mixbench
-from test_recommend import of_another_kind, two_texts
 
 
 @pytest.fixture(scope="module")

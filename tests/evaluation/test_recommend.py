@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import make_gapped
+from conftest import of_another_kind, two_texts
 from fillgap import EmbeddingPair, InputError, InputTypeError, Sides, recommend
 from fillgap._checks import unit_rows
 from fillgap.evaluation import Combination, Estimate
@@ -30,31 +30,6 @@ from fillgap.metrics import (
 )
 from fillgap.scores import QuantileMap, ZScore, reciprocal_rank_fusion
 from reference_lists import one_sided_values
-
-
-def two_texts(n: int = 160, d: int = 24, *, gap: float = 1.0, seed: int = 0) -> EmbeddingPair:
-    """Images with two texts each, a gap between, and texts closer to each other than to images."""
-    X, Y = make_gapped(n, d, seed=seed, gap=gap)
-    rng = np.random.default_rng(seed + 1)
-    texts = np.repeat(Y, 2, axis=0) + 0.15 * rng.normal(size=(2 * n, d))
-    index = np.repeat(np.arange(n), 2)
-    return EmbeddingPair(X, texts, image_index=index, name=f"gap {gap:g}")
-
-
-def of_another_kind(pair: EmbeddingPair, n: int = 120) -> EmbeddingPair:
-    """Other images with two texts each, where the gap is much the same and nothing else is."""
-    rng = np.random.default_rng(5)
-    rows = rng.integers(0, pair.n_images, n)
-    moved = 0.15 * rng.normal(size=(2, pair.n_features))
-    noise = 0.3 * rng.normal(size=(3 * n, pair.n_features))
-    texts = pair.texts[np.column_stack([2 * rows, 2 * rows + 1]).ravel()]
-    return EmbeddingPair(
-        pair.images[rows] + pair.images.std() * (noise[:n] + moved[0]),
-        texts + pair.texts.std() * (noise[n:] + moved[1]),
-        image_index=np.repeat(np.arange(n), 2),
-        name="other kind",
-    )
-
 
 QUICK = {
     "n_splits": 2,

@@ -20,7 +20,7 @@ from fillgap.cli.app import app
 from fillgap.datasets import load_digit_scenes
 from fillgap.metrics import MEASURES, give_verdict, pair_cosine_distance, scan_pool
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 #: What a browser fetches by itself when it shows a page.
 FETCHED = {
     "script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src",

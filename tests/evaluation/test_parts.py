@@ -10,22 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from conftest import make_gapped
+from conftest import captioned, make_gapped
 from fillgap._checks import InputError
 from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation import held_out_splits, holm, paired_permutation_test
 from fillgap.evaluation.estimates import estimates, mean_of_directions, per_image
 from fillgap.evaluation.judge import QueryValues, scan_test_pair, values_of
 from fillgap.evaluation.two_sided import IMAGE_SHARES, draw_two_sided, two_sided_ndcg
-
-
-def captioned(n: int, per_image: int, *, seed: int = 0) -> EmbeddingPair:
-    """Make a pair with several texts for each image, in mixed order."""
-    X, Y = make_gapped(n, 12, seed=seed)
-    rng = np.random.default_rng(seed)
-    index = rng.permutation(np.repeat(np.arange(n), per_image))
-    texts = Y[index] + 0.05 * rng.normal(size=(len(index), 12))
-    return EmbeddingPair(X, texts, image_index=index)
 
 
 class TestSplits:

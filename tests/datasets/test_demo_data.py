@@ -20,7 +20,7 @@ from fillgap.datasets import load_class_prompts, load_digit_scenes
 from fillgap.encoders import DigitSceneEncoder
 from fillgap.encoders._digit_scenes import _WEIGHTS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "src" / "fillgap" / "datasets" / "digit_scenes"
 PARTS = ("evaluation", "fitting", "no_gap")
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import make_gapped
+from conftest import captioned, make_gapped
 from devices import on_each, strict, torch  # noqa: F401
 from fillgap._checks import InputError
 from fillgap._device import OnDevice, choose_device, pair_on_device, to_host
@@ -20,7 +20,6 @@ from fillgap.evaluation import compare
 from fillgap.io import load_rows, open_rows, open_sides
 from fillgap.theory import simulate
 from fillgap.theory.settings import Cone, Unconstrained
-from test_evaluation_parts import captioned
 
 N, D = 300, 10
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import captioned
 from fillgap.aligners import make_aligner
 from fillgap.cli.app import run
 from fillgap.cli.data import PairFrom
@@ -15,7 +16,6 @@ from fillgap.distributed import ProcessPool, ThisProcess
 from fillgap.evaluation import Comparison, compare
 from fillgap.evaluation import cells as cells_module
 from fillgap.evaluation.cells import JudgeCell
-from test_evaluation_parts import captioned
 
 OPTIONS = {"n_splits": 3, "n_resamples": 200}
 METHODS = ["balanced", "spectral", "cca"]

@@ -15,7 +15,7 @@ from fillgap.cli.app import app
 from fillgap.experiments.specification import EncoderModel, PictureData
 from fillgap.experiments.specification_file import read_experiment
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import captioned
 from datasets_in_memory import scenes
 from fillgap._checks import InputError
 from fillgap.cli.app import run
@@ -15,7 +16,6 @@ from fillgap.encoders import open_encoder
 from fillgap.evaluation import compare, plan_compare
 from fillgap.experiments.embed import embed_dataset, plan_embed
 from fillgap.io._sample import take_rows
-from test_evaluation_parts import captioned
 
 
 def files_in(folder: Path) -> dict[str, int]:

@@ -10,7 +10,7 @@ import pytest
 from export_spaces import needed
 from fillgap.cli.app import run
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "integrations.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "integrations.md"
 LIBRARIES = ("onnx", "torch", "llama_index.core", "haystack")
 
 
