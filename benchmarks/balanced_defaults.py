@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from fillgap.aligners import BalancedAligner
-from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation import held_out_splits
 from fillgap.metrics import exposure_at_k, mixed_ndcg_at_k, recall_at_k, scan_pool
+from fillgap.pair import EmbeddingPair
 
 FOLDER = Path(
     os.environ.get("FILLGAP_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")

@@ -14,8 +14,8 @@ import time
 
 import numpy as np
 
-from fillgap._checks import unit_rows
-from fillgap._similarity import MEMORY_BYTES, block_rows
+from fillgap.errors import unit_rows
+from fillgap.kernel import MEMORY_BYTES, block_rows
 from fillgap.metrics.scan import scan_pool
 
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 import os
 import time
 
-from fillgap.theory import Cone, ConePoints, Subspace, SubspacePoints, Unconstrained, simulate
+from fillgap.papers.theory import (
+    Cone,
+    ConePoints,
+    Subspace,
+    SubspacePoints,
+    Unconstrained,
+    simulate,
+)
 
 SETTINGS = (Unconstrained(), Cone(), ConePoints(), Subspace(), SubspacePoints())
 

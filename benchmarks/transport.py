@@ -48,7 +48,7 @@ def make_pairs(n: int, seed: int = 0) -> np.ndarray:
 
 
 def run_ours(X: np.ndarray, Y: np.ndarray, eta: float, iterations: int) -> dict[str, Any]:
-    from fillgap.aligners.transport import LaplaceTransport
+    from fillgap.aligners.transport.laplace import LaplaceTransport
 
     start, stamps = time.perf_counter(), []
     aligner = LaplaceTransport(eta=eta, tol=0.0, max_iter=iterations).fit(

@@ -26,8 +26,8 @@ import torch
 from demo_measures import measure, zero_shot_accuracy
 from demo_model import Towers, train
 from demo_scenes import NAMES, SIZE, Scene, Telling, compose, describe, split_handwriting
-from fillgap.artifact import write_artifact
 from fillgap.encoders import DigitSceneEncoder
+from fillgap.files import write_artifact
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "fillgap"
 TEMPLATES = ("a large {}", "there is a big {}", "a picture with a huge {}")

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fillgap import BalancedAligner, EmbeddingPair, load_digit_scenes
-from fillgap.theory import anchor_loss, pair_limit, subspace_limit, theorem4_printed
+from fillgap.papers.theory import anchor_loss, pair_limit, subspace_limit, theorem4_printed
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "assets" / "figures"
 IMAGES, TEXTS, GREY = "#0072b2", "#d55e00", "#8a8a8a"

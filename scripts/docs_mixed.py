@@ -18,14 +18,19 @@ import numpy as np
 
 from docs_tables import EVIDENCE, ROOT, table
 from fillgap import BalancedAligner, EmbeddingPair, Sides, __version__, load_digit_scenes, load_pair
+from fillgap.bench.judged import bench_judged
+from fillgap.bench.mixed import bench_mixed, in_thirds
+from fillgap.bench.pages import (
+    EXPOSURES,
+    TITLES,
+    Versus,
+    against_published,
+    is_published,
+    sentence_of,
+)
+from fillgap.calibration import RelevanceProbability
 from fillgap.evaluation import Leaderboard
-from fillgap.experiments.bench_judged import bench_judged
-from fillgap.experiments.bench_mixed import bench_mixed
-from fillgap.experiments.bench_mixed_page import EXPOSURES, TITLES, sentence_of
-from fillgap.experiments.bench_published import Versus, against_published, is_published
-from fillgap.experiments.bench_thirds import in_thirds
 from fillgap.metrics import expected_calibration_error, precision_at_threshold
-from fillgap.scores import RelevanceProbability
 
 DATA = Path(os.environ.get("FILLGAP_TEST_DATA", ROOT.parent / "shared" / "data"))
 #: Lines of each table: the best ones, and raw.

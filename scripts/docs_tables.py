@@ -76,7 +76,9 @@ def module(name: str) -> str:
     """Return the directives that document every name of one module."""
     found = importlib.import_module(name)
     about = " ".join((inspect.getdoc(found) or "").split())
-    return "\n\n".join([f"## {name}", about, *(f"::: {name}.{item}" for item in found.__all__)])
+    own = [key for key, value in vars(found).items() if getattr(value, "__module__", "") == name]
+    public = [key for key in own if not key.startswith("_")]
+    return "\n\n".join([f"## {name}", about, *(f"::: {name}.{item}" for item in public)])
 
 
 def names() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fillgap.scores import (
+from fillgap.calibration import (
     CSLS,
     NNN,
     Calibration,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fillgap.datasets import load_digit_scenes
-from fillgap.datasets._record import Record
+from fillgap.datasets.records import Record
 
 
 class Records:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fillgap.distributed._devices import worker_number
+from fillgap.distributed.pieces import worker_number
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import make_gapped
 from fillgap.aligners import Aligner, MeanCentering
-from fillgap.scores import NNN, Calibration, Sides, ZScore
+from fillgap.calibration import NNN, Calibration, Sides, ZScore
 from fillgap.space import MixedSpace
 
 

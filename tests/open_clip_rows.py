@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from fillgap.encoders import open_encoder
-from fillgap.encoders._open_clip import _import_open_clip
-from fillgap.encoders._weights import find_weights
+from fillgap.encoders.libraries import _import_open_clip
+from fillgap.encoders.torch_models import find_weights
 
 VISION = {"image_size": 16, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
 TEXT = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.evaluation.scored import (
+from fillgap.calibration import Modality
+from fillgap.evaluation.judge import IMAGE_SHARES, TwoSidedPool
+from fillgap.evaluation.shortlists import (
     Scorer,
     Scores,
     ndcg_of_lists,
     ranks_among,
     recall_of_ranks,
 )
-from fillgap.evaluation.two_sided import IMAGE_SHARES, TwoSidedPool
-from fillgap.scores import Modality
 
 Array = NDArray[Any]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from conftest import make_gapped
 from fillgap.aligners import MeanCentering
-from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation import Comparison, compare
+from fillgap.pair import EmbeddingPair
 from fillgap.report import Files, ReportData, build_report
 
 #: What a caption may hold: nothing of it may become markup, in whatever format.

@@ -11,40 +11,40 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fillgap._checks import InputError, InputTypeError
-    from fillgap.aligners import (
-        CCA,
-        BalancedAligner,
+    from fillgap.aligners.balanced import BalancedAligner
+    from fillgap.aligners.centring import (
         DimensionRemoval,
         EmbeddingShift,
-        GaussianTransport,
-        HyperplaneRotation,
-        LaplaceTransport,
         MeanCentering,
-        OrthogonalProcrustes,
-        PCAProjection,
-        Provenance,
-        RefinedAligner,
-        RidgeRegression,
-        SharedSpaceProjection,
-        SpectralAligner,
-        Standardisation,
         Translation,
-        Whitening,
-        load_aligner,
-        make_aligner,
-        save_aligner,
     )
-    from fillgap.datasets import load_class_prompts, load_digit_scenes
-    from fillgap.embeddings import EmbeddingPair
-    from fillgap.evaluation import compare, recommend
-    from fillgap.io import load_pair, load_rows, open_rows, open_sides, save_rows, transform_files
+    from fillgap.aligners.methods import Provenance, load_aligner, make_aligner, save_aligner
+    from fillgap.aligners.refined import RefinedAligner
+    from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
+    from fillgap.aligners.spectral import SpectralAligner
+    from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection
+    from fillgap.aligners.transport.laplace import LaplaceTransport
+    from fillgap.aligners.whitening import (
+        GaussianTransport,
+        PCAProjection,
+        Standardisation,
+        Whitening,
+    )
+    from fillgap.calibration.base import Sides
+    from fillgap.datasets.scenes import load_class_prompts, load_digit_scenes
+    from fillgap.errors import InputError, InputTypeError
+    from fillgap.evaluation.compare import compare
+    from fillgap.evaluation.recommend import recommend
+    from fillgap.io._open import load_rows, open_rows
+    from fillgap.io._pairs import load_pair
+    from fillgap.io._sides import open_sides
+    from fillgap.io._write import save_rows, transform_files
     from fillgap.metrics.summary import measure
-    from fillgap.scores import Sides
+    from fillgap.pair import EmbeddingPair
     from fillgap.space import MixedSpace, load_space, save_space
 
 _HOMES = {
-    "fillgap._checks": ("InputError", "InputTypeError"),
+    "fillgap.errors": ("InputError", "InputTypeError"),
     "fillgap.aligners": (
         "CCA",
         "BalancedAligner",
@@ -69,7 +69,7 @@ _HOMES = {
         "save_aligner",
     ),
     "fillgap.datasets": ("load_class_prompts", "load_digit_scenes"),
-    "fillgap.embeddings": ("EmbeddingPair",),
+    "fillgap.pair": ("EmbeddingPair",),
     "fillgap.evaluation": ("compare", "recommend"),
     "fillgap.io": (
         "load_pair",
@@ -80,7 +80,7 @@ _HOMES = {
         "transform_files",
     ),
     "fillgap.metrics.summary": ("measure",),
-    "fillgap.scores": ("Sides",),
+    "fillgap.calibration": ("Sides",),
     "fillgap.space": ("MixedSpace", "load_space", "save_space"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -13,9 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from fillgap._checks import SMALLEST_NORM, row_scales
-
-__all__ = ["PRECISE_ROWS", "Moments", "PairMoments", "gram", "precise", "to_numpy"]
+from fillgap.errors import SMALLEST_NORM, row_scales
 
 Matrix = NDArray[np.float64]
 

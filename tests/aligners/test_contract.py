@@ -9,10 +9,9 @@ from sklearn.exceptions import NotFittedError
 
 from aligner_table import ROWS, Row
 from conftest import make_gapped
-from fillgap._checks import InputError
-from fillgap.aligners.base import Aligner
-from fillgap.aligners.sums import MomentAligner
-from fillgap.rows import BLOCK_ROWS
+from fillgap.aligners.base import Aligner, MomentAligner
+from fillgap.errors import InputError
+from fillgap.pair import BLOCK_ROWS
 
 Pair = tuple[np.ndarray, np.ndarray]
 every = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -10,16 +10,16 @@ import pytest
 
 from conftest import captioned, make_gapped
 from devices import on_each, strict, torch  # noqa: F401
-from fillgap._checks import InputError
-from fillgap._device import OnDevice, choose_device, pair_on_device, to_host
 from fillgap.aligners import METHODS, load_aligner, make_aligner
 from fillgap.cli.app import run
-from fillgap.cli.data import read_pair
-from fillgap.cli.fit import _on_device
+from fillgap.cli.fitting import _on_device
+from fillgap.cli.inputs import read_pair
+from fillgap.errors import InputError
 from fillgap.evaluation import compare
 from fillgap.io import load_rows, open_rows, open_sides
-from fillgap.theory import simulate
-from fillgap.theory.settings import Cone, Unconstrained
+from fillgap.papers.theory import simulate
+from fillgap.papers.theory.settings import Cone, Unconstrained
+from fillgap.runtime import OnDevice, choose_device, pair_on_device, to_host
 
 N, D = 300, 10
 

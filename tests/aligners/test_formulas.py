@@ -9,8 +9,6 @@ import pytest
 import scipy.linalg
 
 from conftest import load_npz, make_gapped
-from fillgap._checks import InputError
-from fillgap.affine import scale_to_unit
 from fillgap.aligners import (
     CCA,
     BalancedAligner,
@@ -24,7 +22,9 @@ from fillgap.aligners import (
     SpectralAligner,
     Whitening,
 )
-from fillgap.aligners._mixed_loss import MixedPoolLoss
+from fillgap.aligners.refined import MixedPoolLoss
+from fillgap.errors import InputError
+from fillgap.maps import scale_to_unit
 
 Pair = tuple[np.ndarray, np.ndarray]
 

@@ -9,10 +9,9 @@ import pytest
 from sklearn.base import clone
 
 from conftest import make_gapped
-from fillgap._checks import InputError
-from fillgap.aligners import _extension, transport
-from fillgap.aligners._extension import affine_extension, shift_of_nearest
-from fillgap.aligners.transport import LaplaceTransport
+from fillgap.aligners.transport import laplace
+from fillgap.aligners.transport.laplace import LaplaceTransport, affine_extension, shift_of_nearest
+from fillgap.errors import InputError
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -65,7 +64,7 @@ def test_the_nearest_extension_row_by_row(pair: Pair, monkeypatch: pytest.Monkey
     for x in new:
         near = np.argmin(((aligner.sources_ - x) ** 2).sum(axis=1))
         expected.append(aligner.transported_[near] + x - aligner.sources_[near])
-    monkeypatch.setattr(_extension, "BLOCK_BYTES", 8 * 80 * 7)
+    monkeypatch.setattr(laplace, "BLOCK_BYTES", 8 * 80 * 7)
     np.testing.assert_allclose(aligner.transform(new), expected, atol=1e-12)
 
 
@@ -234,7 +233,7 @@ def test_bad_weights(pair: Pair, weights: np.ndarray, message: str) -> None:
 def test_too_many_rows_are_refused_before_they_are_read(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "MAX_ROWS", 60)
+    monkeypatch.setattr(laplace, "MAX_ROWS", 60)
     with pytest.raises(
         InputError, match=r"at most 60 each .* got 80 and 80. Pass max_samples .* GaussianTransport"
     ):

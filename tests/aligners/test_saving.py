@@ -14,7 +14,6 @@ from safetensors.numpy import save_file
 from sklearn.exceptions import NotFittedError
 
 from aligner_table import ROWS, Row
-from fillgap._checks import InputError
 from fillgap.aligners import (
     METHODS,
     BalancedAligner,
@@ -24,7 +23,8 @@ from fillgap.aligners import (
     make_aligner,
     save_aligner,
 )
-from fillgap.artifact import write_artifact
+from fillgap.errors import InputError
+from fillgap.files import write_artifact
 
 Pair = tuple[np.ndarray, np.ndarray]
 

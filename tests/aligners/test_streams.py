@@ -12,11 +12,11 @@ import pytest
 
 from aligner_table import ROWS, Row
 from conftest import make_gapped
-from fillgap._checks import InputError
 from fillgap.aligners import Aligner, BalancedAligner, SpectralAligner
-from fillgap.aligners.sums import SumAligner, drive
+from fillgap.aligners.base import SumAligner, drive
+from fillgap.errors import InputError
 from fillgap.io import open_rows, save_rows
-from fillgap.rows import BLOCK_ROWS, RowSource
+from fillgap.pair import BLOCK_ROWS, RowSource
 
 SUMS = [row for row in ROWS if isinstance(row.make(), SumAligner)]
 from_sums = pytest.mark.parametrize("row", SUMS, ids=lambda row: row.name)

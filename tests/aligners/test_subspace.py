@@ -7,8 +7,6 @@ import pytest
 from scipy.linalg import subspace_angles
 
 from conftest import make_gapped
-from fillgap._checks import InputError
-from fillgap._subspaces import energy_basis, principal_vectors, random_overlap
 from fillgap.aligners import (
     HyperplaneRotation,
     SharedSpaceProjection,
@@ -16,6 +14,8 @@ from fillgap.aligners import (
     matching_translation,
 )
 from fillgap.aligners.subspace import direct_rotation
+from fillgap.errors import InputError
+from fillgap.linalg import energy_basis, principal_vectors, random_overlap
 
 Pair = tuple[np.ndarray, np.ndarray]
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from fillgap.aligners import _assignment
-from fillgap.aligners._assignment import AssignmentSolver, cost_blocks
+from fillgap.aligners.transport import assignment
+from fillgap.aligners.transport.assignment import AssignmentSolver, cost_blocks
 
 
 def random_terms(n: int, kind: str, rng: np.random.Generator) -> list[tuple[np.ndarray, ...]]:
@@ -65,8 +65,8 @@ def test_every_problem_of_a_sequence_is_solved(n: int, kinds: list[str], seed: i
 def test_costs_in_single_precision_keep_eight_digits(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_assignment, "SINGLE_ROWS", 2)
-    monkeypatch.setattr(_assignment, "BLOCK_BYTES", 2**13)  # several blocks, and threads
+    monkeypatch.setattr(assignment, "SINGLE_ROWS", 2)
+    monkeypatch.setattr(assignment, "BLOCK_BYTES", 2**13)  # several blocks, and threads
     rng = np.random.default_rng(0)
     solver = AssignmentSolver(120)
     for offset in (0.0, 1e4, -1e4):  # what a whole row or column shares costs no digits
@@ -88,7 +88,7 @@ def test_no_dense_solver_is_needed_for_a_smooth_sequence(monkeypatch: pytest.Mon
     def refuse(cost: np.ndarray) -> None:
         raise AssertionError("fell back")
 
-    monkeypatch.setattr(_assignment, "linear_sum_assignment", refuse)
+    monkeypatch.setattr(assignment, "linear_sum_assignment", refuse)
     solver = AssignmentSolver(n)
     for t, columns in zip((0, 0.1, 0.2), expected, strict=True):
         assert np.array_equal(solver.solve([(left + t * drift, right)]), columns)
@@ -98,11 +98,11 @@ def test_missing_candidates_are_found_by_the_prices(monkeypatch: pytest.MonkeyPa
     rng = np.random.default_rng(1)
     n = 200
     left, right = rng.normal(size=(n, 6)), rng.normal(size=(n, 6))
-    monkeypatch.setattr(_assignment, "CANDIDATES_PER_ROW", 4)
-    monkeypatch.setattr(_assignment, "ENTROPIC_STEPS", 2)
+    monkeypatch.setattr(assignment, "CANDIDATES_PER_ROW", 4)
+    monkeypatch.setattr(assignment, "ENTROPIC_STEPS", 2)
     rounds = []
-    match = _assignment._match
-    monkeypatch.setattr(_assignment, "_match", lambda *a: rounds.append(a) or match(*a))
+    match = assignment._match
+    monkeypatch.setattr(assignment, "_match", lambda *a: rounds.append(a) or match(*a))
     columns = AssignmentSolver(n).solve([(left, right)])
     assert len(rounds) > 1
     assert excess(left @ right.T, columns) <= 1e-12
@@ -112,7 +112,7 @@ def test_the_dense_solver_takes_over_when_rounds_run_out(monkeypatch: pytest.Mon
     rng = np.random.default_rng(2)
     n = 100
     left, right = rng.normal(size=(n, 6)), rng.normal(size=(n, 6))
-    monkeypatch.setattr(_assignment, "MAX_ROUNDS", 0)
+    monkeypatch.setattr(assignment, "MAX_ROUNDS", 0)
     solver = AssignmentSolver(n)
     for _ in range(2):
         assert excess(left @ right.T, solver.solve([(left, right)])) <= 1e-12
@@ -147,14 +147,14 @@ def test_the_prices_kept_are_those_of_the_whole_problem() -> None:
     for _ in range(2):
         terms = random_terms(n, "normal", rng)
         columns = solver.solve(terms)
-        reduced = dense(_assignment._centred(terms)) - solver._prices
+        reduced = dense(assignment._centred(terms)) - solver._prices
         assert (reduced[np.arange(n), columns] <= reduced.min(axis=1) + 1e-6).all()
 
 
 def test_prices_prove_that_an_assignment_is_optimal() -> None:
     rng = np.random.default_rng(3)
     cost = rng.uniform(size=(150, 150)).astype(np.float32)
-    columns, prices = _assignment._solve_reduced(cost, np.arange(150))
+    columns, prices = assignment._solve_reduced(cost, np.arange(150))
     assert excess(cost, columns) == 0
     reduced = cost - prices
     paid = reduced[np.arange(150), columns]
@@ -162,7 +162,7 @@ def test_prices_prove_that_an_assignment_is_optimal() -> None:
 
 
 def test_blocks_are_the_whole_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_assignment, "BLOCK_BYTES", 8 * 30 * 7)
+    monkeypatch.setattr(assignment, "BLOCK_BYTES", 8 * 30 * 7)
     rng = np.random.default_rng(4)
     terms = [(rng.normal(size=(50, 3)), rng.normal(size=(30, 3))) for _ in range(2)]
     parts = [(part, block.copy()) for part, block in cost_blocks(terms)]

@@ -10,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from fillgap._progress import silent
-from fillgap.aligners import _laplacian, _transport_problem
-from fillgap.aligners._assignment import AssignmentSolver
-from fillgap.aligners._frank_wolfe import TransportPlan, solve_transport
-from fillgap.aligners._laplacian import GaussLaplacian, default_bandwidth, neighbour_laplacian
-from fillgap.aligners._mixture import Mixture, _best_weights
-from fillgap.aligners._transport_problem import TransportProblem
-from fillgap.aligners._vertices import AssignmentOracle, FlowOracle
+from fillgap.aligners.transport import problem
+from fillgap.aligners.transport.assignment import AssignmentOracle, AssignmentSolver, FlowOracle
+from fillgap.aligners.transport.problem import (
+    GaussLaplacian,
+    TransportProblem,
+    default_bandwidth,
+    neighbour_laplacian,
+)
+from fillgap.aligners.transport.solver import Mixture, TransportPlan, _best_weights, solve_transport
+from fillgap.runtime import silent
 
 ot = pytest.importorskip("ot")
 
@@ -242,7 +244,7 @@ def test_laplacians_are_those_of_pot(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(neighbour_laplacian(X, 3).toarray(), expected, atol=1e-12)
     assert default_bandwidth(X) == pytest.approx(1 / (2 * np.mean(ot.dist(X, X)) ** 2))
     expected = ot.utils.laplacian(ot.utils.kernel(X, X, method="gauss", sigma=0.6))
-    monkeypatch.setattr(_laplacian, "BLOCK_BYTES", 8 * 40 * 7)
+    monkeypatch.setattr(problem, "BLOCK_BYTES", 8 * 40 * 7)
     np.testing.assert_allclose(GaussLaplacian(X, 0.6) @ np.eye(40), expected, atol=1e-12)
 
 
@@ -253,9 +255,9 @@ def test_products_with_few_and_with_many_plans_agree(monkeypatch: pytest.MonkeyP
         oracle = AssignmentOracle(30)
         plans = [oracle([(rng.normal(size=(30, 2)), rng.normal(size=(30, 2)))]) for _ in range(5)]
         slope = problem.curvature(problem.images(plans[0]))
-        monkeypatch.setattr(_transport_problem, "ROWS_PER_PLAN", 1)
+        monkeypatch.setattr(problem, "ROWS_PER_PLAN", 1)
         few = problem.products(slope, plans)
-        monkeypatch.setattr(_transport_problem, "ROWS_PER_PLAN", 32)
+        monkeypatch.setattr(problem, "ROWS_PER_PLAN", 32)
         np.testing.assert_allclose(problem.products(slope, plans), few, atol=1e-14)
 
 

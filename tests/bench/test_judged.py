@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from fillgap import InputError
+from fillgap.bench.folders import read_embeddings
+from fillgap.bench.judged import _parts, bench_judged
+from fillgap.bench.mixed import in_thirds
+from fillgap.calibration import ZScore
 from fillgap.cli.app import run
 from fillgap.datasets import is_judged, load_digit_scenes, open_judged
 from fillgap.evaluation import Combination
-from fillgap.experiments.bench_judged import _parts, bench_judged
-from fillgap.experiments.bench_thirds import in_thirds
-from fillgap.experiments.judged_embeddings import read_embeddings
-from fillgap.scores import ZScore
 from judged_folders import N, write_beir, write_embeddings, write_mixbench
 
 QUICK = {"aligners": ["gr-clip"], "calibrations": {"z-score": ZScore()}, "n_resamples": 100}

@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 import reference_scores as slow
 from calibration_table import ROWS, Row
 from fillgap import InputError, InputTypeError
-from fillgap.scores import (
+from fillgap.calibration import (
     CALIBRATIONS,
     CSLS,
     NNN,
@@ -30,7 +30,7 @@ from fillgap.scores import (
     make_calibration,
     restore_calibration,
 )
-from fillgap.scores.samples import MODALITIES
+from fillgap.calibration.base import MODALITIES
 
 PAIRS = [(q, d) for q in ("image", "text") for d in ("image", "text")]
 Q_ROWS, D_ROWS, DIM = 40, 60, 12
@@ -158,7 +158,7 @@ class TestEveryCalibration:
     def test_blocks_do_not_matter(
         self, row: Row, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("fillgap.scores.samples._BLOCK_BYTES", 1)
+        monkeypatch.setattr("fillgap.calibration.base._BLOCK_BYTES", 1)
         seen: list[tuple[int, int | None, str]] = []
         small = row.make().fit(
             QUERIES, DOCUMENTS, relevant=RELEVANT, progress=lambda *step: seen.append(step)

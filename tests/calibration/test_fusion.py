@@ -10,11 +10,7 @@ import numpy as np
 import pytest
 
 from fillgap import InputError, InputTypeError
-from fillgap.scores import (
-    distribution_based_fusion,
-    min_max_fusion,
-    reciprocal_rank_fusion,
-)
+from fillgap.calibration import distribution_based_fusion, min_max_fusion, reciprocal_rank_fusion
 
 
 def slow_rrf(scores: list[float], constant: float) -> list[float]:

@@ -10,11 +10,11 @@ import pytest
 
 from conftest import captioned
 from datasets_in_memory import scenes
-from fillgap._checks import InputError
 from fillgap.cli.app import run
+from fillgap.embed import embed_dataset, plan_embed
 from fillgap.encoders import open_encoder
+from fillgap.errors import InputError
 from fillgap.evaluation import compare, plan_compare
-from fillgap.experiments.embed import embed_dataset, plan_embed
 from fillgap.io._sample import take_rows
 
 

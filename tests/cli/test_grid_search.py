@@ -11,8 +11,8 @@ import pytest
 from conftest import make_gapped
 from fillgap.aligners import GaussianTransport, load_aligner
 from fillgap.cli.app import run
-from fillgap.embeddings import EmbeddingPair
 from fillgap.evaluation import grid_search
+from fillgap.pair import EmbeddingPair
 
 SEARCH = ["grid-search", "gaussian-transport", "images.npy", "texts.npy", "--splits", "2"]
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import of_another_kind, two_texts
 from fillgap import EmbeddingPair, load_space
 from fillgap.cli.app import run
-from fillgap.rows import fingerprint
+from fillgap.pair import fingerprint
 from judged_folders import write_mixbench
 
 

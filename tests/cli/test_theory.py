@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from fillgap.cli.app import run
-from fillgap.experiments import theory_demo
-from fillgap.experiments.theory_demo_effort import Effort
-from fillgap.experiments.theory_demo_lemmas import lemma_section
-from fillgap.experiments.theory_demo_results import Chart, Check, Curve, Section
+from fillgap.papers.theory.checks import page
+from fillgap.papers.theory.checks.results import Chart, Check, Curve, Effort, Section
+from fillgap.papers.theory.checks.theorems import lemma_section
 
 GOOD = Check.equal("Final gap angle", 40.0, 40.1, 0.2)
 BAD = Check.at_most("Excess over the bound", 2.5, -3.0, 0.1)
@@ -33,7 +32,7 @@ def efforts(monkeypatch: pytest.MonkeyPatch, tmp_path) -> list[Effort]:
         return section("Theorem 1", GOOD, GOOD)
 
     parts = (("a", build), ("b", lambda _: section("Theorem 2", GOOD)))
-    monkeypatch.setattr(theory_demo, "_SECTIONS", parts)
+    monkeypatch.setattr(page, "_SECTIONS", parts)
     monkeypatch.chdir(tmp_path)
     return seen
 
@@ -41,7 +40,7 @@ def efforts(monkeypatch: pytest.MonkeyPatch, tmp_path) -> list[Effort]:
 @pytest.fixture
 def failing(efforts, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = (("a", lambda _: section("Theorem 1", GOOD, BAD)),)
-    monkeypatch.setattr(theory_demo, "_SECTIONS", parts)
+    monkeypatch.setattr(page, "_SECTIONS", parts)
 
 
 def test_what_holds_is_said_and_the_exit_code_is_0(efforts, tmp_path, capsys) -> None:
@@ -76,7 +75,7 @@ def test_json_is_one_document_with_every_check(failing, capsys) -> None:
 def test_json_holds_no_nan(efforts, monkeypatch, capsys) -> None:
     broken = Check.equal("A limit", float("nan"), 1.0, 0.1)
     parts = (("a", lambda _: section("Theorem 1", broken)),)
-    monkeypatch.setattr(theory_demo, "_SECTIONS", parts)
+    monkeypatch.setattr(page, "_SECTIONS", parts)
     assert run(["theory", "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["checks"][0]["value"] is None
 
@@ -129,7 +128,7 @@ def test_bad_words_are_refused_before_anything_runs(efforts, capsys, words, sent
 
 
 def test_real_checks_reach_the_table(efforts, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(theory_demo, "_SECTIONS", (("lemmas", lemma_section),))
+    monkeypatch.setattr(page, "_SECTIONS", (("lemmas", lemma_section),))
     assert run(["theory", "--quick", "--json"]) == 0
     names = [check["name"] for check in json.loads(capsys.readouterr().out)["checks"]]
     assert sum(name.startswith("P(z·c ≥ 0)") for name in names) == 19

@@ -114,8 +114,8 @@ class TestParquetOfTheHub:
     def test_no_picture_is_read_to_describe_a_dataset(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from fillgap.datasets._parquet_shards import ParquetShards
-        from fillgap.experiments.embed import describe_dataset
+        from fillgap.datasets.hugging_face import ParquetShards
+        from fillgap.embed import describe_dataset
 
         spec = f"hugging-face:{files.hub_parquet(tmp_path / 'data')}"
         pairs, _ = draw_pairs(open_dataset(spec), n_pairs=6, n_transport=0)

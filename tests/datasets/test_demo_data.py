@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_digits
 
-import fillgap.datasets._digit_scenes as module
-from fillgap._checks import InputError
+import fillgap.datasets.scenes as module
 from fillgap.datasets import load_class_prompts, load_digit_scenes
 from fillgap.encoders import DigitSceneEncoder
-from fillgap.encoders._digit_scenes import _WEIGHTS
+from fillgap.encoders.digits import _WEIGHTS
+from fillgap.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "src" / "fillgap" / "datasets" / "digit_scenes"

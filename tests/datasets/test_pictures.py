@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fillgap._checks import InputError
 from fillgap.encoders import load_picture
+from fillgap.errors import InputError
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options) -> bytes:

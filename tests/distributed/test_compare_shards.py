@@ -12,15 +12,10 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from fillgap._checks import InputError
 from fillgap.cli.app import run
-from fillgap.cli.data import PairFrom
-from fillgap.distributed import (
-    ProcessPool,
-    ThisProcess,
-    find_bad_shards,
-    load_readable_pair,
-)
+from fillgap.cli.inputs import PairFrom
+from fillgap.distributed import ProcessPool, ThisProcess, find_bad_shards, load_readable_pair
+from fillgap.errors import InputError
 from fillgap.evaluation import compare
 from fillgap.io import load_pair
 

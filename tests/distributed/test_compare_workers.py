@@ -11,11 +11,10 @@ import pytest
 from conftest import captioned
 from fillgap.aligners import make_aligner
 from fillgap.cli.app import run
-from fillgap.cli.data import PairFrom
+from fillgap.cli.inputs import PairFrom
 from fillgap.distributed import ProcessPool, ThisProcess
-from fillgap.evaluation import Comparison, compare
-from fillgap.evaluation import cells as cells_module
-from fillgap.evaluation.cells import JudgeCell
+from fillgap.evaluation import Comparison, compare, judge
+from fillgap.evaluation.judge import JudgeCell
 
 OPTIONS = {"n_splits": 3, "n_resamples": 200}
 METHODS = ["balanced", "spectral", "cca"]
@@ -85,13 +84,11 @@ def test_cells_of_one_split_share_it_and_it_is_let_go(
     source: PairFrom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scans = []
-    real = cells_module.scan_test_pair
-    monkeypatch.setattr(
-        cells_module, "scan_test_pair", lambda test: (scans.append(test), real(test))[1]
-    )
+    real = judge.scan_test_pair
+    monkeypatch.setattr(judge, "scan_test_pair", lambda test: (scans.append(test), real(test))[1])
     compare(source(), METHODS, executor=ThisProcess(), source=source, **OPTIONS)
     assert len(scans) == 3 * (1 + len(METHODS))  # the raw rows once a split
-    assert cells_module.Split.last is None
+    assert judge.Split.last is None
     assert source() is source()
     assert JudgeCell(source).source() is source()
 

@@ -22,7 +22,7 @@ from conftest import make_gapped
 from distributed_work import Broken, Fatal, Slow
 from fillgap.aligners import make_aligner
 from fillgap.distributed import EngineError, Executor, fit_shards, make_executor
-from fillgap.distributed.dask import DaskCluster
+from fillgap.distributed.executors import DaskCluster
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning:distributed")
 N, D = 200, 12

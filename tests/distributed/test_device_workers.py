@@ -13,7 +13,7 @@ from devices import on_each, strict, torch  # noqa: F401
 from distributed_work import numbered
 from fillgap.aligners import load_aligner, make_aligner, save_aligner
 from fillgap.cli.app import run
-from fillgap.cli.data import PairFrom
+from fillgap.cli.inputs import PairFrom
 from fillgap.distributed import (
     EngineError,
     Executor,
@@ -24,8 +24,7 @@ from fillgap.distributed import (
     measure_shards,
     shared_out,
 )
-from fillgap.distributed._devices import blocks_on, device_here
-from fillgap.distributed._pieces import open_sides, pieces_of_sides
+from fillgap.distributed.pieces import blocks_on, device_here, open_sides, pieces_of_sides
 from fillgap.io import load_rows
 
 N, D = 700, 10

@@ -12,10 +12,10 @@ import pytest
 
 from datasets_in_memory import scenes
 from fillgap.cli.app import run
-from fillgap.cli.embed import EncoderFrom, _opened
+from fillgap.cli.embedding import EncoderFrom, _opened
 from fillgap.distributed import ProcessPool, ThisProcess
+from fillgap.embed import embed_dataset
 from fillgap.encoders import open_encoder
-from fillgap.experiments.embed import embed_dataset
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from fillgap._checks import InputError
 from fillgap.aligners import make_aligner, save_aligner
 from fillgap.cli import output
 from fillgap.cli.app import run
@@ -23,7 +22,8 @@ from fillgap.distributed import (
     plan_fit,
     plan_measure,
 )
-from fillgap.distributed._work import with_rate
+from fillgap.distributed.fit_job import with_rate
+from fillgap.errors import InputError
 from fillgap.io import open_sides
 
 N, D = 260, 16

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from conftest import make_gapped
 from distributed_work import Fatal
-from fillgap._checks import InputError
 from fillgap.aligners import Aligner, load_aligner, make_aligner, save_aligner
 from fillgap.cli.app import run
 from fillgap.distributed import (
@@ -27,6 +26,7 @@ from fillgap.distributed import (
     make_executor,
     measure_shards,
 )
+from fillgap.errors import InputError
 from fillgap.io import load_rows, open_sides, transform_files
 from fillgap.metrics import scan_pool
 from fillgap.metrics.summary import measure

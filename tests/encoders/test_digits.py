@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fillgap._checks import InputError, InputTypeError
-from fillgap.artifact import read_artifact, write_artifact
 from fillgap.datasets import load_class_prompts, load_digit_scenes
 from fillgap.encoders import DigitSceneEncoder, Encoder, tokenise
-from fillgap.encoders._digit_scenes import _WEIGHTS, _convolve
+from fillgap.encoders.digits import _WEIGHTS, _convolve
+from fillgap.errors import InputError, InputTypeError
+from fillgap.files import read_artifact, write_artifact
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,9 @@ import pytest
 from PIL import Image
 
 from datasets_in_memory import Records, scenes
-from fillgap._checks import InputError
+from fillgap.embed import embed_dataset, embed_shard, shards_of
 from fillgap.encoders import DigitSceneEncoder, open_encoder
-from fillgap.experiments.embed import embed_dataset, shards_of
-from fillgap.experiments.embed_shard import embed_shard
+from fillgap.errors import InputError
 from fillgap.io import load_pair, open_sides, read_manifest
 
 
@@ -117,7 +116,7 @@ def test_a_killed_process_leaves_what_a_second_one_goes_on_with(encoder, tmp_pat
         f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "from datasets_in_memory import scenes\n"
         "from fillgap.encoders import open_encoder\n"
-        "from fillgap.experiments.embed import embed_dataset\n"
+        "from fillgap.embed import embed_dataset\n"
         "def slow(done, total, what):\n"
         "    time.sleep(0.05)\n"
         "embed_dataset(scenes(60), open_encoder('digit-scenes'), sys.argv[1],\n"

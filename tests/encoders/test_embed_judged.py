@@ -15,11 +15,11 @@ import pytest
 pytest.importorskip("transformers")
 
 from datasets_in_memory import scenes
+from fillgap.bench.folders import read_embeddings
 from fillgap.cli.app import run
 from fillgap.datasets import open_judged
+from fillgap.embed import embed_dataset
 from fillgap.encoders import DigitSceneEncoder
-from fillgap.experiments.embed import embed_dataset
-from fillgap.experiments.judged_embeddings import read_embeddings
 from fillgap.io import read_manifest
 from judged_folders import write_beir, write_mixbench
 from tiny_models import save_clip

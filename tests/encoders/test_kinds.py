@@ -11,9 +11,9 @@ pytest.importorskip("sentence_transformers")
 
 from PIL import Image  # noqa: E402
 
-from fillgap._checks import InputError  # noqa: E402
 from fillgap.encoders import open_encoder  # noqa: E402
-from fillgap.encoders._weights import find_weights  # noqa: E402
+from fillgap.encoders.torch_models import find_weights  # noqa: E402
+from fillgap.errors import InputError  # noqa: E402
 from tiny_models import (  # noqa: E402
     save_clip,
     save_colpali,

@@ -8,8 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from fillgap._checks import InputError  # noqa: E402
 from fillgap.encoders import open_encoder  # noqa: E402
+from fillgap.errors import InputError  # noqa: E402
 from tiny_models import save_clip, save_llm2clip, save_siglip  # noqa: E402
 
 TEXTS = ["a three", "a large three at the top left and a small seven", "five"]
@@ -138,7 +138,7 @@ def adapted(rows: np.ndarray, tensors) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["clip", "siglip", "llm2clip"])
 def test_name_and_revision_tell_which_weights_they_are(folders, tmp_path, kind):
-    from fillgap.encoders._weights import find_weights
+    from fillgap.encoders.torch_models import find_weights
 
     spec, options = folders[kind]
     folder = spec.partition(":")[2]

@@ -11,21 +11,8 @@ import pytest
 from calibration_table import ROWS
 from conftest import make_gapped
 from fillgap import EmbeddingPair, InputError, MeanCentering, Sides, recommend
-from fillgap._progress import silent
-from fillgap.evaluation.combine import FUSIONS, judge_all
-from fillgap.evaluation.one_split import _as_it_is, _first_and_rest, fused
-from fillgap.evaluation.recommend import calibrations_to_try
-from fillgap.evaluation.scored import all_scores, calibrated, levelled
-from fillgap.evaluation.shortlists import (
-    levelled_pools,
-    lists_of_pools,
-    lists_of_sides,
-    lists_within_pools,
-)
-from fillgap.evaluation.tally import Combination
-from fillgap.evaluation.two_sided import draw_two_sided
-from fillgap.experiments.bench_mixed import calibrations_to_bench
-from fillgap.scores import (
+from fillgap.bench.mixed import calibrations_to_bench
+from fillgap.calibration import (
     CSLS,
     NNN,
     Calibration,
@@ -35,7 +22,21 @@ from fillgap.scores import (
     ZScore,
     fit_together,
 )
-from fillgap.scores.own_list import OwnListCalibration
+from fillgap.calibration.query_list import OwnListCalibration
+from fillgap.evaluation.combine import FUSIONS, _as_it_is, _first_and_rest, fused, judge_all
+from fillgap.evaluation.judge import draw_two_sided
+from fillgap.evaluation.leaderboard import Combination
+from fillgap.evaluation.recommend import calibrations_to_try
+from fillgap.evaluation.shortlists import (
+    all_scores,
+    calibrated,
+    levelled,
+    levelled_pools,
+    lists_of_pools,
+    lists_of_sides,
+    lists_within_pools,
+)
+from fillgap.runtime import silent
 from reference_lists import one_sided_values, two_sided_values
 
 N, D = 150, 16

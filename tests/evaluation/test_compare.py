@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from conftest import captioned, make_gapped
-from fillgap._checks import InputError
-from fillgap.affine import AffineMap
 from fillgap.aligners import (
     Aligner,
     BalancedAligner,
@@ -18,9 +16,11 @@ from fillgap.aligners import (
     OrthogonalProcrustes,
     SpectralAligner,
 )
-from fillgap.embeddings import EmbeddingPair
+from fillgap.errors import InputError
 from fillgap.evaluation import Comparison, Estimate, MethodResult, compare
-from fillgap.evaluation.recommendation import decide
+from fillgap.evaluation.compare import decide
+from fillgap.maps import AffineMap
+from fillgap.pair import EmbeddingPair
 
 QUICK = {"n_splits": 2, "n_resamples": 200}
 

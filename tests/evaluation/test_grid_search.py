@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from fillgap._checks import InputError
 from fillgap.aligners import GaussianTransport, MeanCentering, make_aligner
-from fillgap.aligners.transport import LaplaceTransport
-from fillgap.embeddings import EmbeddingPair
+from fillgap.aligners.transport.laplace import LaplaceTransport
+from fillgap.errors import InputError
 from fillgap.evaluation import held_out_splits
 from fillgap.evaluation.grid_search import grid_search
 from fillgap.metrics import mixed_recall_at_k, scan_pool
+from fillgap.pair import EmbeddingPair
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from conftest import captioned, make_gapped
-from fillgap._checks import InputError
-from fillgap.embeddings import EmbeddingPair
+from fillgap.errors import InputError
 from fillgap.evaluation import held_out_splits, holm, paired_permutation_test
-from fillgap.evaluation.estimates import estimates, mean_of_directions, per_image
-from fillgap.evaluation.judge import QueryValues, scan_test_pair, values_of
-from fillgap.evaluation.two_sided import IMAGE_SHARES, draw_two_sided, two_sided_ndcg
+from fillgap.evaluation.judge import (
+    IMAGE_SHARES,
+    QueryValues,
+    draw_two_sided,
+    scan_test_pair,
+    two_sided_ndcg,
+    values_of,
+)
+from fillgap.evaluation.statistics import estimates, mean_of_directions, per_image
+from fillgap.pair import EmbeddingPair
 
 
 class TestSplits:

@@ -10,17 +10,15 @@ import pytest
 
 from conftest import of_another_kind, two_texts
 from fillgap import EmbeddingPair, InputError, InputTypeError, Sides, recommend
-from fillgap._checks import unit_rows
+from fillgap.bench.mixed import bench_mixed
+from fillgap.bench.pages import against_published, is_published, sentence_of, to_html, to_markdown
+from fillgap.calibration import QuantileMap, ZScore, reciprocal_rank_fusion
+from fillgap.errors import unit_rows
 from fillgap.evaluation import Combination, Estimate
-from fillgap.evaluation.combine import FUSIONS
-from fillgap.evaluation.leaderboard import Leaderboard
-from fillgap.evaluation.one_split import fused
-from fillgap.evaluation.scored import all_scores, calibrated
-from fillgap.evaluation.space_choice import choose
-from fillgap.evaluation.tally import Tally
-from fillgap.experiments.bench_mixed import bench_mixed
-from fillgap.experiments.bench_mixed_page import sentence_of, to_html, to_markdown
-from fillgap.experiments.bench_published import against_published, is_published
+from fillgap.evaluation.combine import FUSIONS, fused
+from fillgap.evaluation.leaderboard import Leaderboard, Tally
+from fillgap.evaluation.recommend import choose
+from fillgap.evaluation.shortlists import all_scores, calibrated
 from fillgap.metrics import (
     expected_calibration_error,
     exposure_at_k,
@@ -28,7 +26,6 @@ from fillgap.metrics import (
     precision_at_threshold,
     recall_at_k,
 )
-from fillgap.scores import QuantileMap, ZScore, reciprocal_rank_fusion
 from reference_lists import one_sided_values
 
 QUICK = {
@@ -221,7 +218,7 @@ def test_a_calibration_is_fitted_to_a_sample_whose_pairs_are_known(
     monkeypatch: pytest.MonkeyPatch, pair: EmbeddingPair
 ) -> None:
     """Of more rows than a bank should hold, some are taken; what is relevant is numbered anew."""
-    monkeypatch.setattr("fillgap.evaluation.one_split._SAMPLE", 40)
+    monkeypatch.setattr("fillgap.evaluation.combine._SAMPLE", 40)
     sides = [
         side / np.linalg.norm(side, axis=1, keepdims=True) for side in (pair.images, pair.texts)
     ]

@@ -9,15 +9,15 @@ import pytest
 
 from conftest import make_gapped
 from fillgap import EmbeddingPair, InputError, Sides, recommend
+from fillgap.bench.folders import EmbeddedItems
+from fillgap.bench.judged import bench_judged
+from fillgap.bench.mixed import calibrations_to_bench
+from fillgap.calibration import NNN, Calibration, QuantileMap, RelevanceProbability, ZScore
+from fillgap.calibration.probability import ScoreHistogram
 from fillgap.datasets import Judged, JudgedItem
-from fillgap.evaluation.one_split import relevant_rows
+from fillgap.evaluation.combine import relevant_rows
+from fillgap.evaluation.leaderboard import Combination
 from fillgap.evaluation.recommend import _space
-from fillgap.evaluation.tally import Combination
-from fillgap.experiments.bench_judged import bench_judged
-from fillgap.experiments.bench_mixed import calibrations_to_bench
-from fillgap.experiments.judged_embeddings import EmbeddedItems
-from fillgap.scores import NNN, Calibration, QuantileMap, RelevanceProbability, ZScore
-from fillgap.scores.sketch import ScoreHistogram
 
 KINDS = ["logistic", "isotonic"]
 

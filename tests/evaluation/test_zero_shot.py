@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_gapped
-from fillgap._checks import InputError, InputTypeError
 from fillgap.aligners import BalancedAligner, EmbeddingShift, MeanCentering
+from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import ZeroShot, zero_shot
 from fillgap.metrics import bootstrap_interval
-from fillgap.rows import BLOCK_ROWS
+from fillgap.pair import BLOCK_ROWS
 
 FAST = {"n_resamples": 100}
 

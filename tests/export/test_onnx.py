@@ -21,8 +21,8 @@ from export_spaces import (
 )
 from fillgap import InputError, InputTypeError
 from fillgap.aligners import LaplaceTransport, MeanCentering, Whitening
+from fillgap.calibration import CSLS, Calibration, QBNorm, Sides
 from fillgap.export import onnx_model
-from fillgap.scores import CSLS, Calibration, QBNorm, Sides
 from fillgap.space import MixedSpace
 
 MODALITIES = ("image", "text")

@@ -19,8 +19,8 @@ from fillgap.aligners import (
     SharedSpaceProjection,
     SpectralAligner,
 )
+from fillgap.calibration import Calibration
 from fillgap.export import fold, torch_module
-from fillgap.scores import Calibration
 from fillgap.space import MixedSpace
 
 MODALITIES = ("image", "text")

@@ -15,9 +15,9 @@ from conftest import make_gapped
 from export_spaces import needed, small_space
 from fillgap import InputError
 from fillgap.aligners import MeanCentering
+from fillgap.calibration import NNN, Calibration, Sides, ZScore
 from fillgap.export import ENGINES, render_recipe
 from fillgap.export.recipes import PLACEHOLDER
-from fillgap.scores import NNN, Calibration, Sides, ZScore
 from fillgap.space import MixedSpace
 from postgres import running_postgres
 

@@ -13,8 +13,8 @@ from conftest import make_gapped
 from export_spaces import calibrated, hubness_space, needed
 from fillgap import InputError
 from fillgap.aligners import MeanCentering
+from fillgap.calibration import NNN, Sides, ZScore
 from fillgap.export import export_space, sentence_transformer_module
-from fillgap.scores import NNN, Sides, ZScore
 from fillgap.space import MixedSpace
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries, about each other

@@ -11,6 +11,7 @@ import pytest
 from export_spaces import calibrated, needed
 from fillgap import InputError, InputTypeError
 from fillgap.aligners import MeanCentering
+from fillgap.calibration import Sides
 from fillgap.datasets import load_digit_scenes
 from fillgap.encoders import DigitSceneEncoder
 from fillgap.integrations import (
@@ -21,7 +22,6 @@ from fillgap.integrations import (
     haystack_query_aligner,
     llama_index_embedding,
 )
-from fillgap.scores import Sides
 from fillgap.space import MixedSpace
 
 TEXTS = ["a large three at the top", "a small 5 on the left", "two eights"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fillgap._checks import InputError, InputTypeError
+from fillgap.errors import InputError, InputTypeError
 from fillgap.io import load_pair
 from io_formats import SINGLE, make_rows, write_columns
 

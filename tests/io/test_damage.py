@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fillgap._checks import InputError, InputTypeError
+from fillgap.errors import InputError, InputTypeError
 from fillgap.io import load_rows, open_rows, transform_files
 from fillgap.io._columns import read_captions
 from fillgap.io._reading import reading

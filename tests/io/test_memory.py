@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 
 from fillgap.io import open_rows, transform_files
-from fillgap.rows import BLOCK_ROWS
+from fillgap.pair import BLOCK_ROWS
 
 ROWS, COLUMNS = 16 * BLOCK_ROWS, 64
 BLOCK = BLOCK_ROWS * COLUMNS * 4

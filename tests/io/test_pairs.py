@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fillgap._checks import InputError
+from fillgap.errors import InputError
 from fillgap.io import guess_modality, load_pair, open_sides, save_rows
 from io_formats import HALF, SINGLE, make_rows, write_columns
 

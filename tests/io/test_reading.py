@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fillgap.io import load_rows, open_rows, save_rows
-from fillgap.rows import RowSource
+from fillgap.pair import RowSource
 from io_formats import DOUBLE, FORMATS, HALF, SINGLE, Format, make_rows
 
 EVERY = pytest.mark.parametrize("case", FORMATS.values(), ids=FORMATS.keys())

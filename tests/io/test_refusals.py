@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.numpy
 
-from fillgap._checks import InputError, InputTypeError
+from fillgap.errors import InputError, InputTypeError
 from fillgap.io import load_rows, open_rows, save_rows
 from fillgap.io._open import in_memory
 from io_formats import FORMATS, SINGLE, make_rows

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fillgap._checks import InputError
+from fillgap.errors import InputError
 from fillgap.io import load_pair, open_rows
 from fillgap.io._sample import take_rows
-from fillgap.rows import BLOCK_ROWS
+from fillgap.pair import BLOCK_ROWS
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from conftest import make_gapped
-from fillgap._checks import InputError, InputTypeError
 from fillgap.aligners import make_aligner
 from fillgap.distributed import ThisProcess, fit_shards
+from fillgap.errors import InputError, InputTypeError
 from fillgap.io import load_rows, open_rows, open_sides, rows_between, transform_files
 from fillgap.io._scales import quantised
 from io_formats import exact_in_bfloat16

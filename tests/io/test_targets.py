@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fillgap._checks import InputError, InputTypeError
+from fillgap.errors import InputError, InputTypeError
 from fillgap.io import load_rows, transform_files
-from fillgap.rows import BLOCK_ROWS
+from fillgap.pair import BLOCK_ROWS
 from io_formats import FORMATS, SINGLE, Format, make_rows
 
 EVERY = pytest.mark.parametrize("case", FORMATS.values(), ids=FORMATS.keys())

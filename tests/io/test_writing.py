@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fillgap._checks import InputError, InputTypeError
+from fillgap.errors import InputError, InputTypeError
 from fillgap.io import load_rows, open_rows, save_rows, transform_files
 from fillgap.io._names import SUFFIXES
-from fillgap.rows import BLOCK_ROWS
+from fillgap.pair import BLOCK_ROWS
 from io_formats import DOUBLE, FORMATS, HALF, SINGLE, Format, exact_in_bfloat16, make_rows
 
 EVERY = pytest.mark.parametrize("case", FORMATS.values(), ids=FORMATS.keys())

@@ -10,9 +10,9 @@ from scipy import stats
 
 import reference
 from conftest import load_npz
-from fillgap._checks import InputError
-from fillgap.embeddings import EmbeddingPair
-from fillgap.metrics import distances as ds
+from fillgap.errors import InputError
+from fillgap.metrics import distances
+from fillgap.pair import EmbeddingPair
 
 
 @pytest.fixture
@@ -26,59 +26,62 @@ def test_distances_are_what_their_definitions_say(several):
     X, Y, index = several
     U, V = reference.unit(X), reference.unit(Y)
     for measured, expected in (
-        (ds.mean_distance(X, Y, index), reference.mean_distance(U, V, index)),
-        (ds.mean_distance(X, Y, index, unit=False), reference.mean_distance(X, Y, index)),
-        (ds.mean_squared_distance(X, Y, index), reference.mean_distance(U, V, index, 2)),
+        (distances.mean_distance(X, Y, index), reference.mean_distance(U, V, index)),
+        (distances.mean_distance(X, Y, index, unit=False), reference.mean_distance(X, Y, index)),
+        (distances.mean_squared_distance(X, Y, index), reference.mean_distance(U, V, index, 2)),
         (
-            ds.mean_squared_distance(X, Y, index, unit=False),
+            distances.mean_squared_distance(X, Y, index, unit=False),
             reference.mean_distance(X, Y, index, 2),
         ),
-        (ds.pair_cosine_distance(X, Y, index), reference.pair_cosine_distance(X, Y, index)),
-        (ds.cross_cosine_distance(X, Y), reference.cross_cosine_distance(X, Y)),
-        (ds.within_cosine(X, Y).images, reference.within_cosine(X)),
-        (ds.within_cosine(X, Y).texts, reference.within_cosine(Y)),
-        (ds.relative_modality_gap(X, Y, index), reference.relative_modality_gap(X, Y, index)),
+        (distances.pair_cosine_distance(X, Y, index), reference.pair_cosine_distance(X, Y, index)),
+        (distances.cross_cosine_distance(X, Y), reference.cross_cosine_distance(X, Y)),
+        (distances.within_cosine(X, Y).images, reference.within_cosine(X)),
+        (distances.within_cosine(X, Y).texts, reference.within_cosine(Y)),
+        (
+            distances.relative_modality_gap(X, Y, index),
+            reference.relative_modality_gap(X, Y, index),
+        ),
     ):
         assert measured == pytest.approx(expected, rel=1e-12)
 
 
 def test_blocks_do_not_show(several, monkeypatch):
     X, Y, index = several
-    expected = ds.pair_distances(X, Y, index)
-    monkeypatch.setattr(ds, "BLOCK_ROWS", 4)
-    np.testing.assert_array_equal(ds.pair_distances(EmbeddingPair(X, Y, index)), expected)
+    expected = distances.pair_distances(X, Y, index)
+    monkeypatch.setattr(distances, "BLOCK_ROWS", 4)
+    np.testing.assert_array_equal(distances.pair_distances(EmbeddingPair(X, Y, index)), expected)
 
 
 def test_known_values_on_coco(coco):
     X, Y = coco
-    assert ds.mean_distance(X, Y) == pytest.approx(1.1745, abs=5e-5)
-    assert 1 - ds.pair_cosine_distance(X, Y) == pytest.approx(0.310, abs=5e-4)
-    assert ds.within_cosine(X, Y).images == pytest.approx(0.532, abs=1e-3)
-    assert ds.within_cosine(X, Y).texts == pytest.approx(0.515, abs=5e-4)
-    assert 1 - ds.cross_cosine_distance(X, Y) == pytest.approx(0.162, abs=5e-4)
-    assert ds.relative_modality_gap(X, Y) == pytest.approx(0.5915, abs=5e-5)
+    assert distances.mean_distance(X, Y) == pytest.approx(1.1745, abs=5e-5)
+    assert 1 - distances.pair_cosine_distance(X, Y) == pytest.approx(0.310, abs=5e-4)
+    assert distances.within_cosine(X, Y).images == pytest.approx(0.532, abs=1e-3)
+    assert distances.within_cosine(X, Y).texts == pytest.approx(0.515, abs=5e-4)
+    assert 1 - distances.cross_cosine_distance(X, Y) == pytest.approx(0.162, abs=5e-4)
+    assert distances.relative_modality_gap(X, Y) == pytest.approx(0.5915, abs=5e-5)
 
 
 def test_known_values_on_coco_after_centring(coco):
     X, Y = (side - side.mean(axis=0) for side in coco)
-    assert ds.mean_distance(X, Y) == pytest.approx(1.1692, abs=5e-5)
-    assert 1 - ds.pair_cosine_distance(X, Y) == pytest.approx(0.315, abs=5e-4)
-    assert ds.within_cosine(X, Y).images == pytest.approx(0, abs=5e-3)
-    assert 1 - ds.cross_cosine_distance(X, Y) == pytest.approx(0, abs=5e-3)
-    assert ds.relative_modality_gap(X, Y) == pytest.approx(0.4063, abs=5e-5)
+    assert distances.mean_distance(X, Y) == pytest.approx(1.1692, abs=5e-5)
+    assert 1 - distances.pair_cosine_distance(X, Y) == pytest.approx(0.315, abs=5e-4)
+    assert distances.within_cosine(X, Y).images == pytest.approx(0, abs=5e-3)
+    assert 1 - distances.cross_cosine_distance(X, Y) == pytest.approx(0, abs=5e-3)
+    assert distances.relative_modality_gap(X, Y) == pytest.approx(0.4063, abs=5e-5)
 
 
 def test_perfect_pairs_have_no_relative_gap():
     X = np.eye(4)
-    assert ds.relative_modality_gap(X, X) == 0
-    assert ds.relative_modality_gap(np.ones((3, 2)), np.ones((3, 2))) == pytest.approx(0)
+    assert distances.relative_modality_gap(X, X) == 0
+    assert distances.relative_modality_gap(np.ones((3, 2)), np.ones((3, 2))) == pytest.approx(0)
 
 
 def test_paired_change_is_that_of_scipy(coco):
     X, Y = coco
-    before = ds.pair_distances(X, Y)
-    after = ds.pair_distances(X - X.mean(axis=0), Y - Y.mean(axis=0))
-    change = ds.paired_change(before, after)
+    before = distances.pair_distances(X, Y)
+    after = distances.pair_distances(X - X.mean(axis=0), Y - Y.mean(axis=0))
+    change = distances.paired_change(before, after)
     assert change.mean_change == pytest.approx(1.1692 - 1.1745, abs=1e-4)
     difference = after - before
     t = difference.mean() / (difference.std(ddof=1) / np.sqrt(len(difference)))
@@ -91,7 +94,7 @@ def test_paired_change_is_that_of_scipy(coco):
 
 
 def test_no_change_is_no_significance():
-    change = ds.paired_change([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    change = distances.paired_change([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
     assert (change.mean_change, change.t_pvalue, change.wilcoxon_pvalue) == (0, 1, 1)
 
 
@@ -102,23 +105,25 @@ def test_published_cosine_matrix_of_shifted_pairs(real_data):
     half = (X.mean(axis=0) - Y.mean(axis=0)) / 2
     published = arrays["gram_nogap"]
     pairs = 1 - np.mean(np.diag(published[:100, 100:]))
-    assert ds.pair_cosine_distance(X - half, Y + half) == pytest.approx(pairs, abs=1e-5)
+    assert distances.pair_cosine_distance(X - half, Y + half) == pytest.approx(pairs, abs=1e-5)
     everything = 1 - published[:100, 100:].mean()
-    assert ds.cross_cosine_distance(X - half, Y + half) == pytest.approx(everything, abs=1e-5)
+    assert distances.cross_cosine_distance(X - half, Y + half) == pytest.approx(
+        everything, abs=1e-5
+    )
     assert json.loads((real_data / "amumo" / "reference_values.json").read_text())
 
 
 def test_refusals(several):
     X, Y, _ = several
     with pytest.raises(InputError, match="must be paired for distances of pairs"):
-        ds.mean_distance(X, Y)
+        distances.mean_distance(X, Y)
     with pytest.raises(InputError, match="images and texts must be of one dimension, got 5 and 4"):
-        ds.cross_cosine_distance(X, Y[:, :4])
+        distances.cross_cosine_distance(X, Y[:, :4])
     with pytest.raises(InputError, match="images must be at least 2 rows, got 1"):
-        ds.within_cosine(X[:1], Y)
+        distances.within_cosine(X[:1], Y)
     with pytest.raises(InputError, match=r"of the same pairs, at least 2, got shapes \(3,\)"):
-        ds.paired_change([1.0, 2.0, 3.0], [1.0, 2.0])
+        distances.paired_change([1.0, 2.0, 3.0], [1.0, 2.0])
     broken = Y.copy()
     broken[5] = 0
     with pytest.raises(InputError, match="texts of the pairs must be non-zero .* row 5"):
-        ds.pair_distances(X, broken, np.zeros(23, dtype=int))
+        distances.pair_distances(X, broken, np.zeros(23, dtype=int))

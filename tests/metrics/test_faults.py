@@ -9,12 +9,12 @@ import pytest
 from scipy.stats import norm
 
 from conftest import load_npz, make_gapped
-from fillgap.embeddings import EmbeddingPair
 from fillgap.metrics import faults
 from fillgap.metrics.faults import examine_pairing, examine_rows
+from fillgap.metrics.geometry import paired_moments
 from fillgap.metrics.scan import scan_pool
-from fillgap.metrics.sums import paired_moments
 from fillgap.metrics.verdict import give_verdict, kind_of
+from fillgap.pair import EmbeddingPair
 
 
 def kinds(findings):

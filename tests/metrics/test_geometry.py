@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import linalg
+from scipy.linalg import sqrtm, subspace_angles
 
 import reference
 from conftest import load_npz, make_gapped
-from fillgap import _subspaces
-from fillgap._checks import InputError
+from fillgap import linalg
 from fillgap.datasets import load_digit_scenes
-from fillgap.metrics import distributions, geometry, subspaces
-from fillgap.metrics.sums import both_moments
+from fillgap.errors import InputError
+from fillgap.metrics import geometry
+from fillgap.metrics.geometry import both_moments
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +29,14 @@ def units():
 def test_frechet_distance_is_the_formula_with_a_dense_square_root(units):
     X, Y = units
     A, B = np.cov(X.T), np.cov(Y.T)
-    term = np.trace(A + B - 2 * linalg.sqrtm(A @ B).real)
-    found = distributions.frechet_distance(X, Y)
+    term = np.trace(A + B - 2 * sqrtm(A @ B).real)
+    found = geometry.frechet_distance(X, Y)
     assert found.mean_term == pytest.approx(np.sum((X.mean(axis=0) - Y.mean(axis=0)) ** 2))
     assert found.covariance_term == pytest.approx(term, abs=1e-7)
     assert found.value == found.mean_term + found.covariance_term
-    scaled = distributions.frechet_distance(16 * X, 16 * Y, unit=False)
+    scaled = geometry.frechet_distance(16 * X, 16 * Y, unit=False)
     assert scaled.value == pytest.approx(256 * found.value)
-    assert distributions.frechet_distance(16 * X, Y).value == pytest.approx(found.value)
+    assert geometry.frechet_distance(16 * X, Y).value == pytest.approx(found.value)
 
 
 def test_frechet_distance_of_gaussians_on_a_line():
@@ -45,7 +45,7 @@ def test_frechet_distance_of_gaussians_on_a_line():
     a, b = rng.normal(2, 3, 500), rng.normal(5, 1, 400)
     X, Y = (np.column_stack([line, np.full(len(line), 7.0)]) for line in (a, b))
     expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
-    assert distributions.frechet_distance(X, Y, unit=False).value == pytest.approx(expected)
+    assert geometry.frechet_distance(X, Y, unit=False).value == pytest.approx(expected)
 
 
 def test_known_values_on_coco(coco):
@@ -53,11 +53,11 @@ def test_known_values_on_coco(coco):
     centred = [side - side.mean(axis=0) for side in (X, Y)]
     assert geometry.centroid_distance(X, Y) == pytest.approx(0.8514, abs=5e-5)
     assert geometry.gap_angle(X, Y) == pytest.approx(72.01, abs=5e-3)
-    raw = distributions.frechet_distance(X, Y)
+    raw = geometry.frechet_distance(X, Y)
     assert raw.value == pytest.approx(1.105, abs=5e-4)
     assert raw.covariance_term == pytest.approx(0.380, abs=5e-4)
     assert geometry.centroid_distance(*centred) == pytest.approx(0.0279, abs=5e-5)
-    after = distributions.frechet_distance(*centred)
+    after = geometry.frechet_distance(*centred)
     assert after.value == pytest.approx(0.787, abs=5e-4)
     assert after.covariance_term == pytest.approx(0.786, abs=5e-4)
 
@@ -119,9 +119,9 @@ def subspace_rows(rng, basis, n):
 
 def test_principal_angles_are_those_of_scipy(units):
     moments = both_moments(*units)
-    bases = [_subspaces.energy_basis(side.second_moment(), 0.9) for side in (moments.x, moments.y)]
-    expected = np.sort(np.degrees(linalg.subspace_angles(*bases)))
-    np.testing.assert_allclose(subspaces.principal_angles(moments, energy=0.9), expected, atol=1e-9)
+    bases = [linalg.energy_basis(side.second_moment(), 0.9) for side in (moments.x, moments.y)]
+    expected = np.sort(np.degrees(subspace_angles(*bases)))
+    np.testing.assert_allclose(geometry.principal_angles(moments, energy=0.9), expected, atol=1e-9)
 
 
 def test_principal_angles_near_zero_keep_their_digits():
@@ -129,7 +129,7 @@ def test_principal_angles_near_zero_keep_their_digits():
     tilted = np.eye(9)[:, 1:4].copy()
     tilted[:, 0] = np.cos(1e-7) * np.eye(9)[1] + np.sin(1e-7) * np.eye(9)[5]
     rows = (subspace_rows(rng, basis, 40) for basis in (np.eye(9)[:, :4], tilted))
-    angles = subspaces.principal_angles(*rows, energy=1 - 1e-9)
+    angles = geometry.principal_angles(*rows, energy=1 - 1e-9)
     np.testing.assert_allclose(angles[-1], np.degrees(1e-7), rtol=1e-3)
 
 
@@ -138,7 +138,7 @@ def test_shared_dimensions_are_counted_beside_chance():
     Q = np.linalg.qr(rng.normal(size=(40, 40)))[0]
     X = subspace_rows(rng, Q[:, :12], 900)
     Y = subspace_rows(rng, Q[:, 7:17], 900)  # five in common
-    found = subspaces.subspace_overlap(X, Y, energy=1 - 1e-9)
+    found = geometry.subspace_overlap(X, Y, energy=1 - 1e-9)
     assert (found.images_dimension, found.texts_dimension, found.value) == (12, 10, 5)
     assert found.random == 0
     assert found.random_mean == 0
@@ -147,7 +147,7 @@ def test_shared_dimensions_are_counted_beside_chance():
     assert found.warning is None
     assert found.sentence.startswith("The modalities share a part of their subspaces")
     assert "of 12 and 10 dimensions share 5, where random ones share 0" in found.sentence
-    angles = subspaces.principal_angles(X, Y, energy=1 - 1e-9)
+    angles = geometry.principal_angles(X, Y, energy=1 - 1e-9)
     np.testing.assert_allclose(angles, [0] * 5 + [90] * 5, atol=1e-5)
     assert found.median_angle == pytest.approx(45, abs=1e-5)
 
@@ -176,7 +176,7 @@ NEARER = "The modalities lie in different subspaces, but nearer to each other th
 def test_the_sentence_goes_by_the_angles(images, texts, beginning):
     rng = np.random.default_rng(1)
     rows = (subspace_rows(rng, basis, 400) for basis in (images, texts))
-    assert subspaces.subspace_overlap(*rows, energy=1 - 1e-9).sentence.startswith(beginning)
+    assert geometry.subspace_overlap(*rows, energy=1 - 1e-9).sentence.startswith(beginning)
 
 
 def test_random_subspaces_are_called_apart():
@@ -184,7 +184,7 @@ def test_random_subspaces_are_called_apart():
     for size in (3, 20, 45):
         bases = (np.linalg.qr(rng.normal(size=(60, size)))[0] for _ in range(2))
         rows = (subspace_rows(rng, basis, 400) for basis in bases)
-        found = subspaces.subspace_overlap(*rows, energy=1 - 1e-9)
+        found = geometry.subspace_overlap(*rows, energy=1 - 1e-9)
         assert found.sentence.startswith(APART), found
         assert found.median_angle == pytest.approx(found.random_median_angle, abs=8)
 
@@ -193,7 +193,7 @@ def test_random_subspaces_are_called_apart():
                                                   (0.5, NEARER), (1.5, APART)])  # fmt: skip
 def test_hyperplanes_are_judged_by_the_one_angle_that_is_free(angle, beginning):
     X, Y = hyperplanes(np.random.default_rng(0), 400, 12, angle)
-    found = subspaces.subspace_overlap(X, Y, energy=1.0)
+    found = geometry.subspace_overlap(X, Y, energy=1.0)
     assert (found.images_dimension, found.texts_dimension, found.random) == (11, 11, 10)
     assert found.median_angle == pytest.approx(np.degrees(angle), abs=1e-4)
     assert found.sentence.startswith(beginning)
@@ -201,16 +201,16 @@ def test_hyperplanes_are_judged_by_the_one_angle_that_is_free(angle, beginning):
 
 
 def test_the_closeness_of_random_subspaces_is_known():
-    found = subspaces.subspace_overlap(*np.random.default_rng(0).normal(size=(2, 100, 9)))
+    found = geometry.subspace_overlap(*np.random.default_rng(0).normal(size=(2, 100, 9)))
     found = replace(found, images_dimension=4, texts_dimension=6)
-    drawn = np.mean(_subspaces.random_cosines(9, 4, 6, n_draws=4000, random_state=0) ** 2, axis=1)
+    drawn = np.mean(linalg.random_cosines(9, 4, 6, n_draws=4000, random_state=0) ** 2, axis=1)
     mean, deviation = found.random_closeness
     assert drawn.mean() == pytest.approx(mean, abs=4 * deviation / np.sqrt(4000))
     assert drawn.std() == pytest.approx(deviation, rel=0.05)
 
 
 def test_subspaces_that_fill_the_space_tell_nothing():
-    full = subspaces.subspace_overlap(*np.random.default_rng(1).normal(size=(2, 100, 6)))
+    full = geometry.subspace_overlap(*np.random.default_rng(1).normal(size=(2, 100, 6)))
     assert full.excess is None
     assert full.value == full.random == full.random_mean
     assert full.median_angle == full.random_median_angle == 0
@@ -220,13 +220,13 @@ def test_subspaces_that_fill_the_space_tell_nothing():
 @pytest.mark.parametrize(("variant", "beginning"), [("gap", NEARER), ("no_gap", PART)])
 def test_the_bundled_scenes_are_not_called_collapsed(variant, beginning):
     pair = load_digit_scenes(variant=variant)
-    found = subspaces.subspace_overlap(pair)
+    found = geometry.subspace_overlap(pair)
     assert found.median_angle < found.random_median_angle / 2
     assert found.sentence.startswith(beginning)
 
 
 def test_few_rows_are_a_warning(coco):
-    found = subspaces.subspace_overlap(*coco, n_draws=1)
+    found = geometry.subspace_overlap(*coco, n_draws=1)
     assert "500 rows are few for 512 dimensions" in str(found.warning)
     assert found.sentence.startswith("Too few rows to say whether the modalities collapsed")
 
@@ -235,25 +235,25 @@ def test_few_rows_are_a_warning(coco):
 @given(st.integers(2, 24), st.integers(1, 24), st.integers(1, 24), st.integers(0, 99))
 def test_random_subspaces_share_what_the_formula_says(d, a, b, seed):
     a, b = min(a, d), min(b, d)
-    cosines = _subspaces.random_cosines(d, a, b, n_draws=2, random_state=seed)
+    cosines = linalg.random_cosines(d, a, b, n_draws=2, random_state=seed)
     assert cosines.shape == (2, min(a, b))
     exact = np.count_nonzero(cosines > 1 - 1e-12, axis=1)
-    assert (exact >= _subspaces.random_overlap(d, a, b)).all()
+    assert (exact >= linalg.random_overlap(d, a, b)).all()
     # Beyond these a cosine of 1 has probability zero; by rounding it may come near.
-    assert (exact <= _subspaces.random_overlap(d, a, b) + 1).all()
+    assert (exact <= linalg.random_overlap(d, a, b) + 1).all()
     assert (np.diff(cosines, axis=1) <= 1e-12).all()
 
 
 def test_the_papers_null_of_clip():
-    assert _subspaces.random_overlap(512, 395, 384) == 267
-    assert _subspaces.random_overlap(512, 362, 362) == 212
-    assert _subspaces.random_overlap(512, 200, 200) == 0
+    assert linalg.random_overlap(512, 395, 384) == 267
+    assert linalg.random_overlap(512, 362, 362) == 212
+    assert linalg.random_overlap(512, 200, 200) == 0
 
 
 def test_principal_vectors_are_bases_of_the_same_subspaces():
     rng = np.random.default_rng(4)
     A, B = (np.linalg.qr(rng.normal(size=(9, k)))[0] for k in (5, 3))
-    cosines, U, V = _subspaces.principal_vectors(A, B)
+    cosines, U, V = linalg.principal_vectors(A, B)
     np.testing.assert_allclose(U @ U.T, A @ A.T, atol=1e-12)
     np.testing.assert_allclose(V @ V.T, B @ B.T, atol=1e-12)
     expected = np.zeros((5, 3))
@@ -264,18 +264,18 @@ def test_principal_vectors_are_bases_of_the_same_subspaces():
 @pytest.mark.parametrize("angle", [0.2, 0.9, 1.4])
 def test_the_angle_between_hyperplanes(angle):
     X, Y = hyperplanes(np.random.default_rng(0), 80, 6, angle)
-    assert subspaces.hyperplane_angle(X, Y) == pytest.approx(np.degrees(angle), abs=1e-4)
+    assert geometry.hyperplane_angle(X, Y) == pytest.approx(np.degrees(angle), abs=1e-4)
 
 
 def test_hyperplanes_that_are_not_determined_are_refused(coco):
     with pytest.raises(InputError, match="images must be more than the 512 dimensions .* got 500"):
-        subspaces.hyperplane_angle(*coco)
+        geometry.hyperplane_angle(*coco)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 6))
     Y = X.copy()
     Y[:, :2] = 0  # two directions without any energy
     with pytest.raises(InputError, match="texts must be of one direction with least energy"):
-        subspaces.hyperplane_angle(X, Y)
+        geometry.hyperplane_angle(X, Y)
 
 
 def test_refusals(units):
@@ -288,6 +288,6 @@ def test_refusals(units):
     with pytest.raises(InputError, match="energy must be greater than 0 and at most 1, got 1.2"):
         geometry.energy_dimension(X, Y, energy=1.2)
     with pytest.raises(InputError, match="tolerance must be at least 0 and at most 1"):
-        subspaces.subspace_overlap(X, Y, tolerance=2)
+        geometry.subspace_overlap(X, Y, tolerance=2)
     with pytest.raises(InputError, match="images and texts must be of one dimension"):
-        distributions.frechet_distance(X, Y[:, :3])
+        geometry.frechet_distance(X, Y[:, :3])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fillgap._checks import InputError
+from fillgap.errors import InputError
 from fillgap.metrics import intervals
 from fillgap.metrics.intervals import bootstrap_interval, bounds_around
 

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference
-from fillgap._checks import InputError
-from fillgap.embeddings import EmbeddingPair
-from fillgap.metrics import mixed_pool as mp
-from fillgap.metrics import per_query
+from fillgap.errors import InputError
+from fillgap.metrics import retrieval
 from fillgap.metrics.scan import scan_pool
+from fillgap.pair import EmbeddingPair
 
 
 def draw(seed, n, m, d=3, *, ties=False):
@@ -38,20 +37,24 @@ def test_every_measure_is_what_its_definition_says(seed, n, m, k, ties):
     X, Y, index = draw(seed, n, m, ties=ties)
     scan = scan_pool(X, Y, index, n_neighbors=n + m)
     seen = min(k, n + m - 1)
-    assert mp.itr(scan).numerator == pytest.approx(reference.ratio(X, Y, "image")[0], abs=1e-5)
-    assert mp.tir(scan).denominator == pytest.approx(reference.ratio(X, Y, "text")[1], abs=1e-5)
-    assert mp.tmr(scan) == pytest.approx(reference.best_other(X, Y, "image"))
-    assert mp.imr(scan) == pytest.approx(reference.best_other(X, Y, "text"))
+    assert retrieval.itr(scan).numerator == pytest.approx(
+        reference.ratio(X, Y, "image")[0], abs=1e-5
+    )
+    assert retrieval.tir(scan).denominator == pytest.approx(
+        reference.ratio(X, Y, "text")[1], abs=1e-5
+    )
+    assert retrieval.tmr(scan) == pytest.approx(reference.best_other(X, Y, "image"))
+    assert retrieval.imr(scan) == pytest.approx(reference.best_other(X, Y, "text"))
     for kind in ("image_to_text", "text_to_image"):
         query = kind.partition("_")[0]
         for measured, expected in (
-            (mp.exposure_at_k(scan, k=seen), reference.exposure(X, Y, seen, query)),
-            (mp.mixed_recall_at_k(scan, k=k), reference.recall(X, Y, index, k, query, True)),
-            (mp.recall_at_k(scan, k=k), reference.recall(X, Y, index, k, query, False)),
-            (mp.mixed_mrr(scan), reference.mrr(X, Y, index, query, True)),
-            (mp.mrr(scan), reference.mrr(X, Y, index, query, False)),
-            (mp.mixed_ndcg_at_k(scan, k=k), reference.ndcg(X, Y, index, k, query, True)),
-            (mp.ndcg_at_k(scan, k=k), reference.ndcg(X, Y, index, k, query, False)),
+            (retrieval.exposure_at_k(scan, k=seen), reference.exposure(X, Y, seen, query)),
+            (retrieval.mixed_recall_at_k(scan, k=k), reference.recall(X, Y, index, k, query, True)),
+            (retrieval.recall_at_k(scan, k=k), reference.recall(X, Y, index, k, query, False)),
+            (retrieval.mixed_mrr(scan), reference.mrr(X, Y, index, query, True)),
+            (retrieval.mrr(scan), reference.mrr(X, Y, index, query, False)),
+            (retrieval.mixed_ndcg_at_k(scan, k=k), reference.ndcg(X, Y, index, k, query, True)),
+            (retrieval.ndcg_at_k(scan, k=k), reference.ndcg(X, Y, index, k, query, False)),
         ):
             assert getattr(measured, kind) == pytest.approx(expected, abs=1e-6)
 
@@ -71,11 +74,11 @@ def test_retrieval_agrees_with_ir_measures(mixed):
     expected = ir.calc_aggregate([ir.nDCG @ 10, ir.RR, ir.Success @ 5], judged, ranked)
     values = scan.image_queries
     for measure, value in (
-        (ir.nDCG @ 10, per_query.ndcg(values, 10, mixed=mixed)),
-        (ir.RR, per_query.reciprocal_rank(values, mixed=mixed)),
-        (ir.Success @ 5, per_query.recall(values, 5, mixed=mixed)),
+        (ir.nDCG @ 10, retrieval.ndcg(values, 10, mixed=mixed)),
+        (ir.RR, retrieval.reciprocal_rank(values, mixed=mixed)),
+        (ir.Success @ 5, retrieval.recall(values, 5, mixed=mixed)),
     ):
-        assert per_query.mean(value) == pytest.approx(expected[measure], abs=1e-6)
+        assert retrieval.mean(value) == pytest.approx(expected[measure], abs=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -87,56 +90,58 @@ def scans(coco):
 
 def test_known_values_on_coco(scans):
     raw, _ = scans
-    assert mp.itr(raw).value == math.inf
-    assert (mp.itr(raw).numerator, mp.itr(raw).denominator) == (500, 0)
-    assert mp.tir(raw).value == math.inf
-    assert mp.itr(raw).probability == 1
-    assert mp.tmr(raw) == pytest.approx(496, abs=0.5)
-    assert mp.imr(raw) == pytest.approx(476, abs=0.5)
-    exposure = mp.exposure_at_k(raw)
+    assert retrieval.itr(raw).value == math.inf
+    assert (retrieval.itr(raw).numerator, retrieval.itr(raw).denominator) == (500, 0)
+    assert retrieval.tir(raw).value == math.inf
+    assert retrieval.itr(raw).probability == 1
+    assert retrieval.tmr(raw) == pytest.approx(496, abs=0.5)
+    assert retrieval.imr(raw) == pytest.approx(476, abs=0.5)
+    exposure = retrieval.exposure_at_k(raw)
     assert (exposure.image_to_text, exposure.text_to_image) == (0, 0)
     for k, expected in ((5, 0.808), (10, 0.892), (20, 0.948)):
-        assert mp.mixed_recall_at_k(raw, k=k).image_to_text == 0
-        assert mp.recall_at_k(raw, k=k).image_to_text == pytest.approx(expected, abs=0.0021)
+        assert retrieval.mixed_recall_at_k(raw, k=k).image_to_text == 0
+        assert retrieval.recall_at_k(raw, k=k).image_to_text == pytest.approx(expected, abs=0.0021)
 
 
 def test_known_values_on_coco_after_centring(scans):
     _, centred = scans
-    assert mp.itr(centred).value == pytest.approx(26.8, abs=0.05)
-    assert mp.tir(centred).value == pytest.approx(24.0, abs=0.05)
-    assert mp.tmr(centred) == pytest.approx(20.2, abs=0.05)
-    assert mp.imr(centred) == pytest.approx(20.2, abs=0.05)
-    exposure = mp.exposure_at_k(centred)
+    assert retrieval.itr(centred).value == pytest.approx(26.8, abs=0.05)
+    assert retrieval.tir(centred).value == pytest.approx(24.0, abs=0.05)
+    assert retrieval.tmr(centred) == pytest.approx(20.2, abs=0.05)
+    assert retrieval.imr(centred) == pytest.approx(20.2, abs=0.05)
+    exposure = retrieval.exposure_at_k(centred)
     assert exposure.image_to_text == pytest.approx(0.117, abs=0.0005)
     assert exposure.text_to_image == pytest.approx(0.113, abs=0.0005)
     assert exposure.mean == pytest.approx(0.115, abs=0.0005)
     for k, mixed, alone in ((5, 0.164, 0.806), (10, 0.322, 0.882), (20, 0.494, 0.948)):
-        assert mp.mixed_recall_at_k(centred, k=k).image_to_text == pytest.approx(mixed, abs=0.0021)
-        assert mp.recall_at_k(centred, k=k).image_to_text == pytest.approx(alone, abs=0.0021)
+        assert retrieval.mixed_recall_at_k(centred, k=k).image_to_text == pytest.approx(
+            mixed, abs=0.0021
+        )
+        assert retrieval.recall_at_k(centred, k=k).image_to_text == pytest.approx(alone, abs=0.0021)
 
 
 def test_arrays_pairs_and_scans_are_all_welcome(gapped):
     X, Y = gapped
-    expected = mp.exposure_at_k(scan_pool(X, Y), k=7)
-    assert mp.exposure_at_k(X, Y, k=7) == expected
-    assert mp.exposure_at_k(EmbeddingPair(X, Y), k=7) == expected
-    assert mp.mixed_mrr(3 * X, 0.1 * Y).mean == pytest.approx(mp.mixed_mrr(X, Y).mean)
+    expected = retrieval.exposure_at_k(scan_pool(X, Y), k=7)
+    assert retrieval.exposure_at_k(X, Y, k=7) == expected
+    assert retrieval.exposure_at_k(EmbeddingPair(X, Y), k=7) == expected
+    assert retrieval.mixed_mrr(3 * X, 0.1 * Y).mean == pytest.approx(retrieval.mixed_mrr(X, Y).mean)
 
 
 def test_collapsed_vectors_score_nothing():
     X, Y = np.ones((50, 4)), np.ones((50, 4))
     scan = scan_pool(X, Y)
-    assert mp.recall_at_k(scan, k=1).mean == 0
-    assert mp.mixed_recall_at_k(scan, k=10).mean == 0
-    assert mp.exposure_at_k(scan).mean == pytest.approx(1)
-    assert mp.itr(scan).value == pytest.approx(49 / 50)
+    assert retrieval.recall_at_k(scan, k=1).mean == 0
+    assert retrieval.mixed_recall_at_k(scan, k=10).mean == 0
+    assert retrieval.exposure_at_k(scan).mean == pytest.approx(1)
+    assert retrieval.itr(scan).value == pytest.approx(49 / 50)
 
 
 def test_images_without_a_text_are_no_queries_of_recall():
     X, Y = np.eye(4), np.eye(4)[[1, 1]]
     scan = scan_pool(X, Y, [1, 1])
-    assert mp.recall_at_k(scan, k=1).image_to_text == 1
-    values = per_query.recall(scan.image_queries, 1, mixed=False)
+    assert retrieval.recall_at_k(scan, k=1).image_to_text == 1
+    values = retrieval.recall(scan.image_queries, 1, mixed=False)
     assert np.array_equal(np.isnan(values), [True, False, True, True])
 
 
@@ -146,11 +151,11 @@ def test_refusals(gapped):
     with pytest.raises(
         InputError, match="k must be at most the 10 neighbours of this scan, got 11"
     ):
-        mp.exposure_at_k(scan, k=11)
+        retrieval.exposure_at_k(scan, k=11)
     with pytest.raises(InputError, match="k must be at least 1, got 0"):
-        mp.recall_at_k(scan, k=0)
+        retrieval.recall_at_k(scan, k=0)
     unpaired = scan_pool(X, Y[:-1])
-    assert mp.itr(unpaired).numerator > 0
-    for measure in (mp.recall_at_k, mp.mixed_mrr, mp.ndcg_at_k):
+    assert retrieval.itr(unpaired).numerator > 0
+    for measure in (retrieval.recall_at_k, retrieval.mixed_mrr, retrieval.ndcg_at_k):
         with pytest.raises(InputError, match="must be paired for a measure of retrieval"):
             measure(unpaired)

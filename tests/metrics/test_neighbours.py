@@ -9,10 +9,10 @@ from sklearn.neighbors import NearestNeighbors
 
 import reference
 from conftest import make_gapped
-from fillgap._checks import InputError
-from fillgap.embeddings import EmbeddingPair
-from fillgap.metrics import neighbours as nb
+from fillgap.errors import InputError
+from fillgap.metrics import neighbours
 from fillgap.metrics.scan import scan_pool
+from fillgap.pair import EmbeddingPair
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +24,18 @@ def data():
 def test_ilisi_is_what_bisection_finds(data):
     found = reference.neighbourhoods(*data, 40)
     expected = np.mean([reference.lisi(d, o, 12) - 1 for d, o, _ in found])
-    assert nb.ilisi(*data, perplexity=12, n_neighbors=40) == pytest.approx(expected, abs=1e-6)
+    assert neighbours.ilisi(*data, perplexity=12, n_neighbors=40) == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_ilisi_caps_its_parameters_at_the_pool(data):
     found = reference.neighbourhoods(*data, 104)
     expected = np.mean([reference.lisi(d, o, 30) - 1 for d, o, _ in found])
-    assert nb.ilisi(*data, n_neighbors=500) == pytest.approx(expected, abs=1e-6)
+    assert neighbours.ilisi(*data, n_neighbors=500) == pytest.approx(expected, abs=1e-6)
     few = reference.neighbourhoods(data[0][:5], data[1][:5], 9)
     expected = np.mean([reference.lisi(d, o, 3) - 1 for d, o, _ in few])
-    assert nb.ilisi(data[0][:5], data[1][:5]) == pytest.approx(expected, abs=1e-6)
+    assert neighbours.ilisi(data[0][:5], data[1][:5]) == pytest.approx(expected, abs=1e-6)
 
 
 def test_kbet_is_a_chi_square_test_of_each_neighbourhood(data):
@@ -43,16 +45,16 @@ def test_kbet_is_a_chi_square_test_of_each_neighbourhood(data):
         share = (m if i < n else n) / (n + m - 1)
         seen = [other.sum(), 20 - other.sum()]
         accepted.append(stats.chisquare(seen, [20 * share, 20 * (1 - share)]).pvalue >= 0.05)
-    assert nb.kbet(*data, n_neighbors=20) == pytest.approx(np.mean(accepted))
-    strict = nb.kbet(*data, n_neighbors=20, alpha=0.5)
-    assert strict < nb.kbet(*data, n_neighbors=20)
+    assert neighbours.kbet(*data, n_neighbors=20) == pytest.approx(np.mean(accepted))
+    strict = neighbours.kbet(*data, n_neighbors=20, alpha=0.5)
+    assert strict < neighbours.kbet(*data, n_neighbors=20)
 
 
 def test_hubness_is_the_skewness_of_the_k_occurrence(data):
     Z = np.concatenate([reference.unit(side) for side in data])
     neighbours = NearestNeighbors(n_neighbors=8).fit(Z).kneighbors(Z, return_distance=False)[:, 1:]
     counts = np.bincount(neighbours.ravel(), minlength=len(Z))
-    assert nb.hubness(*data, k=7) == pytest.approx(stats.skew(counts))
+    assert neighbours.hubness(*data, k=7) == pytest.approx(stats.skew(counts))
 
 
 def test_mutual_knn_counts_common_neighbours():
@@ -61,13 +63,13 @@ def test_mutual_knn_counts_common_neighbours():
         len(a & b) / 9
         for a, b in zip(reference.nearest_within(X, 9), reference.nearest_within(Y, 9), strict=True)
     ]
-    assert nb.mutual_knn(X, Y, k=9) == pytest.approx(np.mean(common))
+    assert neighbours.mutual_knn(X, Y, k=9) == pytest.approx(np.mean(common))
 
 
 def test_preservation_compares_each_modality_with_itself():
     X, Y = make_gapped(50, 6, seed=1)
     moved = EmbeddingPair(X + 0.5, Y)
-    kept = nb.neighbourhood_preservation(EmbeddingPair(X, Y), moved, k=6)
+    kept = neighbours.neighbourhood_preservation(EmbeddingPair(X, Y), moved, k=6)
     common = [
         len(a & b) / 6
         for a, b in zip(
@@ -81,23 +83,23 @@ def test_preservation_compares_each_modality_with_itself():
 
 def test_separate_and_mixed_clouds(coco):
     X, Y = coco
-    assert nb.ilisi(X, Y) < 1e-4
-    assert nb.kbet(X, Y) == 0
+    assert neighbours.ilisi(X, Y) < 1e-4
+    assert neighbours.kbet(X, Y) == 0
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(2, 400, 8))
-    assert nb.ilisi(X, Y) > 0.85
-    assert nb.kbet(X, Y) > 0.9
+    assert neighbours.ilisi(X, Y) > 0.85
+    assert neighbours.kbet(X, Y) > 0.9
     collapsed = scan_pool(np.ones((80, 3)), np.ones((80, 3)), n_neighbors=90)
-    assert nb.ilisi(collapsed) > 0.99
-    assert nb.kbet(collapsed) == 1
+    assert neighbours.ilisi(collapsed) > 0.99
+    assert neighbours.kbet(collapsed) == 1
 
 
 def test_centring_leaves_neighbourhoods_apart(coco):
     """What global measures call closed is still separate around each item."""
     X, Y = (side - side.mean(axis=0) for side in coco)
     scan = scan_pool(X, Y, n_neighbors=90)
-    assert nb.ilisi(scan) == pytest.approx(0.22, abs=0.03)
-    assert nb.kbet(scan) == pytest.approx(0.06, abs=0.02)
+    assert neighbours.ilisi(scan) == pytest.approx(0.22, abs=0.03)
+    assert neighbours.kbet(scan) == pytest.approx(0.06, abs=0.02)
     assert np.concatenate(
         [scan.image_queries.other[:, :10], scan.text_queries.other[:, :10]]
     ).mean() == pytest.approx(0.0575, abs=5e-4)
@@ -106,8 +108,8 @@ def test_centring_leaves_neighbourhoods_apart(coco):
 def test_a_sample_weighs_the_modalities_as_the_pool_does():
     X, Y = make_gapped(300, 6, seed=0, gap=0.05)
     Y = np.concatenate([Y, Y + 0.01, Y - 0.01])
-    whole = nb.ilisi(scan_pool(X, Y, n_neighbors=90))
-    some = nb.ilisi(scan_pool(X, Y, n_neighbors=90, max_queries=150))
+    whole = neighbours.ilisi(scan_pool(X, Y, n_neighbors=90))
+    some = neighbours.ilisi(scan_pool(X, Y, n_neighbors=90, max_queries=150))
     assert some == pytest.approx(whole, rel=0.1)
 
 
@@ -115,19 +117,19 @@ def test_refusals(data):
     X, Y = data
     scan = scan_pool(X, Y, n_neighbors=10)
     with pytest.raises(InputError, match="n_neighbors must be at most the 10 neighbours of this"):
-        nb.ilisi(scan)
+        neighbours.ilisi(scan)
     with pytest.raises(
         InputError, match="k must be at most the 10 neighbours of this scan, got 11"
     ):
-        nb.hubness(scan, k=11)
+        neighbours.hubness(scan, k=11)
     with pytest.raises(InputError, match="must be pairs, one text for each image"):
-        nb.mutual_knn(scan)
+        neighbours.mutual_knn(scan)
     with pytest.raises(InputError, match="k must be at most the 44 neighbours within a modality"):
-        nb.mutual_knn(X[:45], Y, k=45)
+        neighbours.mutual_knn(X[:45], Y, k=45)
     with pytest.raises(InputError, match="alpha must be greater than 0 and less than 1, got 1"):
-        nb.kbet(X, Y, alpha=1)
+        neighbours.kbet(X, Y, alpha=1)
     with pytest.raises(InputError, match="perplexity must be at least 1"):
-        nb.ilisi(X, Y, perplexity=0.5)
+        neighbours.ilisi(X, Y, perplexity=0.5)
     sampled = scan_pool(X, Y, max_queries=20)
     with pytest.raises(InputError, match="both representations must be of the same queries"):
-        nb.neighbourhood_preservation(scan, sampled)
+        neighbours.neighbourhood_preservation(scan, sampled)

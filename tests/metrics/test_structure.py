@@ -8,11 +8,11 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 import reference
 from conftest import make_gapped
-from fillgap._checks import InputError
-from fillgap.embeddings import EmbeddingPair
-from fillgap.metrics import clustering, structure
-from fillgap.metrics.separability import linear_separability
-from fillgap.metrics.sums import both_moments
+from fillgap.errors import InputError
+from fillgap.metrics import structure
+from fillgap.metrics.geometry import both_moments
+from fillgap.metrics.structure import linear_separability
+from fillgap.pair import EmbeddingPair
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_separability_is_one_across_a_gap_and_chance_without():
 
 
 def test_clusters_follow_modality_across_a_gap(coco):
-    found = clustering.cluster_mixing(*coco)
+    found = structure.cluster_mixing(*coco)
     assert found.value == 0
     assert (found.nmi, found.ari, found.n_clusters) == (None, None, 10)
 
@@ -72,14 +72,14 @@ def test_clusters_follow_labels_without_one():
     labels = np.repeat([3, 5, 9], 40)
     centres = np.eye(6)[np.repeat([0, 1, 2], 40)]
     X, Y = (centres + 0.05 * rng.normal(size=(120, 6)) for _ in range(2))
-    found = clustering.cluster_mixing(X, Y, labels=labels)
+    found = structure.cluster_mixing(X, Y, labels=labels)
     assert found.n_clusters == 3
     assert found.value == pytest.approx(1, abs=1e-9)
     assert found.nmi == pytest.approx(1)
     assert found.ari == pytest.approx(1)
     pair = EmbeddingPair(X, Y, labels=labels)
-    assert clustering.cluster_mixing(pair) == found
-    apart = clustering.cluster_mixing(X + 3 * np.eye(6)[4], Y - 3 * np.eye(6)[4], labels=labels)
+    assert structure.cluster_mixing(pair) == found
+    apart = structure.cluster_mixing(X + 3 * np.eye(6)[4], Y - 3 * np.eye(6)[4], labels=labels)
     assert apart.value == pytest.approx(0, abs=1e-9)
     assert apart.nmi < 0.99
 
@@ -96,7 +96,7 @@ def test_cluster_scores_are_those_of_their_definitions(monkeypatch):
     )
     X, Y = rng.normal(size=(50, 3)), rng.normal(size=(40, 3))
     labels, index = rng.integers(0, 3, 50), rng.integers(0, 50, 40)
-    found = clustering.cluster_mixing(X, Y, index, labels=labels)
+    found = structure.cluster_mixing(X, Y, index, labels=labels)
     modality = [0] * 50 + [1] * 40
     assert found.value == pytest.approx(reference.entropy_within(list(fixed), modality))
     truth = np.concatenate([labels, labels[index]])
@@ -121,8 +121,8 @@ def test_refusals(data):
     with pytest.raises(
         InputError, match=r"labels must be one for each of the 80 images, got shape"
     ):
-        clustering.cluster_mixing(X, Y, labels=[0, 1])
+        structure.cluster_mixing(X, Y, labels=[0, 1])
     with pytest.raises(InputError, match="at least 3 different rows for 3 clusters, got fewer"):
-        clustering.cluster_mixing(X[[0, 1, 0]], X[[1, 0, 0]], n_clusters=3)
+        structure.cluster_mixing(X[[0, 1, 0]], X[[1, 0, 0]], n_clusters=3)
     with pytest.raises(InputError, match="n_clusters must be between 1 and 160, got 161"):
-        clustering.cluster_mixing(X, Y, n_clusters=161)
+        structure.cluster_mixing(X, Y, n_clusters=161)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from fillgap.embeddings import EmbeddingPair
-from fillgap.metrics import MEASURES, first_texts, mixed_pool
+from fillgap.metrics import MEASURES, first_texts, retrieval
 from fillgap.metrics.summary import measure
+from fillgap.pair import EmbeddingPair
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +86,12 @@ def test_several_texts_stand_beside_one():
     texts = np.concatenate([Y, Y + 0.2])
     found = measure(X, texts, index)
     assert "one text for each image" in found.skipped["mutual_knn"]
-    alone = mixed_pool.mixed_recall_at_k(X, Y, k=5)
+    alone = retrieval.mixed_recall_at_k(X, Y, k=5)
     single = found.one_text["mixed_recall_at_5"]
     assert single["image_to_text"].value == pytest.approx(alone.image_to_text)
     assert single["image_to_text"].standard_error > 0
     assert "value" in found.one_text["mutual_knn"]
-    several = mixed_pool.mixed_recall_at_k(X, texts, index, k=5)
+    several = retrieval.mixed_recall_at_k(X, texts, index, k=5)
     assert number(found, "mixed_recall_at_5", "image_to_text") == several.image_to_text
     assert "exposure_at_10" not in found.one_text
 

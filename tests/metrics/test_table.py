@@ -10,8 +10,8 @@ import pytest
 import reference
 from conftest import make_gapped
 from fillgap.metrics import MEASURES
+from fillgap.metrics.geometry import both_moments, paired_moments
 from fillgap.metrics.scan import scan_pool
-from fillgap.metrics.sums import both_moments, paired_moments
 
 N, D = 120, 10
 ORDER_DEPENDENT = {"linear_separability", "cluster_mixing"}
@@ -99,7 +99,7 @@ def test_no_measure_ignores_a_shift(data, name):
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_what_a_measure_reads_gives_what_arrays_give(data, name):
-    from fillgap.embeddings import EmbeddingPair
+    from fillgap.pair import EmbeddingPair
 
     measure = MEASURES[name]
     sources = {
@@ -116,7 +116,7 @@ def test_what_a_measure_reads_gives_what_arrays_give(data, name):
 
 @pytest.mark.parametrize("name", [name for name, m in MEASURES.items() if m.rows])
 def test_a_mean_over_rows_is_the_mean_of_its_rows(data, name):
-    from fillgap.embeddings import EmbeddingPair
+    from fillgap.pair import EmbeddingPair
 
     measure = MEASURES[name]
     source = EmbeddingPair(*data) if measure.reads == "pair" else scan_pool(*data, n_neighbors=90)

@@ -11,27 +11,25 @@ import typer
 
 import reference
 from conftest import make_gapped
-from fillgap._checks import InputError, InputTypeError
-from fillgap.aligners import (
-    BalancedAligner,
-    HyperplaneRotation,
-    SharedSpaceProjection,
-    Translation,
-)
-from fillgap.cli import app as command_line
-from fillgap.cli import reproduce
+from fillgap.aligners import BalancedAligner, HyperplaneRotation, SharedSpaceProjection, Translation
+from fillgap.cli import app, reproducing
 from fillgap.datasets import ClassPrompts
-from fillgap.embeddings import EmbeddingPair
+from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import held_out_splits, zero_shot
-from fillgap.experiments import decipher
-from fillgap.experiments.decipher import ENERGIES, METHODS, Cell, Decipher, reproduce_decipher
-from fillgap.experiments.decipher_tables import (
+from fillgap.pair import EmbeddingPair
+from fillgap.papers import decipher
+from fillgap.papers.decipher import (
     DATASETS,
+    ENERGIES,
+    METHODS,
     MODELS,
     RETRIEVAL_MEASURES,
     ZERO_SHOT_MEASURES,
+    Cell,
+    Decipher,
     printed_retrieval,
     printed_zero_shot,
+    reproduce_decipher,
 )
 
 PAPER = ("raw", "translation", "dimension-removal", "shared-space-projection")
@@ -368,9 +366,9 @@ def test_real_embeddings_with_more_rows_than_dimensions(coco) -> None:
 def run(tmp_path, monkeypatch):
     """The command in an app of its own, in a folder with data."""
     local = typer.Typer(rich_markup_mode=None)
-    local.add_typer(reproduce.app, name="reproduce")
+    local.add_typer(reproducing.app, name="reproduce")
     local.callback()(lambda: None)
-    monkeypatch.setattr(command_line, "app", local)
+    monkeypatch.setattr(app, "app", local)
     monkeypatch.chdir(tmp_path)
     pair, prompts = in_hyperplanes(60), prompts_for()
     np.save("images.npy", pair.images)
@@ -378,7 +376,7 @@ def run(tmp_path, monkeypatch):
     np.save("labels.npy", pair.labels)
     np.save("class_texts.npy", prompts.texts)
     np.save("prompt_labels.npy", prompts.labels)
-    return command_line.run
+    return app.run
 
 
 CLASSES = "--labels labels.npy --prompts class_texts.npy --prompt-labels prompt_labels.npy"

@@ -13,19 +13,18 @@ import pytest
 
 from conftest import make_gapped
 from fillgap import InputError, __version__
-from fillgap.experiments import experiment_run
-from fillgap.experiments.cell_cache import CellCache, cell_key
-from fillgap.experiments.experiment_cells import Cell
-from fillgap.experiments.experiment_rows import draw_rows
-from fillgap.experiments.experiment_run import run_experiment
-from fillgap.experiments.specification import (
+from fillgap.metrics import itr, mixed_recall_at_k
+from fillgap.papers.experiment import runner
+from fillgap.papers.experiment.cells import Cell, CellCache, cell_key
+from fillgap.papers.experiment.rows import draw_rows
+from fillgap.papers.experiment.runner import run_experiment
+from fillgap.papers.experiment.specification import (
     EmbeddingData,
     Experiment,
     Representation,
     find_measure,
+    read_experiment,
 )
-from fillgap.experiments.specification_file import read_experiment
-from fillgap.metrics import itr, mixed_recall_at_k
 
 WAYS = (
     Representation("raw"),
@@ -111,7 +110,7 @@ class TestCache:
         self, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = run_experiment(experiment, n_workers=1)
-        compute = experiment_run.compute_cells
+        compute = runner.compute_cells
         calls: list[str] = []
 
         def stopped(rows, way, *rest):
@@ -120,10 +119,10 @@ class TestCache:
             calls.append(way.name)
             return compute(rows, way, *rest)
 
-        monkeypatch.setattr(experiment_run, "compute_cells", stopped)
+        monkeypatch.setattr(runner, "compute_cells", stopped)
         with pytest.raises(KeyboardInterrupt):
             run_experiment(experiment, cache=tmp_path / "cache", n_workers=1)
-        monkeypatch.setattr(experiment_run, "compute_cells", compute)
+        monkeypatch.setattr(runner, "compute_cells", compute)
         again = run_experiment(experiment, cache=tmp_path / "cache", n_workers=1)
         assert again.n_cached == 2 * len(MEASURES)
         assert again.rows == whole.rows

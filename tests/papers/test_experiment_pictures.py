@@ -18,20 +18,20 @@ from PIL import Image
 from fillgap import InputError
 from fillgap.cli.app import run
 from fillgap.encoders import open_encoder
-from fillgap.encoders._weights import find_weights
-from fillgap.experiments import experiment_embeddings
-from fillgap.experiments.experiment_results import ExperimentResults
-from fillgap.experiments.experiment_run import run_experiment
-from fillgap.experiments.fill_the_gap_tables import printed
-from fillgap.experiments.specification import (
+from fillgap.encoders.torch_models import find_weights
+from fillgap.metrics import itr
+from fillgap.papers.experiment import runner
+from fillgap.papers.experiment.rows import ExperimentResults
+from fillgap.papers.experiment.runner import run_experiment
+from fillgap.papers.experiment.specification import (
     EncoderModel,
     Experiment,
     PictureData,
     Representation,
     default_name,
+    read_experiment,
 )
-from fillgap.experiments.specification_file import read_experiment
-from fillgap.metrics import itr
+from fillgap.papers.fill_the_gap.tables import printed
 from tiny_models import WORDS, save_clip, save_siglip
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries, about each other
@@ -110,7 +110,7 @@ class TestPictures:
         self, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first = found_by(experiment, tmp_path / "cache")
-        monkeypatch.setattr(experiment_embeddings, "open_encoder", None)  # whoever calls it fails
+        monkeypatch.setattr(runner, "open_encoder", None)  # whoever calls it fails
         again = found_by(experiment, tmp_path / "cache")
         assert again.rows == first.rows
         assert again.n_cached == 8
@@ -194,13 +194,13 @@ class TestPictures:
         asked: list[str] = []
 
         def counted(name):
-            before = getattr(experiment_embeddings, name)
+            before = getattr(runner, name)
 
             def call(what, *rest, **options):
                 asked.append(str(what))
                 return before(what, *rest, **options)
 
-            monkeypatch.setattr(experiment_embeddings, name, call)
+            monkeypatch.setattr(runner, name, call)
 
         for name in ("open_dataset", "find_weights", "open_encoder"):
             counted(name)

@@ -14,18 +14,21 @@ import pytest
 from browser import ask, complaints
 from fillgap import InputError
 from fillgap.cli.app import run
-from fillgap.experiments.experiment_results import ExperimentResults
-from fillgap.experiments.experiment_run import run_experiment
-from fillgap.experiments.fill_the_gap import (
+from fillgap.papers.experiment.rows import ExperimentResults
+from fillgap.papers.experiment.runner import run_experiment
+from fillgap.papers.experiment.specification import EmbeddingData
+from fillgap.papers.fill_the_gap.page import cells_as_csv, render_page
+from fillgap.papers.fill_the_gap.tables import (
+    PAPER_ROWS,
+    TABLES,
     PaperCell,
     fill_the_gap,
     find_embeddings,
     paper_cells,
+    paper_row,
+    printed,
     remarks,
 )
-from fillgap.experiments.fill_the_gap_page import cells_as_csv, render_page
-from fillgap.experiments.fill_the_gap_tables import PAPER_ROWS, TABLES, paper_row, printed
-from fillgap.experiments.specification import EmbeddingData
 
 
 @pytest.fixture(scope="module")

@@ -15,17 +15,22 @@ from scipy.stats import skew
 
 import reference
 from conftest import make_gapped
-from fillgap._checks import InputError, InputTypeError
 from fillgap.aligners import EmbeddingShift
-from fillgap.cli import app as command_line
-from fillgap.cli import reproduce
-from fillgap.cli.sweep_gap import sweep_gap as command
+from fillgap.cli import app, reproducing
+from fillgap.cli.reproducing import sweep_gap as command
 from fillgap.datasets import ClassPrompts
-from fillgap.embeddings import EmbeddingPair
+from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import Estimate, held_out_splits, zero_shot
-from fillgap.experiments.gap_sweep import AMOUNTS, GapSweep, SweepPoint, sweep_gap
-from fillgap.experiments.gap_sweep_figure import check_figure, write_sweep_figure
-from fillgap.metrics import bootstrap_interval, per_query, scan_pool
+from fillgap.metrics import bootstrap_interval, retrieval, scan_pool
+from fillgap.pair import EmbeddingPair
+from fillgap.papers.gap_sweep import (
+    AMOUNTS,
+    GapSweep,
+    SweepPoint,
+    check_figure,
+    sweep_gap,
+    write_sweep_figure,
+)
 
 QUICK = {"n_splits": 2, "n_resamples": 100}
 BOTH = {"image_to_text": "image", "text_to_image": "text"}
@@ -132,7 +137,7 @@ class TestAgainstLoops:
     def test_intervals_draw_the_texts_of_an_image_together(self, captioned, found) -> None:
         (X, Y, index), _, _ = self.by_hand(captioned, 0.0)
         queries = scan_pool(X, Y, index, n_neighbors=10).text_queries
-        values = per_query.recall(queries, 1, mixed=False)
+        values = retrieval.recall(queries, 1, mixed=False)
         expected = bootstrap_interval(values, index, n_resamples=100, random_state=5)
         item = found.raw.estimates["recall_at_1"]["text_to_image"]
         assert (item.low, item.high) == (expected.low[0], expected.high[0])
@@ -340,8 +345,8 @@ def run(tmp_path, monkeypatch):
     """The commands in an app of their own, in a folder with data."""
     local = typer.Typer(rich_markup_mode=None)
     local.command("sweep-gap")(command)
-    local.add_typer(reproduce.app, name="reproduce")
-    monkeypatch.setattr(command_line, "app", local)
+    local.add_typer(reproducing.app, name="reproduce")
+    monkeypatch.setattr(app, "app", local)
     monkeypatch.chdir(tmp_path)
     pair, prompts = twins(40), prompts_for(10)
     np.save("images.npy", pair.images)
@@ -349,7 +354,7 @@ def run(tmp_path, monkeypatch):
     np.save("labels.npy", pair.labels)
     np.save("class_texts.npy", prompts.texts)
     np.save("prompt_labels.npy", prompts.labels)
-    return command_line.run
+    return app.run
 
 
 CLASSES = "--labels labels.npy --prompts class_texts.npy --prompt-labels prompt_labels.npy"
@@ -439,7 +444,7 @@ class TestCommand:
 
 def test_the_command_modules_import_nothing_heavy() -> None:
     code = (
-        "import sys, fillgap.cli.sweep_gap, fillgap.cli.reproduce\n"
+        "import sys, fillgap.cli.reproducing, fillgap.cli.reproducing\n"
         "heavy = {'numpy', 'scipy', 'sklearn', 'pyarrow', 'matplotlib'}\n"
         "print(sorted(set(sys.modules) & heavy))"
     )

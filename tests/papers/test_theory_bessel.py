@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ive
 
-from fillgap._checks import InputError
-from fillgap.theory import bessel_ratio, log_bessel, log_bessel_over_power
+from fillgap.errors import InputError
+from fillgap.papers.theory import bessel_ratio, log_bessel, log_bessel_over_power
 
 mpmath = pytest.importorskip("mpmath")
 

@@ -7,11 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from fillgap._checks import InputError
-from fillgap.experiments import theory_demo_lemmas, theory_demo_pairs
-from fillgap.experiments.theory_demo import run_theory_demo, write_theory_page
-from fillgap.experiments.theory_demo_effort import Effort
-from fillgap.experiments.theory_demo_results import Check, Section, TheoryDemo
+from fillgap.errors import InputError
+from fillgap.papers.theory.checks import subspaces, theorems
+from fillgap.papers.theory.checks.page import run_theory_demo, write_theory_page
+from fillgap.papers.theory.checks.results import Check, Effort, Section, TheoryDemo
 
 TINY = Effort(n_pairs=24, n_steps=10, n_cloud=100, n_samples=4000, seed=0)
 
@@ -83,7 +82,7 @@ def test_infinities_become_null():
     section = Section("t", "l", charts=(), tables=())
     broken = Check.equal("n", np.nan, 1.0, 0.1)
     assert not broken.holds
-    from fillgap.experiments.theory_demo_results import Table
+    from fillgap.papers.theory.checks.results import Table
 
     section = Section("t", "l", tables=(Table("t", ("a",), (("1",),), (broken,)),))
     plain = TheoryDemo((section,), quick=True, random_state=0).to_dict()
@@ -112,18 +111,18 @@ def test_checks_hold_only_within_their_tolerance(check, holds):
 
 
 def test_a_wrong_formula_does_not_hold(monkeypatch):
-    right = theory_demo_pairs.pair_limit
-    monkeypatch.setattr(theory_demo_pairs, "pair_limit", lambda *a, **k: right(*a, **k) + 0.1)
-    section = theory_demo_pairs.pair_section(TINY)
+    right = subspaces.pair_limit
+    monkeypatch.setattr(subspaces, "pair_limit", lambda *a, **k: right(*a, **k) + 0.1)
+    section = subspaces.pair_section(TINY)
     assert not all(check.holds for check in section.checks)
-    monkeypatch.setattr(theory_demo_lemmas, "half_space_probability", lambda *a: 0.5)
-    failed = [check for check in theory_demo_lemmas.lemma_section(TINY).checks if not check.holds]
+    monkeypatch.setattr(theorems, "half_space_probability", lambda *a: 0.5)
+    failed = [check for check in theorems.lemma_section(TINY).checks if not check.holds]
     assert len(failed) == 19
 
 
 def test_equal_seeds_give_equal_arrays():
-    first, second = (theory_demo_pairs.pair_section(TINY) for _ in range(2))
-    other = theory_demo_pairs.pair_section(
+    first, second = (subspaces.pair_section(TINY) for _ in range(2))
+    other = subspaces.pair_section(
         Effort(n_pairs=24, n_steps=10, n_cloud=100, n_samples=4000, seed=1)
     )
     values = [section.charts[0].curves[1].y for section in (first, second, other)]
@@ -132,10 +131,10 @@ def test_equal_seeds_give_equal_arrays():
 
 
 def test_progress_names_each_section(monkeypatch):
-    from fillgap.experiments import theory_demo
+    from fillgap.papers.theory.checks import page
 
     empty = Section("t", "l")
-    monkeypatch.setattr(theory_demo, "_SECTIONS", (("a", lambda _: empty), ("b", lambda _: empty)))
+    monkeypatch.setattr(page, "_SECTIONS", (("a", lambda _: empty), ("b", lambda _: empty)))
     seen = []
     run_theory_demo(progress=lambda done, total, what: seen.append((done, total, what)))
     assert seen == [(0, 2, "a"), (1, 2, "b"), (2, 2, "done")]

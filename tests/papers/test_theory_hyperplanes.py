@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fillgap._checks import InputError
-from fillgap.theory import HyperplanePair, best_response_angles, pair_alignment
-from fillgap.theory.hyperplanes import chord_angle
+from fillgap.errors import InputError
+from fillgap.papers.theory import HyperplanePair, best_response_angles, pair_alignment
+from fillgap.papers.theory.lemmas import chord_angle
 
 planes = st.builds(HyperplanePair, st.integers(3, 30), st.floats(0.01, 1.56))
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from fillgap._checks import InputError
-from fillgap.theory import (
+from fillgap.errors import InputError
+from fillgap.papers.theory import (
     HyperplanePair,
     half_space_probability,
     log_bessel_over_power,

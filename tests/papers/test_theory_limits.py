@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.special import gamma, iv
 
-from fillgap._checks import InputError
-from fillgap.theory import (
+from fillgap.errors import InputError
+from fillgap.papers.theory import (
     cone_limit,
     j,
     j_tilde,

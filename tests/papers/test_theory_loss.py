@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fillgap._checks import InputError
-from fillgap.theory import (
+from fillgap.errors import InputError
+from fillgap.papers.theory import (
     Cone,
     ConePoints,
     HyperplanePair,
@@ -17,10 +17,9 @@ from fillgap.theory import (
     Unconstrained,
     batch_loss,
 )
-from fillgap.theory.clouds import State, carry, unit
-from fillgap.theory.loss import batch_loss_gradient, centre_loss_gradient
-from fillgap.theory.simulator import free_gradients
-from fillgap.theory.trace import embed
+from fillgap.papers.theory.loss import batch_loss_gradient, centre_loss_gradient
+from fillgap.papers.theory.settings import State, carry, unit
+from fillgap.papers.theory.simulator import embed, free_gradients
 
 
 def unit_rows(n: int, d: int, seed: int) -> np.ndarray:
@@ -76,7 +75,7 @@ def test_scores_far_apart_keep_their_digits(dtype):
 
 
 def test_one_exponential_or_two_give_the_same():
-    from fillgap.theory.loss import _softmax, _softmax_both_ways
+    from fillgap.papers.theory.loss import _softmax, _softmax_both_ways
 
     scores = np.random.default_rng(0).normal(size=(7, 7))
     sums, weights = _softmax_both_ways(scores.copy())

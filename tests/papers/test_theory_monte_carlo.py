@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fillgap._checks import InputError
-from fillgap.theory import (
+from fillgap.errors import InputError
+from fillgap.papers.theory import (
     HyperplanePair,
     anchor_loss,
     cone_limit,
@@ -106,7 +106,7 @@ def test_standard_error_covers_the_truth():
 def test_seed_and_blocks(monkeypatch):
     whole = anchor_loss(**pair_at(0.9, 0.7, 8), kappa=5, tau=0.3, n_samples=1000)
     assert whole == anchor_loss(**pair_at(0.9, 0.7, 8), kappa=5, tau=0.3, n_samples=1000)
-    monkeypatch.setattr("fillgap.theory.monte_carlo._BLOCK", 300)
+    monkeypatch.setattr("fillgap.papers.theory.monte_carlo._BLOCK", 300)
     blocked = anchor_loss(**pair_at(0.9, 0.7, 8), kappa=5, tau=0.3, n_samples=1000)
     assert blocked.n_samples == whole.n_samples == 1000
     assert abs(blocked.value - whole.value) < 6 * whole.standard_error

@@ -8,14 +8,16 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from fillgap.experiments.theory_demo import write_theory_page
-from fillgap.experiments.theory_demo_figures import chart_svg, sphere_svgs
-from fillgap.experiments.theory_demo_page import (
+from fillgap.papers.theory import Frame
+from fillgap.papers.theory.checks.page import (
+    chart_svg,
     render_page,
+    sphere_svgs,
     statement,
     with_subscripts,
+    write_theory_page,
 )
-from fillgap.experiments.theory_demo_results import (
+from fillgap.papers.theory.checks.results import (
     Chart,
     Check,
     Curve,
@@ -25,7 +27,6 @@ from fillgap.experiments.theory_demo_results import (
     TheoryDemo,
     format_number,
 )
-from fillgap.theory import Frame
 
 GOOD = Check.equal("Angle of c_x (degrees)", 40.0, 40.1, 0.2)
 BAD = Check.at_most("Miss <b>", 2e-7, -3.0)

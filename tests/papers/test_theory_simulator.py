@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fillgap._checks import InputError, InputTypeError
-from fillgap.theory import (
+from fillgap.errors import InputError, InputTypeError
+from fillgap.papers.theory import (
     Cone,
     ConePoints,
     HyperplanePair,
@@ -21,7 +21,7 @@ from fillgap.theory import (
     subspace_minimum,
     unconstrained_limit,
 )
-from fillgap.theory.clouds import impose_gap
+from fillgap.papers.theory.settings import impose_gap
 
 SMALL = {"n_features": 8, "n_pairs": 256, "n_steps": 300, "tau": 0.5}
 CLOUDS = {"kappa_x": 5.0, "kappa_y": 5.0}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fillgap._checks import InputError, InputTypeError
-from fillgap.theory import (
+from fillgap.errors import InputError, InputTypeError
+from fillgap.papers.theory import (
     concentration_from_length,
     estimate_concentration,
     expected_length,

@@ -12,8 +12,7 @@ import typer
 
 import dataset_files as files
 from fillgap.cli.app import app
-from fillgap.experiments.specification import EncoderModel, PictureData
-from fillgap.experiments.specification_file import read_experiment
+from fillgap.papers.experiment.specification import EncoderModel, PictureData, read_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

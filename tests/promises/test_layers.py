@@ -1,4 +1,4 @@
-"""Imports point downward: a module imports only from lower layers, or within its own package."""
+"""Imports point downward, nothing goes round in a circle, and what is private stays at home."""
 
 from __future__ import annotations
 
@@ -11,88 +11,98 @@ import fillgap
 
 PACKAGE = Path(fillgap.__file__).parent
 
+#: From the ground up; rooms of one floor do not import each other.
 LAYERS: list[set[str]] = [
-    {
-        "_checks", "_linalg", "_subspaces", "_progress", "_files", "_similarity",
-        "_similarity_numpy", "_similarity_torch", "_threads", "_remote", "_copies",
-        "_remote_store", "_remote_stream", "affine",
-    },
-    {"moments", "rows", "embeddings", "artifact", "_device"},
+    {"errors", "maps", "linalg"},
+    {"runtime", "remote", "moments", "pair"},
+    {"files", "kernel"},
     {"io"},
-    {"metrics", "aligners", "scores", "theory", "encoders", "datasets"},
+    {"metrics", "aligners", "calibration", "encoders", "datasets"},
     {"space"},
     {"evaluation", "distributed", "search", "export", "integrations"},
-    {"experiments"},
-    {"report", "serve"},
+    {"embed", "report", "serve"},
+    {"bench"},
+    {"papers"},
     {"cli"},
-]  # fmt: skip
-
-#: Inside the lowest layers modules may lean on each other, as long as there is no cycle.
-FREE_WITHIN = {0, 1}
+]
 
 
 def level_of(name: str) -> int:
     return next(level for level, names in enumerate(LAYERS) if name in names)
 
 
-def imports_of(path: Path) -> set[str]:
-    """Return every module of the package that a file imports, at any depth of its code."""
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(["fillgap", *parts]).removesuffix(".__init__")
+
+
+FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+ROOMS = {name: path for name, path in FILES.items() if name not in {"fillgap", "fillgap.__main__"}}
+
+
+def imports_of(path: Path) -> set[tuple[str, str]]:
+    """Return (module, name) of all that a file imports of the package, at any depth of its code."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            found.add("." * node.level)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fillgap"):
-            names = [node.module] if node.module != "fillgap" else []
-            names += [f"fillgap.{alias.name}" for alias in node.names if node.module == "fillgap"]
-            found.update(name for name in names if name)
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} imports relatively"
+            if (node.module or "").partition(".")[0] == "fillgap":
+                found.update((node.module, alias.name) for alias in node.names)
         elif isinstance(node, ast.Import):
-            found.update(a.name for a in node.names if a.name.startswith("fillgap"))
+            found.update((a.name, "") for a in node.names if a.name.startswith("fillgap"))
     return found
 
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or (
-    path.stem not in {"__init__", "__main__"}
-))  # fmt: skip
+def targets_of(path: Path) -> set[str]:
+    """Return the modules that a file imports or takes names from."""
+    named = {(module, f"{module}.{name}") for module, name in imports_of(path)}
+    return {inner if inner in FILES else module for module, inner in named}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_downward(path: Path) -> None:
-    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for module in imports_of(path):
-        assert not module.startswith("."), f"{path} imports relatively"
-        target = [*module.split("."), ""][1]
-        if target in {own, "", "__version__"}:
-            continue
-        lower, here = level_of(target), level_of(own)
-        allowed = lower < here or (lower == here and here in FREE_WITHIN)
-        assert allowed, f"{own} (layer {here}) imports {module} (layer {lower})"
+@pytest.mark.parametrize("name", ROOMS)
+def test_imports_point_downward(name: str) -> None:
+    own = name.split(".")[1]
+    for target in targets_of(ROOMS[name]) - {"fillgap"}:
+        room = target.split(".")[1]
+        assert room == own or level_of(room) < level_of(own), f"{name} imports {target}"
 
 
-def test_no_cycle_of_modules() -> None:
-    graph = {}
-    for path in FILES:
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        name = ".".join(["fillgap", *parts]).removesuffix(".__init__")
-        top_level = [
-            node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)
-        ]
-        graph[name] = {n.module for n in top_level if (n.module or "").startswith("fillgap")}
+def test_no_circle_at_any_depth_of_the_code() -> None:
+    graph = {name: targets_of(path) - {"fillgap", name} for name, path in ROOMS.items()}
+    finished: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:
         assert name not in above, " imports ".join((*above, name))
-        for target in graph.get(name, ()):
-            visit(target, (*above, name))
+        if name not in finished:
+            for target in graph.get(name, ()):
+                visit(target, (*above, name))
+            finished.add(name)
 
     for name in graph:
         visit(name, ())
 
 
-def test_every_module_has_a_layer() -> None:
-    for path in FILES:
-        level_of(path.relative_to(PACKAGE).parts[0].removesuffix(".py"))
+@pytest.mark.parametrize("name", ROOMS)
+def test_nothing_private_crosses_a_package(name: str) -> None:
+    own = name.split(".")[1]
+    for module, imported in imports_of(ROOMS[name]):
+        if module.split(".")[1:2] != [own] and imported != "__version__":
+            private = [part for part in (*module.split("."), imported) if part.startswith("_")]
+            assert not private, f"{name} imports {imported} of {module}"
 
 
-def test_no_file_is_long_and_none_is_a_drawer() -> None:
-    for path in FILES:
-        assert len(path.read_text().splitlines()) <= 300, path
-        assert path.stem.strip("_") not in {"utils", "util", "common", "helpers", "misc"}, path
+@pytest.mark.parametrize("name", FILES)
+def test_names_are_listed_in_faces_alone(name: str) -> None:
+    path = FILES[name]
+    listed = any(
+        isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        for node in ast.parse(path.read_text()).body
+    )
+    assert not listed or path.name == "__init__.py", f"{name} lists its names"
+
+
+def test_every_room_has_a_floor_and_none_is_a_drawer() -> None:
+    for name in ROOMS:
+        level_of(name.split(".")[1])
+        drawers = {"utils", "util", "common", "helpers", "misc", "tools"}
+        assert name.rpartition(".")[2] not in drawers, name

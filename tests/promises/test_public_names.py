@@ -14,7 +14,7 @@ import fillgap
 
 PACKAGES = [
     "fillgap", "fillgap.aligners", "fillgap.metrics", "fillgap.io", "fillgap.evaluation",
-    "fillgap.datasets", "fillgap.encoders", "fillgap.theory", "fillgap.scores", "fillgap.space",
+    "fillgap.datasets", "fillgap.encoders", "fillgap.papers.theory", "fillgap.calibration",
     "fillgap.search", "fillgap.serve", "fillgap.export", "fillgap.integrations",
     "fillgap.distributed",
 ]  # fmt: skip

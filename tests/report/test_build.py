@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from fillgap._checks import InputError
 from fillgap.aligners import (
     METHODS,
     MeanCentering,
@@ -19,11 +18,11 @@ from fillgap.aligners import (
     load_aligner,
     save_aligner,
 )
-from fillgap.embeddings import EmbeddingPair
+from fillgap.errors import InputError
 from fillgap.evaluation import held_out_splits
 from fillgap.metrics import measure
-from fillgap.report import Files, build, build_report, drawing, render_json
-from fillgap.rows import fingerprint
+from fillgap.pair import EmbeddingPair, fingerprint
+from fillgap.report import Files, build, build_report, panels, render_json
 from report_pairs import (
     pair_with_everything,
     two_methods,
@@ -204,11 +203,11 @@ def test_what_is_compared(quick, monkeypatch) -> None:
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_of_many_rows_some_are_drawn_and_the_report_says_so(paired, monkeypatch) -> None:
-    monkeypatch.setattr(drawing, "MAX_IMAGES", 40)
+    monkeypatch.setattr(panels, "MAX_IMAGES", 40)
     pair = pair_with_everything() if paired else unpaired_pair()
-    drawn, sentence = drawing.draw_pair(pair, random_state=3)
-    again, _ = drawing.draw_pair(pair, random_state=3)
-    other, _ = drawing.draw_pair(pair, random_state=4)
+    drawn, sentence = panels.draw_pair(pair, random_state=3)
+    again, _ = panels.draw_pair(pair, random_state=3)
+    other, _ = panels.draw_pair(pair, random_state=4)
     assert drawn.image_ids == again.image_ids != other.image_ids
     assert drawn.n_images == 40
     assert drawn.n_texts == (80 if paired else 40)
@@ -224,9 +223,9 @@ def test_of_many_rows_some_are_drawn_and_the_report_says_so(paired, monkeypatch)
 
 
 def test_rows_without_names_are_called_by_their_number_in_the_file(monkeypatch) -> None:
-    monkeypatch.setattr(drawing, "MAX_IMAGES", 10)
+    monkeypatch.setattr(panels, "MAX_IMAGES", 10)
     pair = replace(pair_with_everything(30), image_ids=None)
-    drawn, _ = drawing.draw_pair(pair, random_state=0)
+    drawn, _ = panels.draw_pair(pair, random_state=0)
     for kept, ids in ((drawn.images, drawn.image_ids), (drawn.texts, drawn.text_ids)):
         whole = pair.images if kept is drawn.images else pair.texts
         for row, name in zip(kept, ids, strict=True):

@@ -10,8 +10,8 @@ import pytest
 
 from fillgap.aligners import Provenance, make_aligner, save_aligner
 from fillgap.cli.app import run
+from fillgap.pair import fingerprint
 from fillgap.report import build
-from fillgap.rows import fingerprint
 from report_pairs import pair_with_everything, two_methods
 
 

@@ -14,17 +14,22 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from conftest import make_gapped
-from fillgap._checks import InputError
-from fillgap.embeddings import EmbeddingPair
+from fillgap.errors import InputError
 from fillgap.metrics import principal_angles, subspace_overlap
-from fillgap.report import drawing, projections, queries, similarities
+from fillgap.pair import EmbeddingPair
+from fillgap.report import panels
 from fillgap.report.data import Item
-from fillgap.report.manifolds import METHODS
-from fillgap.report.pictures import MAX_SIDE, check_thumbnails, small_png
-from fillgap.report.projections import project, project_more
-from fillgap.report.queries import ask
-from fillgap.report.similarities import compare_similarities
-from fillgap.report.subspaces import compare_subspaces
+from fillgap.report.panels import MANIFOLDS as METHODS
+from fillgap.report.panels import (
+    MAX_SIDE,
+    ask,
+    check_thumbnails,
+    compare_similarities,
+    compare_subspaces,
+    project,
+    project_more,
+    small_png,
+)
 from report_pairs import pair_with_everything, unpaired_pair
 
 
@@ -44,7 +49,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 @given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 9))
 def test_drawn_rows_are_in_order_and_different(n: int, most: int, seed: int) -> None:
-    rows = drawing.draw_rows(n, most, np.random.default_rng(seed))
+    rows = panels.draw_rows(n, most, np.random.default_rng(seed))
     assert len(rows) == min(n, most)
     assert list(rows) == sorted(set(rows.tolist()))
     assert rows[0] >= 0
@@ -74,7 +79,7 @@ def test_the_signs_of_components_do_not_depend_on_the_order_of_rows() -> None:
 
 
 def test_the_same_rows_are_drawn_of_every_representation(monkeypatch) -> None:
-    monkeypatch.setattr(projections, "MAX_POINTS", 7)
+    monkeypatch.setattr(panels, "MAX_POINTS", 7)
     pair = pair_with_everything()
     same = project({"raw": pair, "again": pair}, random_state=0)
     assert same.pairs[0].images.shape == same.pairs[0].texts.shape == (7, 2)
@@ -151,7 +156,7 @@ def test_similarities_are_those_of_pairs_and_of_all_combinations() -> None:
 
 
 def test_of_many_texts_some_are_compared_with_the_images_of_all_of_them(monkeypatch) -> None:
-    monkeypatch.setattr(similarities, "MAX_PAIRS", 11)
+    monkeypatch.setattr(panels, "MAX_PAIRS", 11)
     (found,) = compare_similarities({"raw": pair_with_everything()}, random_state=0)
     assert np.rint(found.pairs * 11) == pytest.approx(found.pairs * 11)
     counts = [found.combinations * 11 * n_images for n_images in range(6, 12)]
@@ -199,7 +204,7 @@ def test_neighbours_are_the_nearest_of_the_whole_pool() -> None:
             number = names.index(query.item.words)
             cosines = pool @ pool[number]
             cosines[number] = -2
-            order = np.argsort(-cosines)[: queries.N_HITS]
+            order = np.argsort(-cosines)[: panels.N_HITS]
             hits = query.hits[label]
             assert [hit.item.words for hit in hits] == [names[k] for k in order]
             np.testing.assert_allclose([hit.cosine for hit in hits], cosines[order])

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from fillgap._checks import InputError
+from fillgap.errors import InputError
 from fillgap.report import (
     ReportData,
     build_report,
@@ -20,8 +20,7 @@ from fillgap.report import (
     render_markdown,
     write_report,
 )
-from fillgap.report.markdown import plain
-from fillgap.report.plain import to_plain
+from fillgap.report.markdown import plain, to_plain
 from fillgap.report.svg import draw
 from report_pairs import (
     HOSTILE,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fillgap.metrics import MEASURES, Value, Verdict
-from fillgap.metrics.measurements import Measurements
+from fillgap.metrics.verdict import Measurements
 from fillgap.report import tables
 from report_pairs import two_methods, whole_report
 

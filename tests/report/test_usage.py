@@ -12,8 +12,8 @@ from conftest import make_gapped
 from fillgap.aligners import make_aligner, save_aligner
 from fillgap.cli.app import run
 from fillgap.io import load_rows
+from fillgap.report.build import explain
 from fillgap.report.data import Usage
-from fillgap.report.usage import explain
 
 X, Y = (side.astype(np.float32) for side in make_gapped(60, 12, seed=0))
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from fillgap import BalancedAligner
-from fillgap._copies import copies, level_columns
-from fillgap.evaluation.one_split import aligned_sides
-from fillgap.evaluation.scored import all_scores, calibrated
-from fillgap.scores import NNN, Sides
+from fillgap.calibration import NNN, Sides
+from fillgap.evaluation.combine import aligned_sides
+from fillgap.evaluation.shortlists import all_scores, calibrated
+from fillgap.kernel import copies, level_columns
 
 
 def slow_copies(rows: np.ndarray) -> tuple[list[int], list[int]]:
@@ -48,10 +48,10 @@ def test_both_zeros_are_equal() -> None:
 
 
 def test_rows_of_one_hash_are_still_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fillgap import _copies
+    from fillgap import kernel
 
     rows = np.array([[1.0], [2.0], [1.0]], np.float32)
-    monkeypatch.setattr(_copies, "_hashes", lambda side, *_: np.zeros(len(side), np.uint64))
+    monkeypatch.setattr(kernel, "_hashes", lambda side, *_: np.zeros(len(side), np.uint64))
     assert [part.tolist() for part in copies(rows)] == [[2], [0]]
 
 

@@ -11,14 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fillgap._checks import InputError
-from fillgap._files import (
-    atomic_file,
-    atomic_folder,
-    check_target,
-    missing_path,
-    written_back,
-)
+from fillgap.errors import InputError
+from fillgap.files import atomic_file, atomic_folder, check_target, missing_path, written_back
 
 
 class Stop(BaseException):

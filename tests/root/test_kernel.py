@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fillgap import _similarity_numpy
-from fillgap._checks import InputError, InputTypeError
-from fillgap._similarity import block_rows
-from fillgap.embeddings import EmbeddingPair
+from fillgap import kernel
+from fillgap.errors import InputError, InputTypeError
+from fillgap.kernel import block_rows
 from fillgap.metrics.scan import scan_pool, scan_queries
+from fillgap.pair import EmbeddingPair
 
 
 def integer_rows(rng, n, d=3):
@@ -70,7 +70,7 @@ def test_level_items_are_counted_not_ordered(n, m, k, seed, fold):
     X, Y = integer_rows(rng, n), integer_rows(rng, m)
     index = rng.integers(0, n, m)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_similarity_numpy, "LONGEST_FOLD", fold)
+        patch.setattr(kernel, "LONGEST_FOLD", fold)
         scan = scan_pool(X, Y, index, n_neighbors=k, n_own=1)
     shuffle, shuffle_y = rng.permutation(n), rng.permutation(m)
     where = np.argsort(shuffle)
@@ -90,7 +90,7 @@ def test_a_fold_changes_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(900, 4)), rng.normal(size=(700, 4))
     folded = scan_pool(X, Y, n_neighbors=3, n_own=2)
-    monkeypatch.setattr(_similarity_numpy, "LONGEST_FOLD", 1)
+    monkeypatch.setattr(kernel, "LONGEST_FOLD", 1)
     flat = scan_pool(X, Y, n_neighbors=3, n_own=2)
     assert_same(folded.image_queries, flat.image_queries)
     assert_same(folded.text_queries, flat.text_queries)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fillgap._checks import InputError
+from fillgap.errors import InputError
 from fillgap.moments import PRECISE_ROWS, Moments, PairMoments
 
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from fillgap import _remote_store
-from fillgap._checks import InputError
-from fillgap._remote import as_path
+from fillgap import remote
 from fillgap.aligners import load_aligner, make_aligner, save_aligner
 from fillgap.cli.app import run
 from fillgap.distributed import ProcessPool, apply_shards, fit_shards, measure_shards
+from fillgap.errors import InputError
 from fillgap.io import load_rows, open_rows, open_sides, save_rows, transform_files
+from fillgap.remote import as_path
 from io_formats import FORMATS, HALF, make_rows
 from remote_servers import google_server, plain_server, range_server, s3_server
 
@@ -277,7 +277,7 @@ def test_silence_and_refusal_take_bounded_time(monkeypatch: pytest.MonkeyPatch, 
         port = closed.getsockname()[1]
         assert run(["measure", f"http://127.0.0.1:{port}/a.npy", "b.npy"]) == 2
     assert "must be reachable, got" in capsys.readouterr().err
-    monkeypatch.setattr(_remote_store, "PATIENCE", 0.3)
+    monkeypatch.setattr(remote, "PATIENCE", 0.3)
     with socket.socket() as silent:  # accepts, and never answers
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -23,16 +23,10 @@ from fillgap import (
     SpectralAligner,
     load_digit_scenes,
 )
-from fillgap.aligners import (
-    Aligner,
-    LaplaceTransport,
-    Whitening,
-    load_aligner,
-    save_aligner,
-)
-from fillgap.artifact import read_artifact, write_artifact
+from fillgap.aligners import Aligner, LaplaceTransport, Whitening, load_aligner, save_aligner
+from fillgap.calibration import NNN, QuantileMap, Sides, ZScore
+from fillgap.files import read_artifact, write_artifact
 from fillgap.io import open_rows
-from fillgap.scores import NNN, QuantileMap, Sides, ZScore
 from fillgap.space import MixedSpace, load_space, save_space
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -172,7 +166,7 @@ def test_a_collection_of_several_blocks(
 ) -> None:
     space = MixedSpace(aligner)
     whole = space.align_documents(gapped[0], "image")
-    monkeypatch.setattr("fillgap.space.mixed.BLOCK_ROWS", 7)
+    monkeypatch.setattr("fillgap.space.BLOCK_ROWS", 7)
     assert np.allclose(space.align_documents(gapped[0], "image"), whole, atol=1e-6)
     bad = gapped[0].copy()
     bad[40] = 0

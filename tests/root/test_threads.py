@@ -10,9 +10,9 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from conftest import make_gapped
-from fillgap._threads import MAX_THREADS, map_blocks, n_threads
 from fillgap.aligners import BalancedAligner, SpectralAligner
 from fillgap.metrics.scan import scan_pool
+from fillgap.runtime import MAX_THREADS, map_blocks, n_threads
 
 
 def test_results_come_in_order_whichever_is_done_first() -> None:

@@ -11,7 +11,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from fillgap import InputError, InputTypeError, MeanCentering, measure
-from fillgap.scores import (
+from fillgap.calibration import (
     CSLS,
     NNN,
     QBNorm,

@@ -16,10 +16,10 @@ import pytest
 
 from conftest import make_gapped
 from export_spaces import needed
-from fillgap._checks import InputError, InputTypeError
 from fillgap.cli.app import run
+from fillgap.errors import InputError, InputTypeError
 from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
-from fillgap.search._folder import BACKENDS
+from fillgap.search.documents import BACKENDS
 from fillgap.space import MixedSpace
 from postgres import running_postgres
 

@@ -14,9 +14,7 @@ from PIL import Image
 
 from conftest import make_gapped
 from fillgap import load_digit_scenes
-from fillgap._checks import InputError, InputTypeError
-from fillgap.cli.app import run
-from fillgap.scores import (
+from fillgap.calibration import (
     CSLS,
     NNN,
     QBNorm,
@@ -26,8 +24,10 @@ from fillgap.scores import (
     Sides,
     ZScore,
 )
+from fillgap.cli.app import run
+from fillgap.errors import InputError, InputTypeError
 from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
-from fillgap.search._nearest import Part, nearest
+from fillgap.search.exact import Part, nearest
 from fillgap.space import MixedSpace, load_space, save_space
 
 N, D = 120, 16
@@ -222,7 +222,7 @@ def test_a_crash_leaves_the_index_as_it_was(
 
     before = [hit.id for hit in index.search(image=sides[0][0], k=1000)]
     with monkeypatch.context() as patch:
-        patch.setattr("fillgap.search._exact.ExactBackend._write_list", fail)
+        patch.setattr("fillgap.search.exact.ExactBackend._write_list", fail)
         with pytest.raises(KeyboardInterrupt):
             index.add_images(["late"], sides[0][:1])
     with open_index(tmp_path / "index") as again:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fillgap.search import _nearest
-from fillgap.search._nearest import Part, nearest
+from fillgap.search import exact
+from fillgap.search.exact import Part, nearest
 
 
 def by_sorting(queries, parts, k):
@@ -31,7 +31,7 @@ def whole(rng, shape):
 @pytest.mark.parametrize("k", [1, 10, 700, 20_000])
 @pytest.mark.parametrize(("n_queries", "n_terms"), [(1, 1), (5, 2), (300, 1)])
 def test_it_is_what_sorting_gives(order, k, n_queries, n_terms, monkeypatch) -> None:
-    monkeypatch.setattr(_nearest, "_BLOCK_SCORES", 2**12)  # blocks of 2048 rows
+    monkeypatch.setattr(exact, "_BLOCK_SCORES", 2**12)  # blocks of 2048 rows
     rng = np.random.default_rng(0)
     queries = [whole(rng, (n_queries, 4)) for _ in range(n_terms)]
     parts = []

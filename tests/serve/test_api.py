@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fillgap._checks import InputError
 from fillgap.cli.app import run
 from fillgap.datasets import load_digit_scenes
 from fillgap.encoders import DigitSceneEncoder
+from fillgap.errors import InputError
 from fillgap.search import create_index, open_index
 from fillgap.serve import build_demo_index
 from fillgap.serve.queries import QueryEncoder

@@ -1,7 +1,7 @@
 """Aligners: estimators with two sides that bring images and texts to one place."""
 
 from fillgap.aligners.balanced import BalancedAligner
-from fillgap.aligners.base import Aligner
+from fillgap.aligners.base import Aligner, SumAligner
 from fillgap.aligners.centring import (
     DimensionRemoval,
     EmbeddingShift,
@@ -9,22 +9,22 @@ from fillgap.aligners.centring import (
     Translation,
     matching_translation,
 )
-from fillgap.aligners.gaussian import GaussianTransport
-from fillgap.aligners.methods import METHODS, make_aligner, method_name
-from fillgap.aligners.refined import RefinedAligner
-from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
-from fillgap.aligners.saving import (
+from fillgap.aligners.methods import (
+    METHODS,
     Provenance,
     aligner_state,
     load_aligner,
+    make_aligner,
+    method_name,
     restore_aligner,
     save_aligner,
 )
+from fillgap.aligners.refined import RefinedAligner
+from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
 from fillgap.aligners.spectral import SpectralAligner
 from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection
-from fillgap.aligners.sums import SumAligner
-from fillgap.aligners.transport import LaplaceTransport
-from fillgap.aligners.whitening import PCAProjection, Standardisation, Whitening
+from fillgap.aligners.transport.laplace import LaplaceTransport
+from fillgap.aligners.whitening import GaussianTransport, PCAProjection, Standardisation, Whitening
 
 __all__ = [
     "CCA",

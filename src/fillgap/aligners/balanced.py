@@ -6,13 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from fillgap._checks import check_choice, check_integer, check_real
-from fillgap._linalg import Matrix, add_ridge, fix_signs, half_powers, leading_svd, mean_eigenvalue
-from fillgap.affine import AffineMap
-from fillgap.aligners.sums import MomentAligner
+from fillgap.aligners.base import MomentAligner
+from fillgap.errors import check_choice, check_integer, check_real
+from fillgap.linalg import Matrix, add_ridge, fix_signs, half_powers, leading_svd, mean_eigenvalue
+from fillgap.maps import AffineMap
 from fillgap.moments import PairMoments
-
-__all__ = ["BalancedAligner", "balanced_maps", "start_maps"]
 
 
 class BalancedAligner(MomentAligner):

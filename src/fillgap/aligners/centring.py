@@ -6,18 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fillgap._checks import check_integer, check_real, unit_rows
-from fillgap.affine import AffineMap, scale_to_unit
-from fillgap.aligners.sums import MomentAligner
+from fillgap.aligners.base import MomentAligner
+from fillgap.errors import check_integer, check_real, unit_rows
+from fillgap.maps import AffineMap, scale_to_unit
 from fillgap.moments import PairMoments, to_numpy
-
-__all__ = [
-    "DimensionRemoval",
-    "EmbeddingShift",
-    "MeanCentering",
-    "Translation",
-    "matching_translation",
-]
 
 
 class MeanCentering(MomentAligner):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fillgap._checks import check_flag, check_integer, check_real
-from fillgap._linalg import Matrix, add_ridge, fix_signs, symmetric_power
-from fillgap.affine import AffineMap
-from fillgap.aligners.sums import MomentAligner
+from fillgap.aligners.base import MomentAligner
+from fillgap.errors import check_flag, check_integer, check_real
+from fillgap.linalg import Matrix, add_ridge, fix_signs, symmetric_power
+from fillgap.maps import AffineMap
 from fillgap.moments import PairMoments
-
-__all__ = ["CCA", "OrthogonalProcrustes", "RidgeRegression"]
 
 
 def _cross(moments: PairMoments) -> Matrix:

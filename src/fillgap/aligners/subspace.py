@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fillgap._checks import InputError, check_choice, check_integer, check_real
-from fillgap._linalg import Matrix
-from fillgap._subspaces import TOLERANCE, energy_basis, principal_vectors, shared_dimensions
-from fillgap.affine import AffineMap
-from fillgap.aligners.sums import MomentAligner
+from fillgap.aligners.base import MomentAligner
+from fillgap.errors import InputError, check_choice, check_integer, check_real
+from fillgap.linalg import TOLERANCE, Matrix, energy_basis, principal_vectors, shared_dimensions
+from fillgap.maps import AffineMap
 from fillgap.moments import PairMoments
-
-__all__ = ["HyperplaneRotation", "SharedSpaceProjection"]
 
 
 class SharedSpaceProjection(MomentAligner):

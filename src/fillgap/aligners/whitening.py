@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fillgap._checks import check_integer, check_real
-from fillgap._linalg import add_ridge, fix_signs, mean_eigenvalue, symmetric_power
-from fillgap.affine import AffineMap
-from fillgap.aligners.sums import MomentAligner
+from fillgap.aligners.base import MomentAligner
+from fillgap.errors import check_integer, check_real
+from fillgap.linalg import add_ridge, fix_signs, half_powers, mean_eigenvalue, symmetric_power
+from fillgap.maps import AffineMap
 from fillgap.moments import Moments, PairMoments
-
-__all__ = ["PCAProjection", "Standardisation", "Whitening"]
 
 
 class Standardisation(MomentAligner):
@@ -117,3 +115,38 @@ class PCAProjection(MomentAligner):
         total = mean_eigenvalue(stacked.covariance()) * moments.n_features
         self.explained_variance_ratio_ = values[:kept] / total
         self.map_x_ = self.map_y_ = AffineMap(center=stacked.mean, matrix=matrix)
+
+
+class GaussianTransport(MomentAligner):
+    """Transport the images to the texts as one Gaussian to another; the texts stay.
+
+    x ↦ μ_y + (x − μ_x) T with T = G_x^-½ (G_x^½ G_y G_x^½)^½ G_x^-½, the map of least squared
+    displacement that gives the images the mean and the covariance of the texts.
+
+    Parameters
+    ----------
+    ridge : float
+        Added to each covariance, in units of its mean eigenvalue. 0 matches the fitted covariances
+        exactly; a large value only moves the mean and the scale.
+    normalize : bool
+        Return unit rows; False returns the affine image as it is.
+
+    References
+    ----------
+    Knott and Smith (1984); Peyré and Cuturi (2019), "Computational Optimal Transport", remark 2.31.
+    """
+
+    def __init__(self, *, ridge: float = 0.3, normalize: bool = True) -> None:
+        self.ridge = ridge
+        self.normalize = normalize
+
+    def _solve(self, moments: PairMoments) -> None:
+        ridge = check_real(self.ridge, "ridge", low=0)
+        G_x = add_ridge(moments.x.covariance(ddof=0), ridge)
+        G_y = add_ridge(moments.y.covariance(ddof=0), ridge)
+        root, inverse = half_powers(G_x)
+        matrix = inverse @ symmetric_power(root @ G_y @ root, 0.5) @ inverse
+        self.map_x_ = AffineMap(center=moments.x.mean, matrix=matrix, offset=moments.y.mean)
+        self.map_y_ = AffineMap()
+        if ridge == 0:
+            self._note_if_few_rows("GaussianTransport without a ridge")

@@ -7,29 +7,7 @@ import sys
 
 import typer
 
-from fillgap.cli import (
-    apply,
-    bench,
-    compare,
-    demo,
-    embed,
-    experiment,
-    export,
-    fit,
-    grid_search,
-    index,
-    measure,
-    methods,
-    recommend,
-    report,
-    reproduce,
-    search,
-    serve,
-    sweep_gap,
-    theory,
-)
-
-__all__ = ["app", "run"]
+from fillgap.cli import demo, embedding, fitting, judging, measuring, reproducing, searching
 
 app = typer.Typer(
     name="fillgap",
@@ -39,24 +17,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("embed")(embed.embed)
-app.command("measure")(measure.measure)
-app.command("compare")(compare.compare)
-app.command("recommend")(recommend.recommend)
-app.command("fit")(fit.fit)
-app.command("grid-search")(grid_search.grid_search)
-app.command("apply")(apply.apply)
-app.command("export")(export.export)
-app.command("report")(report.report)
-app.command("index")(index.index)
-app.command("search")(search.search)
-app.command("serve")(serve.serve)
-app.command("methods")(methods.methods)
-app.command("theory")(theory.theory)
-app.command("sweep-gap")(sweep_gap.sweep_gap)
-app.add_typer(bench.app, name="bench")
-app.add_typer(reproduce.app, name="reproduce")
-app.command("experiment")(experiment.experiment)
+app.command("embed")(embedding.embed)
+app.command("measure")(measuring.measure)
+app.command("compare")(judging.compare)
+app.command("recommend")(judging.recommend)
+app.command("fit")(fitting.fit)
+app.command("grid-search")(judging.grid_search)
+app.command("apply")(fitting.apply)
+app.command("export")(searching.export)
+app.command("report")(measuring.report)
+app.command("index")(searching.index)
+app.command("search")(searching.search)
+app.command("serve")(searching.serve)
+app.command("methods")(fitting.methods)
+app.command("theory")(reproducing.theory)
+app.command("sweep-gap")(reproducing.sweep_gap)
+app.add_typer(judging.app, name="bench")
+app.add_typer(reproducing.app, name="reproduce")
+app.command("experiment")(reproducing.experiment)
 app.command("demo")(demo.demo)
 
 
@@ -99,7 +77,7 @@ def _report_error(error: Exception) -> int:
         return 0
     from sklearn.exceptions import NotFittedError
 
-    from fillgap._checks import InputError, InputTypeError
+    from fillgap.errors import InputError, InputTypeError
 
     message = " ".join(str(error).split())
     outside = _outside_of_us(error)

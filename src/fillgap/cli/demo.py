@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fillgap.cli import apply, compare, fit, measure, report
-from fillgap.cli.comparison import print_comparison
+from fillgap.cli import fitting, judging, measuring
+from fillgap.cli.judging import print_comparison
 from fillgap.cli.options import Overwrite, Quiet
 from fillgap.cli.output import say
 
 if TYPE_CHECKING:
-    from fillgap.embeddings import EmbeddingPair
-
-__all__ = ["demo"]
+    from fillgap.pair import EmbeddingPair
 
 
 def demo(
@@ -30,41 +28,41 @@ def demo(
 
     Every step is a command that works the same on your own files, and is shown before it runs.
     """
-    from fillgap._files import check_target
-    from fillgap.datasets import load_digit_scenes
+    from fillgap.datasets.scenes import load_digit_scenes
+    from fillgap.files import check_target
 
     check_target(out, overwrite=overwrite)
     for folder in ("fitting", "checking", "aligned"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     say("Scenes of handwritten digits with two captions each: 1000 to fit on, 2500 to check on.")
-    fitting = _write(load_digit_scenes("fitting"), out / "fitting")
+    to_fit = _write(load_digit_scenes("fitting"), out / "fitting")
     checking = _write(load_digit_scenes("evaluation"), out / "checking")
 
     _show("How large is the gap?", "measure", *checking)
-    measure.measure(*checking, quiet=quiet)
-    _show("Which method closes it? Judged on held-out scenes.", "compare", *fitting)
-    found = compare.judge(*fitting, quiet=quiet)
+    measuring.measure(*checking, quiet=quiet)
+    _show("Which method closes it? Judged on held-out scenes.", "compare", *to_fit)
+    found = judging.judge(*to_fit, quiet=quiet)
     print_comparison(found)
     method = found.recommendation.method
     if method is None:
         return
     aligner = out / "aligner.safetensors"
-    _show("Fit it to all of them.", "fit", method, *fitting, "-o", str(aligner))
-    fit.fit(method, *fitting, out=aligner, overwrite=True, quiet=quiet)
+    _show("Fit it to all of them.", "fit", method, *to_fit, "-o", str(aligner))
+    fitting.fit(method, *to_fit, out=aligner, overwrite=True, quiet=quiet)
     aligned = []
     modality: Literal["image", "text"]
     for modality, file in (("image", checking[0]), ("text", checking[1])):
         target = out / "aligned" / Path(file).name
         words = f"{aligner} {file} --modality {modality} -o {target}"
         _show("Apply it to scenes that it has not seen.", "apply", words)
-        apply.apply(aligner, [file], modality=modality, out=target, overwrite=True, quiet=quiet)
+        fitting.apply(aligner, [file], modality=modality, out=target, overwrite=True, quiet=quiet)
         aligned.append(str(target))
     _show("How large is the gap now?", "measure", *aligned)
-    measure.measure(*aligned, quiet=quiet)
+    measuring.measure(*aligned, quiet=quiet)
     page = out / "report.html"
     words = f"--aligner {aligner} --quick -o {page}"
     _show("All of it on one page, to look at and to pass on.", "report", *checking, words)
-    report.report(*checking, aligner=aligner, out=page, quick=True, overwrite=True, quiet=quiet)
+    measuring.report(*checking, aligner=aligner, out=page, quick=True, overwrite=True, quiet=quiet)
 
 
 def _show(what: str, *words: str) -> None:
@@ -79,7 +77,7 @@ def _write(pair: EmbeddingPair, folder: Path) -> tuple[str, str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from fillgap._files import atomic_file
+    from fillgap.files import atomic_file
 
     texts = {"caption": pair.captions, "image_index": pair.image_index}
     written = []

@@ -3,25 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
-
-__all__ = [
-    "AsJson",
-    "Captions",
-    "Device",
-    "ImageIndex",
-    "Images",
-    "MaxImages",
-    "Out",
-    "Overwrite",
-    "Parameters",
-    "Quiet",
-    "Seed",
-    "Texts",
-    "Unpaired",
-]
 
 Images: TypeAlias = Annotated[
     str,
@@ -85,7 +69,7 @@ Parameters: TypeAlias = Annotated[
 
 
 def _place(text: str) -> Path:
-    from fillgap._remote import as_path
+    from fillgap.remote import as_path
 
     return as_path(text)
 
@@ -102,3 +86,72 @@ Device: TypeAlias = Annotated[
 Out: TypeAlias = Annotated[
     Path, typer.Option("--out", "-o", metavar="OUT", help="Where to write.", parser=_place)
 ]
+
+
+Engine: TypeAlias = Annotated[
+    Literal["processes", "dask"] | None,
+    typer.Option(
+        "--engine",
+        help="Who reads the shards: processes of this machine, or workers of Dask. "
+        "Left out, this process alone, unless another option asks for workers.",
+        show_default=False,
+    ),
+]
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="How many workers to start; left out, one for each core.",
+        show_default=False,
+    ),
+]
+Address: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="Of a cluster that runs, for example tcp://10.0.0.1:8786.",
+        show_default=False,
+    ),
+]
+SkipBadShards: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad-shards",
+        help="With workers: leave out shards that cannot be read, list them, and exit with 3.",
+    ),
+]
+
+
+def engine_of(
+    engine: str | None,
+    workers: int | None,
+    address: str | None,
+    *,
+    skip_bad_shards: bool = False,
+    device: str | None = None,
+) -> Any:
+    """Return the executor that the options ask for, or None for this process alone."""
+    if (engine, workers, address) == (None, None, None) and not skip_bad_shards:
+        return None
+    if device is not None and address is None:  # elsewhere only workers can tell
+        from fillgap.runtime import choose_device
+
+        choose_device(device)
+    from fillgap.distributed.executors import make_executor
+
+    return make_executor(engine or "processes", n_workers=workers, address=address)
+
+
+def refuse_index(image_index: str | None) -> None:
+    """Refuse an index of rows where it cannot be followed."""
+    if image_index is not None:
+        from fillgap.errors import InputError
+
+        raise InputError(
+            "--image-index must be left out where workers read the shards or bad ones are skipped, "
+            f"which pairs row i with row i, got {image_index}. Repeat image rows in their shards, "
+            "or use one process."
+        )

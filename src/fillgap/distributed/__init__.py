@@ -1,21 +1,24 @@
 """Any size: fit, apply and measure shards with many workers, on this machine or a cluster."""
 
-from fillgap.distributed._devices import name_here, shared_out
-from fillgap.distributed._executor import EngineError, Executor, ThisProcess
-from fillgap.distributed._plan import (
-    JobPlan,
-    plan_apply,
-    plan_fit,
-    plan_measure,
-    plan_reading,
+from fillgap.distributed.apply_job import apply_shards
+from fillgap.distributed.executors import (
+    ENGINES,
+    EngineError,
+    Executor,
+    ProcessPool,
+    ThisProcess,
+    make_executor,
 )
-from fillgap.distributed._work import JobReport
-from fillgap.distributed.apply import apply_shards
-from fillgap.distributed.engines import ENGINES, make_executor
-from fillgap.distributed.fit import fit_shards
-from fillgap.distributed.measure import measure_shards
-from fillgap.distributed.processes import ProcessPool
-from fillgap.distributed.readable import BadShards, find_bad_shards, load_readable_pair
+from fillgap.distributed.fit_job import (
+    BadShards,
+    JobReport,
+    find_bad_shards,
+    fit_shards,
+    load_readable_pair,
+)
+from fillgap.distributed.job_plan import JobPlan, plan_apply, plan_fit, plan_measure, plan_reading
+from fillgap.distributed.measure_job import measure_shards
+from fillgap.distributed.pieces import name_here, shared_out
 
 __all__ = [
     "ENGINES",

@@ -1,9 +1,15 @@
 """Models that put pictures and texts into one space."""
 
-from fillgap.encoders._base import Encoder, check_batches
-from fillgap.encoders._digit_scenes import DigitSceneEncoder, tokenise
-from fillgap.encoders._open import ENCODERS, open_encoder
-from fillgap.encoders._pictures import Picture, load_picture, prefetch
+from fillgap.encoders.base import (
+    ENCODERS,
+    Encoder,
+    Picture,
+    check_batches,
+    load_picture,
+    open_encoder,
+    prefetch,
+)
+from fillgap.encoders.digits import DigitSceneEncoder, tokenise
 
 __all__ = [
     "ENCODERS",

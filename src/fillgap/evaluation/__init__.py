@@ -1,15 +1,17 @@
 """Judgement on held-out rows: comparison, grid search, recommendation, tests, zero-shot."""
 
-from fillgap.evaluation.compare import compare, plan_compare
-from fillgap.evaluation.comparison import Comparison, MethodResult
-from fillgap.evaluation.estimates import Estimate
+from fillgap.evaluation.compare import (
+    Comparison,
+    MethodResult,
+    Recommendation,
+    compare,
+    plan_compare,
+)
 from fillgap.evaluation.grid_search import GridPoint, GridSearch, grid_search
-from fillgap.evaluation.leaderboard import Leaderboard, Line
+from fillgap.evaluation.leaderboard import Combination, Leaderboard, Line
 from fillgap.evaluation.recommend import SpaceRecommendation, recommend
-from fillgap.evaluation.recommendation import Recommendation
-from fillgap.evaluation.significance import holm, paired_permutation_test
 from fillgap.evaluation.splits import held_out_splits
-from fillgap.evaluation.tally import Combination
+from fillgap.evaluation.statistics import Estimate, holm, paired_permutation_test
 from fillgap.evaluation.zero_shot import ZeroShot, zero_shot
 
 __all__ = [

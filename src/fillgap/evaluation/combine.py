@@ -1,27 +1,296 @@
-"""Every aligner with every calibration, judged on the same held-out rows."""
+"""One split of the images: aligners and calibrations fitted on one part, judged on the other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from fillgap._checks import check_random_state
-from fillgap._progress import Progress
-from fillgap.aligners import Aligner
-from fillgap.embeddings import EmbeddingPair
-from fillgap.evaluation.one_split import OneSplit
-from fillgap.evaluation.splits import check_rows, held_out_splits
-from fillgap.evaluation.tally import Tally
-from fillgap.scores import (
-    Calibration,
-    Sides,
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from fillgap.aligners.base import Aligner
+from fillgap.calibration.base import Calibration, Modality, Sides
+from fillgap.calibration.fusion import (
     distribution_based_fusion,
     min_max_fusion,
     reciprocal_rank_fusion,
 )
+from fillgap.calibration.pairwise import PairwiseCalibration, fit_together
+from fillgap.calibration.query_list import OwnListCalibration
+from fillgap.errors import CANNOT_RUN, check_random_state, unit_rows
+from fillgap.evaluation.judge import TwoSidedPool, draw_two_sided
+from fillgap.evaluation.leaderboard import Combination, Tally
+from fillgap.evaluation.shortlists import (
+    PoolLists,
+    ScoreMap,
+    Scorer,
+    Scores,
+    all_cosines,
+    calibrated,
+    levelled,
+    levelled_pools,
+    lists_of_pools,
+    lists_of_sides,
+    lists_within_pools,
+    scored,
+)
+from fillgap.evaluation.splits import check_rows, held_out_splits
+from fillgap.pair import EmbeddingPair
+from fillgap.runtime import Progress
 
-__all__ = ["FUSIONS", "judge_all"]
+Array = NDArray[Any]
+Rows: TypeAlias = Mapping[Modality, Array]
+
+#: Rows of each side that a calibration is fitted to: a bank of all of them would be searched whole.
+_SAMPLE: Final = 4096
+
+
+def fit_clone(aligner: Aligner, train: EmbeddingPair) -> Aligner:
+    """Return a clone fitted to a pair."""
+    sides = train.matched() if aligner.needs_pairs else (train.images, train.texts)
+    return clone(aligner).fit(*sides)
+
+
+def aligned_sides(aligner: Aligner | None, images: Any | None, texts: Any | None) -> Sides:
+    """Return unit rows of both sides as an aligner maps them; a side of None stays so."""
+    functions = (
+        (partial(unit_rows, what="images"), partial(unit_rows, what="texts"))
+        if aligner is None
+        else (aligner.transform, aligner.transform_y)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return Sides(
+            *(
+                None if side is None else np.asarray(function(side), dtype=np.float32)
+                for function, side in zip(functions, (images, texts), strict=True)
+            )
+        )
+
+
+def asked_sides(aligner: Aligner | None, queries: Sides | None, documents: Sides) -> Sides:
+    """Return aligned sample queries; documents where there are none of a modality."""
+    given = Sides() if queries is None else aligned_sides(aligner, *queries)
+    return Sides(*(d if q is None else q for q, d in zip(given, documents, strict=True)))
+
+
+def relevant_rows(
+    pair: EmbeddingPair, samples: Sequence[NDArray[np.intp]]
+) -> dict[tuple[Modality, Modality], Array] | None:
+    """Return what belongs together among some rows that ask for each other.
+
+    Parameters
+    ----------
+    pair : EmbeddingPair
+    samples : sequence of two arrays of int
+        Rows of images and of texts, ascending.
+
+    Returns
+    -------
+    dict or None
+        Pairs of numbers within these rows: images with their texts, and texts of one image with
+        each other, where there are any. None where nothing is known.
+    """
+    if pair.image_index is None:
+        return None
+    images, texts = samples
+    index = np.asarray(pair.image_index)[texts]
+    kept = np.isin(index, images)
+    across = np.column_stack([np.searchsorted(images, index[kept]), np.flatnonzero(kept)])
+    order = np.argsort(index, kind="stable")
+    of = index[order]
+    within = []
+    for apart in range(1, np.bincount(of).max(initial=0)):
+        same = np.flatnonzero(of[apart:] == of[:-apart])
+        pairs = np.column_stack([order[same], order[same + apart]])
+        within += [pairs, pairs[:, ::-1]]
+    found: dict[tuple[Modality, Modality], Array] = {
+        ("image", "text"): across,
+        ("text", "image"): across[:, ::-1],
+    }
+    return found | ({("text", "text"): np.concatenate(within)} if within else {})
+
+
+def sample_rows(rows: Any) -> NDArray[np.intp]:
+    """Return which rows a calibration is fitted to: all, or 4096 at even distances."""
+    return np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(np.intp))
+
+
+class OneSplit:
+    """One split: what is fitted on, what is judged, and the two-sided pools."""
+
+    def __init__(
+        self,
+        pair: EmbeddingPair,
+        train_rows: NDArray[np.intp],
+        test_rows: NDArray[np.intp],
+        rng: np.random.Generator,
+        *,
+        fit_on: EmbeddingPair | None,
+        queries: Sides | None,
+    ) -> None:
+        self.pair, self.image_rows, self.queries = pair, test_rows, queries
+        self.test = pair.take_images(test_rows)
+        self.train = pair.take_images(train_rows) if fit_on is None else fit_on
+        self.samples = [sample_rows(side) for side in (self.train.images, self.train.texts)]
+        self.text_rows = np.flatnonzero(np.isin(np.asarray(pair.image_index), test_rows))
+        self.pools: list[TwoSidedPool] = draw_two_sided(self.test, rng) or []
+
+    def judge_aligner(
+        self,
+        name: str,
+        aligner: Aligner | None,
+        calibrations: Mapping[str, Calibration | None],
+        fusions: Mapping[str, Any],
+        tally: Tally,
+    ) -> None:
+        """Fit one aligner, and judge it with each calibration and fusion."""
+        try:
+            fitted = None if aligner is None else fit_clone(aligner, self.train)
+            rows = _by_modality(aligned_sides(fitted, self.test.images, self.test.texts))
+        except CANNOT_RUN as error:
+            tally.failures |= {Combination(name, c): str(error) for c in (*calibrations, *fusions)}
+            return
+        images, texts = self.samples
+        documents = aligned_sides(fitted, self.train.images[images], self.train.texts[texts])
+        asked = asked_sides(fitted, self.queries, documents)
+        ready = fit_together(
+            {label: one for label, one in calibrations.items() if one is not None},
+            asked,
+            documents,
+            relevant=relevant_rows(self.train, self.samples) if self.queries is None else None,
+        )
+        tally.keep_place(Combination(name, label) for label in (*calibrations, *fusions))
+        cosines = all_cosines(rows)
+        # Those that go on from the same scores, which are then computed once.
+        groups: dict[int, _Group] = {}
+        for label in calibrations:
+            what, fit = Combination(name, label), ready.get(label)
+            if isinstance(fit, Exception):
+                tally.failures[what] = str(fit)
+            elif isinstance(fit, OwnListCalibration) and not _reads_list(fit.after):
+                first = None if fit.after is None else fit.after_
+                groups.setdefault(id(first), _Group(first)).levels[what] = fit
+            elif fit is not None and fit.reads_list:
+                with _failing(tally, what):
+                    self._judge(what, rows, cosines, calibrated(fit), tally)
+            else:
+                first, change = _first_and_rest(fit)
+                groups.setdefault(id(first), _Group(first)).changes[what] = change
+        for group in groups.values():
+            with _failing(tally, *group.changes, *group.levels):
+                self._judge_group(group, rows, cosines, tally)
+        for label, fusion in fusions.items():
+            self._judge(Combination(name, label), rows, cosines, fused(fusion), tally)
+
+    def _judge_group(self, group: _Group, rows: Rows, cosines: Scores, tally: Tally) -> None:
+        """Judge all that map the scores of one calibration, or cosines, further."""
+        scores = scored(cosines, rows, calibrated(group.first))
+        if group.changes:
+            self._note(group.changes, scores, lists_of_pools(scores, self.pools), tally)
+        for what, fit in group.levels.items():
+            pools = levelled_pools(fit, scores, cosines, self.pools)
+            self._note({what: _as_it_is}, levelled(fit, scores, cosines), pools, tally)
+
+    def _judge(
+        self, what: Combination, rows: Rows, cosines: Scores, scorer: Scorer, tally: Tally
+    ) -> None:
+        """Judge a scorer whose scores depend on the rest of the list."""
+        pools = lists_within_pools(rows, self.pools, scorer)
+        self._note({what: _as_it_is}, scored(cosines, rows, scorer), pools, tally)
+
+    def _note(
+        self,
+        changes: Mapping[Combination, ScoreMap],
+        scores: Scores,
+        two_sided: Sequence[PoolLists],
+        tally: Tally,
+    ) -> None:
+        """Note what these scores find, each time mapped further."""
+        one_sided = lists_of_sides(scores, np.asarray(self.test.image_index))
+        for what, change in changes.items():
+            with _failing(tally, what):
+                for lists in one_sided:
+                    for measure, values in lists.values(change).items():
+                        self._tell(tally, what, measure, lists.direction, values)
+                for pool in two_sided:
+                    self._tell_pool(tally, what, pool.share, pool.queries, pool.values(change))
+
+    def _tell(
+        self, tally: Tally, what: Combination, measure: str, direction: str, values: Array
+    ) -> None:
+        """Note the values of all queries of one direction."""
+        of_images = direction == "image_to_text"
+        rows = self.image_rows if of_images else self.text_rows
+        n = self.pair.n_images if of_images else self.pair.n_texts
+        tally.add(what, (measure, direction), rows, values, n)
+
+    def _tell_pool(
+        self, tally: Tally, what: Combination, share: str, queries: Array, values: Array
+    ) -> None:
+        """Note the values of the queries of a two-sided pool."""
+        key = ("two_sided_ndcg_at_10", share)
+        tally.add(what, key, self.text_rows[queries], values, self.pair.n_texts)
+
+
+@dataclass
+class _Group:
+    """What goes on from the scores of one calibration: each score by itself, or within its list."""
+
+    first: Calibration | None
+    changes: dict[Combination, ScoreMap] = field(default_factory=dict)
+    levels: dict[Combination, OwnListCalibration] = field(default_factory=dict)
+
+
+def _reads_list(calibration: Calibration | None) -> bool:
+    return calibration is not None and calibration.reads_list
+
+
+def _as_it_is(scores: Array, _query: Modality, _document: Modality) -> Array:
+    return scores
+
+
+def _first_and_rest(calibration: Calibration | None) -> tuple[Calibration | None, ScoreMap]:
+    """Return what scores are mapped by first, of all documents, and how a score goes on."""
+    if not isinstance(calibration, PairwiseCalibration):
+        return calibration, _as_it_is
+    rest = calibration.rest()
+    first = None if calibration.after is None else calibration.after_
+    return first, lambda scores, query, document: rest.calibrate(
+        scores, query=query, document=document
+    )
+
+
+@contextmanager
+def _failing(tally: Tally, *combinations: Combination) -> Iterator[None]:
+    """List combinations as failed where the data do not allow them."""
+    try:
+        yield
+    except CANNOT_RUN as error:
+        tally.failures |= dict.fromkeys(combinations, str(error))
+
+
+def _by_modality(sides: Sides) -> dict[Modality, Array]:
+    return {"image": sides.images, "text": sides.texts}  # type: ignore[dict-item]
+
+
+def fused(fusion: Any) -> Scorer:
+    """Return the scorer of a list-level fusion."""
+
+    def score(
+        _query: Modality, cosines: Mapping[Modality, Array], _rows: Mapping[Modality, Array]
+    ) -> Mapping[Modality, Array]:
+        filled = {name: values for name, values in cosines.items() if values.shape[1]}
+        merged = fusion(list(filled.values()))
+        return {**cosines, **dict(zip(filled, merged, strict=True))}
+
+    return score
+
 
 #: List-level fusion, under the names of the leaderboard: two searches, merged.
 FUSIONS: Final = {

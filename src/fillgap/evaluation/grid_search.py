@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from fillgap._checks import CANNOT_RUN, InputError, check_choice
-from fillgap._progress import Progress, silent
-from fillgap.aligners import Aligner, make_aligner, method_name
-from fillgap.embeddings import EmbeddingPair
+from fillgap.aligners.base import Aligner
+from fillgap.aligners.methods import make_aligner, method_name
+from fillgap.errors import CANNOT_RUN, InputError, check_choice
 from fillgap.evaluation.judge import DIRECTIONS, PER_QUERY, scan_test_pair
 from fillgap.evaluation.splits import held_out_splits
-
-__all__ = ["GridPoint", "GridSearch", "grid_search"]
+from fillgap.pair import EmbeddingPair
+from fillgap.runtime import Progress, silent
 
 
 @dataclass(frozen=True)

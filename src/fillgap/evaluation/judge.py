@@ -1,21 +1,113 @@
-"""What held-out pairs say of one representation: a value for each query and each measure."""
+"""Clustering of the mixed pool, which follows modality before alignment and meaning after it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
-from fillgap.embeddings import EmbeddingPair
-from fillgap.metrics import per_query
+from fillgap.aligners.base import Aligner
+from fillgap.errors import CANNOT_RUN
+from fillgap.evaluation.quantised import as_stored
+from fillgap.metrics import retrieval
 from fillgap.metrics.neighbours import ilisi_values
 from fillgap.metrics.pool import PoolScan, QueryScan
-from fillgap.metrics.scan import scan_pool
+from fillgap.metrics.scan import scan_pool, scan_queries
+from fillgap.metrics.structure import cluster_mixing
+from fillgap.pair import EmbeddingPair
+from fillgap.runtime import Progress
 
-__all__ = ["DIRECTIONS", "PER_QUERY", "QueryValues", "scan_test_pair", "values_of"]
+
+def cluster_scores(pair: EmbeddingPair) -> dict[str, float]:
+    """Return how mixed clusters are, and where there are labels how well they follow them."""
+    found = cluster_mixing(pair)
+    scores = {"cluster_mixing": found.value, "cluster_nmi": found.nmi, "cluster_ari": found.ari}
+    return {name: value for name, value in scores.items() if value is not None}
+
+
+#: Images with two texts that are enough, however many have one.
+_ENOUGH: Final = 200
+
+Rows = NDArray[np.intp]
+
+#: Share of the items that are in the pool as images.
+IMAGE_SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+class TwoSidedPool:
+    """One draw: which items are images, and which captions are queries and documents.
+
+    Attributes
+    ----------
+    images : array of int
+        Rows of the images that are in the pool.
+    documents : array of int
+        Rows of the texts that are in the pool.
+    queries : array of int of shape (n_items,)
+        Row of the text that asks for each item; never in the pool.
+    answer : array of int of shape (n_items,)
+        Number of that item in the pool: documents first, then images.
+    items : array of int of shape (n_items,)
+        Row of the image that each query is about.
+    """
+
+    def __init__(self, items: Rows, queries: Rows, documents: Rows, as_image: Any) -> None:
+        self.items, self.queries = items, queries
+        self.images, self.documents = items[as_image], documents[~as_image]
+        self.answer = np.where(
+            as_image, len(self.documents) + np.cumsum(as_image) - 1, np.cumsum(~as_image) - 1
+        )
+
+
+def draw_two_sided(pair: EmbeddingPair, rng: np.random.Generator) -> list[TwoSidedPool] | None:
+    """Draw a pool for each share of images, of those that have two texts.
+
+    None where they are fewer than 10, or so few (fewer than 200 and than half of all) that they and
+    their small pool should not decide for the rest.
+    """
+    index = np.asarray(pair.image_index)
+    shuffled = rng.permutation(len(index))
+    order = shuffled[np.argsort(index[shuffled], kind="stable")]
+    image, first, count = np.unique(index[order], return_index=True, return_counts=True)
+    several = count >= 2
+    items = image[several]
+    if len(items) < 10 or len(items) < min(_ENOUGH, pair.n_images / 2):
+        return None
+    queries, documents = order[first[several]], order[first[several] + 1]
+    pools = []
+    for share in IMAGE_SHARES:
+        as_image = np.zeros(len(items), dtype=bool)
+        as_image[rng.permutation(len(items))[: round(share * len(items))]] = True
+        pools.append(TwoSidedPool(items, queries, documents, as_image))
+    return pools
+
+
+def two_sided_ndcg(images: Any, texts: Any, pool: TwoSidedPool) -> NDArray[np.float64]:
+    """Return the NDCG at 10 of each query of a pool.
+
+    Parameters
+    ----------
+    images, texts : array
+        The representation of all images and of all texts of the pair that the pool was drawn from.
+    pool : TwoSidedPool
+    """
+    scan = scan_queries(
+        texts[pool.queries],
+        texts[pool.documents],
+        images[pool.images],
+        pair_query=np.arange(len(pool.queries)),
+        pair_item=pool.answer,
+        n_neighbors=1,
+        n_own=1,
+    )
+    return retrieval.ndcg(scan, 10, mixed=True)
+
 
 Values = NDArray[np.float64]
 
@@ -23,18 +115,18 @@ DIRECTIONS: Final = ("image_to_text", "text_to_image")
 
 #: Measures with one value a query, by the name of the function that computes their mean.
 PER_QUERY: Final[Mapping[str, Callable[[QueryScan], Values]]] = {
-    "mixed_ndcg_at_10": partial(per_query.ndcg, k=10, mixed=True),
-    "mixed_recall_at_1": partial(per_query.recall, k=1, mixed=True),
-    "mixed_recall_at_5": partial(per_query.recall, k=5, mixed=True),
-    "mixed_recall_at_10": partial(per_query.recall, k=10, mixed=True),
-    "mixed_recall_at_20": partial(per_query.recall, k=20, mixed=True),
-    "mixed_mrr": partial(per_query.reciprocal_rank, mixed=True),
-    "ndcg_at_10": partial(per_query.ndcg, k=10, mixed=False),
-    "recall_at_1": partial(per_query.recall, k=1, mixed=False),
-    "recall_at_5": partial(per_query.recall, k=5, mixed=False),
-    "recall_at_10": partial(per_query.recall, k=10, mixed=False),
-    "mrr": partial(per_query.reciprocal_rank, mixed=False),
-    "exposure_at_10": partial(per_query.exposure, k=10),
+    "mixed_ndcg_at_10": partial(retrieval.ndcg, k=10, mixed=True),
+    "mixed_recall_at_1": partial(retrieval.recall, k=1, mixed=True),
+    "mixed_recall_at_5": partial(retrieval.recall, k=5, mixed=True),
+    "mixed_recall_at_10": partial(retrieval.recall, k=10, mixed=True),
+    "mixed_recall_at_20": partial(retrieval.recall, k=20, mixed=True),
+    "mixed_mrr": partial(retrieval.reciprocal_rank, mixed=True),
+    "ndcg_at_10": partial(retrieval.ndcg, k=10, mixed=False),
+    "recall_at_1": partial(retrieval.recall, k=1, mixed=False),
+    "recall_at_5": partial(retrieval.recall, k=5, mixed=False),
+    "recall_at_10": partial(retrieval.recall, k=10, mixed=False),
+    "mrr": partial(retrieval.reciprocal_rank, mixed=False),
+    "exposure_at_10": partial(retrieval.exposure, k=10),
     "ilisi": ilisi_values,
 }
 
@@ -91,3 +183,169 @@ def values_of(scan: PoolScan, raw: PoolScan) -> dict[tuple[str, str], Values]:
         kept = before.own_items[:, :, None] == queries.own_items[:, None, :]
         values["neighbourhood_preservation", direction] = kept.any(axis=2).mean(axis=1)
     return values
+
+
+class Mapper(Protocol):
+    """What runs one function over many items: an executor of `fillgap.distributed`."""
+
+    def map(
+        self, function: Callable[[Any], Any], items: Iterable[Any], *, progress: Progress | None
+    ) -> Iterator[Any]:
+        """Yield function(item) for each item, in the order of the items."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """What one call of a worker judges.
+
+    Attributes
+    ----------
+    name : str
+        The method.
+    aligner : Aligner or None
+        None for the rows as they are.
+    number : int
+        Of the split.
+    train, test : array of int
+        Images fitted on, and images judged.
+    pools : list of TwoSidedPool or None
+        For search on both sides.
+    quantise : tuple of str
+        Ways of storing that are judged too.
+    """
+
+    name: str
+    aligner: Aligner | None
+    number: int
+    train: Rows
+    test: Rows
+    pools: list[TwoSidedPool] | None
+    quantise: tuple[str, ...] = ()
+
+
+@dataclass
+class Judged:
+    """What a representation of the test rows reached.
+
+    Attributes
+    ----------
+    values : list
+        ((measure, direction), rows, values of the queries in these rows).
+    scalars : dict
+        Measures of clustering, on the first split.
+    """
+
+    values: list[tuple[tuple[str, str], Rows, Any]] = field(default_factory=list)
+    scalars: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Result:
+    """What a cell gave: the rows as they are and as stored, or why the method cannot run."""
+
+    name: str
+    plain: Judged = field(default_factory=Judged)
+    stored: dict[str, Judged] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    failure: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What is at hand, where workers would open it: it travels to them with each piece of work."""
+
+    value: Any
+
+    def __call__(self) -> Any:
+        """Return it."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class JudgeCell:
+    """A function of a cell.
+
+    Parameters
+    ----------
+    source : callable
+        Returns the pair: the same object each time in one process, or it is scanned anew.
+    """
+
+    source: Callable[[], EmbeddingPair]
+
+    def __call__(self, cell: Cell) -> Result:
+        """Fit on the one part, and judge the other."""
+        split = Split.of(self.source(), cell)
+        result = Result(cell.name)
+        try:
+            test = split.test
+            if cell.aligner is not None:
+                test, result.notes = split.aligned(cell.aligner)
+            result.plain = split.judge(test, clusters=cell.number == 0)
+            for kind in cell.quantise:
+                result.stored[kind] = split.judge(as_stored(test, kind))
+        except CANNOT_RUN as error:
+            if cell.aligner is None:
+                raise
+            result.failure = str(error)
+        return result
+
+
+class Split:
+    """One split: the part to fit on, the part to judge, and what the raw part looks like."""
+
+    #: The last one of this process: its cells come one after the other.
+    last: Split | None = None
+
+    def __init__(self, pair: EmbeddingPair, cell: Cell) -> None:
+        self.pair, self.image_rows, self.pools = pair, cell.test, cell.pools
+        self.train, self.test = pair.take_images(cell.train), pair.take_images(cell.test)
+        self.text_rows = np.flatnonzero(np.isin(np.asarray(pair.image_index), cell.test))
+        self.raw_scan = scan_test_pair(self.test)
+
+    @classmethod
+    def of(cls, pair: EmbeddingPair, cell: Cell) -> Split:
+        """Return the split of a cell."""
+        last = cls.last
+        if (
+            last is None
+            or last.pair is not pair
+            or not np.array_equal(last.image_rows, cell.test)
+            or last.train.n_images != len(cell.train)
+        ):
+            cls.last = last = None  # two of them at a time may not fit
+            cls.last = last = cls(pair, cell)
+        return last
+
+    def aligned(self, aligner: Aligner) -> tuple[EmbeddingPair, tuple[str, ...]]:
+        """Fit on the one part; return the other as the aligner maps it, and what it remarked."""
+        fitted = clone(aligner)
+        sides = (
+            self.train.matched() if fitted.needs_pairs else (self.train.images, self.train.texts)
+        )
+        fitted.fit(*sides)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            images, texts = fitted.transform_pair(self.test.images, self.test.texts)
+        return self.test.with_vectors(images, texts), fitted.notes_
+
+    def judge(self, test: EmbeddingPair, *, clusters: bool = False) -> Judged:
+        """Measure a representation of the test part."""
+        found = Judged()
+        scan = self.raw_scan if test is self.test else scan_test_pair(test)
+        for (measure, direction), values in values_of(scan, self.raw_scan).items():
+            rows = self.image_rows if direction == "image_to_text" else self.text_rows
+            found.values.append(((measure, direction), rows, values))
+        if clusters:  # k-means takes longer than all else: one split is enough
+            found.scalars = cluster_scores(test)
+        for share, pool in zip(IMAGE_SHARES, self.pools or (), strict=False):
+            values = two_sided_ndcg(test.images, test.texts, pool)
+            key = ("two_sided_ndcg_at_10", f"{share:.0%} images")
+            found.values.append((key, self.text_rows[pool.queries], values))
+        return found
+
+
+def forget() -> None:
+    """Let go of the last split of this process, and with it of the pair."""
+    Split.last = None

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import unit_rows
-from fillgap._device import to_host
-from fillgap.embeddings import EmbeddingPair
+from fillgap.errors import unit_rows
 from fillgap.io._scales import quantised
+from fillgap.pair import EmbeddingPair
+from fillgap.runtime import to_host
 
 __all__ = ["QUANTISED", "as_stored"]
 

@@ -8,18 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import (
-    InputError,
-    check_integer,
-    check_random_state,
-    check_real,
-    row_scales,
-)
-from fillgap._device import to_host
-from fillgap.embeddings import EmbeddingPair
-from fillgap.rows import iter_blocks
-
-__all__ = ["check_rows", "held_out_splits", "n_tested"]
+from fillgap.errors import InputError, check_integer, check_random_state, check_real, row_scales
+from fillgap.pair import EmbeddingPair, iter_blocks
+from fillgap.runtime import to_host
 
 Rows = NDArray[np.intp]
 

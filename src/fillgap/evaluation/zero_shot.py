@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import (
+from fillgap.aligners.base import Aligner
+from fillgap.errors import (
     InputError,
     InputTypeError,
     check_integer,
@@ -18,13 +19,10 @@ from fillgap._checks import (
     check_same_features,
     unit_rows,
 )
-from fillgap.affine import AffineMap, scale_to_unit
-from fillgap.aligners import Aligner
-from fillgap.evaluation.estimates import Estimate, estimates
+from fillgap.evaluation.statistics import Estimate, estimates
+from fillgap.maps import AffineMap, scale_to_unit
 from fillgap.moments import to_numpy
-from fillgap.rows import iter_blocks
-
-__all__ = ["ZeroShot", "zero_shot"]
+from fillgap.pair import iter_blocks
 
 Matrix = NDArray[np.float64]
 Labels = NDArray[np.integer[Any]]

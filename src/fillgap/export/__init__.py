@@ -1,10 +1,9 @@
 """Spaces in the form that other programs read: ONNX, PyTorch, sentence-transformers, recipes."""
 
 from fillgap.export.formats import FORMATS, export_space
+from fillgap.export.modules import fold, sentence_transformer_module, torch_module
 from fillgap.export.onnx_graph import onnx_model
-from fillgap.export.pytorch import fold, torch_module
 from fillgap.export.recipes import ENGINES, render_recipe
-from fillgap.export.sentence_transformer import sentence_transformer_module
 
 __all__ = [
     "ENGINES",

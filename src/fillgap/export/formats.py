@@ -7,18 +7,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from fillgap._checks import InputError, require
-from fillgap._files import atomic_folder, check_target, missing_path
-from fillgap.aligners import Aligner
+from fillgap.aligners.base import Aligner
+from fillgap.calibration.base import MODALITIES, Modality
+from fillgap.errors import InputError, require
 from fillgap.export.maps import as_space, query_shift
+from fillgap.export.modules import sentence_transformer_module
 from fillgap.export.onnx_graph import onnx_model
 from fillgap.export.recipes import ENGINES, render_recipe
-from fillgap.export.sentence_transformer import sentence_transformer_module
-from fillgap.scores import Modality
-from fillgap.scores.samples import MODALITIES
+from fillgap.files import atomic_folder, check_target, missing_path
 from fillgap.space import MixedSpace
-
-__all__ = ["FORMATS", "export_space"]
 
 
 def export_space(

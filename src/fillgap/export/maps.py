@@ -9,24 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
-from fillgap._checks import InputError, InputTypeError, check_choice
-from fillgap.affine import AffineMap
-from fillgap.aligners import Aligner, method_name
-from fillgap.scores import NNN, Modality, check_modality
-from fillgap.scores.pairwise import PairwiseCalibration
-from fillgap.scores.samples import MODALITIES
+from fillgap.aligners.base import Aligner
+from fillgap.aligners.methods import method_name
+from fillgap.calibration.base import MODALITIES, Modality, check_modality
+from fillgap.calibration.hubness import NNN
+from fillgap.calibration.pairwise import PairwiseCalibration
+from fillgap.errors import InputError, InputTypeError, check_choice
+from fillgap.maps import AffineMap
 from fillgap.space import MixedSpace
-
-__all__ = [
-    "ROLES",
-    "Bank",
-    "Role",
-    "RowMap",
-    "as_space",
-    "calibrated_pairs",
-    "query_shift",
-    "row_map",
-]
 
 Array: TypeAlias = NDArray[np.float64]
 Role = Literal["document", "query"]

@@ -7,14 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from fillgap._checks import check_choice, require
-from fillgap.aligners import Aligner
+from fillgap.aligners.base import Aligner
+from fillgap.calibration.base import ITSELF, MODALITIES, Modality
+from fillgap.errors import check_choice, require
 from fillgap.export.maps import Bank, Role, RowMap, as_space, calibrated_pairs, query_shift, row_map
-from fillgap.scores import Modality
-from fillgap.scores.samples import ITSELF, MODALITIES
 from fillgap.space import MixedSpace
-
-__all__ = ["DTYPES", "onnx_model"]
 
 #: The oldest pair in which every operator below is defined as it is used here.
 _OPSET, _IR_VERSION = 13, 7

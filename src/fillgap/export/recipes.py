@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
-from fillgap._checks import InputError
-from fillgap.aligners import Aligner
+from fillgap.aligners.base import Aligner
+from fillgap.calibration.base import MODALITIES, Modality
+from fillgap.errors import InputError
 from fillgap.export.maps import as_space, calibrated_pairs, row_map
-from fillgap.scores import Modality
-from fillgap.scores.samples import MODALITIES
 from fillgap.space import MixedSpace
-
-__all__ = ["ENGINES", "PLACEHOLDER", "Layout", "layout_of", "render_recipe"]
 
 #: Stands for the vector of a query in JSON documents.
 PLACEHOLDER: Final = "$vector"

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, InputTypeError
-from fillgap.aligners import Aligner
-from fillgap.scores import Modality, check_modality
+from fillgap.aligners.base import Aligner
+from fillgap.calibration.base import Modality, check_modality
+from fillgap.errors import InputError, InputTypeError
 from fillgap.space import MixedSpace
 
 __all__ = ["SpaceEncoder"]

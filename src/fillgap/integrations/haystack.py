@@ -6,10 +6,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from fillgap._checks import InputError, require
-from fillgap.aligners import Aligner
+from fillgap.aligners.base import Aligner
+from fillgap.calibration.base import Modality, check_modality
+from fillgap.errors import InputError, require
 from fillgap.integrations.encoding import SpaceEncoder, as_rows
-from fillgap.scores import Modality, check_modality
 from fillgap.space import MixedSpace
 
 __all__ = ["haystack_document_aligner", "haystack_query_aligner"]

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from fillgap.aligners import Aligner
+from fillgap.aligners.base import Aligner
+from fillgap.calibration.base import Modality
 from fillgap.integrations.encoding import SpaceEncoder
-from fillgap.scores import Modality
 from fillgap.space import MixedSpace
 
 __all__ = ["LangChainEmbeddings"]

@@ -6,10 +6,10 @@ import asyncio
 from functools import cache
 from typing import Any
 
-from fillgap._checks import require
-from fillgap.aligners import Aligner
+from fillgap.aligners.base import Aligner
+from fillgap.calibration.base import Modality
+from fillgap.errors import require
 from fillgap.integrations.encoding import SpaceEncoder
-from fillgap.scores import Modality
 from fillgap.space import MixedSpace
 
 __all__ = ["llama_index_embedding"]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError
-from fillgap.affine import scale_to_unit
-from fillgap.aligners import Aligner
+from fillgap.aligners.base import Aligner
+from fillgap.calibration.base import Modality
+from fillgap.errors import InputError
 from fillgap.integrations.encoding import SpaceEncoder, as_array, as_rows
-from fillgap.scores import Modality
+from fillgap.maps import scale_to_unit
 from fillgap.space import MixedSpace
 
 __all__ = ["MTEBEncoder"]

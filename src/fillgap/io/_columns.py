@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, InputTypeError
-from fillgap._files import missing_path
+from fillgap.errors import InputError, InputTypeError
+from fillgap.files import missing_path
 from fillgap.io._names import SUFFIXES, full_name, listed, split_key
 from fillgap.io._reading import open_binary, reading
 

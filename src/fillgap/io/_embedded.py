@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fillgap._checks import InputError
-from fillgap._files import atomic_file
+from fillgap.errors import InputError
+from fillgap.files import atomic_file
 from fillgap.io._reading import open_binary, reading
 
 __all__ = [

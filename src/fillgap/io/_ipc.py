@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fillgap._remote import is_remote
 from fillgap.io._lists import ListRows, array_of, choose_column, replaced_batches
 from fillgap.io._names import DEFAULT_KEY, Modality
 from fillgap.io._reading import Apply, Block, open_binary, reading
+from fillgap.remote import is_remote
 
 __all__ = ["KIND", "batches", "open_file", "read_schema", "rewrite", "write"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fillgap._checks import InputError, InputTypeError
+from fillgap.errors import InputError, InputTypeError
 from fillgap.io._names import Modality, choose_key, full_name
 from fillgap.io._reading import (
     WRITE_AGAIN,
@@ -23,7 +23,7 @@ from fillgap.io._reading import (
     read_ahead,
     reading,
 )
-from fillgap.rows import BLOCK_ROWS
+from fillgap.pair import BLOCK_ROWS
 
 __all__ = ["ListRows", "array_of", "choose_column", "replaced_batches"]
 

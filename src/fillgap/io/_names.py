@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from fillgap._checks import InputError
-from fillgap._remote import as_path, is_remote
+from fillgap.errors import InputError
+from fillgap.remote import as_path, is_remote
 
 __all__ = [
     "DEFAULT_KEY",

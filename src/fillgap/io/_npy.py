@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError
+from fillgap.errors import InputError
 from fillgap.io._names import Modality
 from fillgap.io._raw import RawRows, replaced_rows, write_blocks
 from fillgap.io._reading import Apply, Block, open_binary, reading

@@ -12,12 +12,12 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._remote import is_remote
 from fillgap.io._names import DEFAULT_KEY, Modality, choose_key, full_name
 from fillgap.io._npy import read_header, write_array
 from fillgap.io._raw import RawRows, replaced_rows
 from fillgap.io._reading import Apply, Block, guarded, open_binary, reading
 from fillgap.io._scales import Scales, is_usable, quantised_blocks, scales_key
+from fillgap.remote import is_remote
 
 __all__ = ["open_file", "rewrite", "write"]
 

@@ -9,12 +9,12 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from fillgap._checks import InputError
+from fillgap.errors import InputError
 from fillgap.io._names import SUFFIXES, Modality, full_name
 from fillgap.io._raw import RawRows
 from fillgap.io._reading import Apply, Block
 from fillgap.io._shards import ShardedRows, place_of, shard_paths
-from fillgap.rows import RowSource, iter_blocks
+from fillgap.pair import RowSource, iter_blocks
 
 __all__ = ["Adapter", "adapter_of", "in_memory", "load_rows", "open_files", "open_rows"]
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from fillgap._checks import InputError, check_integer
-from fillgap.embeddings import EmbeddingPair, check_image_index, check_length
+from fillgap.errors import InputError, check_integer
 from fillgap.io._columns import (
     CAPTIONS,
     IDS,
@@ -26,7 +25,7 @@ from fillgap.io._open import in_memory
 from fillgap.io._sample import sampled_pair
 from fillgap.io._shards import ShardedRows
 from fillgap.io._sides import clip_root, open_sides
-from fillgap.rows import RowSource
+from fillgap.pair import EmbeddingPair, RowSource, check_image_index, check_length
 
 __all__ = ["load_pair", "open_pair"]
 

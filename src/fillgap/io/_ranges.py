@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fillgap._checks import InputError, InputTypeError
+from fillgap.errors import InputError, InputTypeError
 from fillgap.io._names import Modality
 from fillgap.io._open import adapter_of
 from fillgap.io._raw import RawRows
 from fillgap.io._reading import Block, exact_blocks
 from fillgap.io._shards import place_of, shard_paths
-from fillgap.rows import RowSource
+from fillgap.pair import RowSource
 
 __all__ = ["BadShard", "RowRange", "open_shards", "reads_ranges", "rows_between"]
 

@@ -12,12 +12,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, check_integer
-from fillgap._remote import is_remote
+from fillgap.errors import InputError, check_integer
 from fillgap.io._names import full_name
 from fillgap.io._reading import WRITE_AGAIN, Apply, Block, check_stored, read_ahead, reading
 from fillgap.io._scales import Scales
-from fillgap.rows import iter_blocks
+from fillgap.pair import iter_blocks
+from fillgap.remote import is_remote
 
 __all__ = ["RawRows", "replaced_rows", "write_blocks"]
 

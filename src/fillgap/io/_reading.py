@@ -14,8 +14,8 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, InputTypeError, check_integer, check_matrix
-from fillgap._remote import is_remote
+from fillgap.errors import InputError, InputTypeError, check_integer, check_matrix
+from fillgap.remote import is_remote
 
 __all__ = [
     "WRITE_AGAIN",

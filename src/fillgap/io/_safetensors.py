@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, InputTypeError
+from fillgap.errors import InputError, InputTypeError
 from fillgap.io._names import DEFAULT_KEY, Modality, choose_key, full_name
 from fillgap.io._raw import RawRows, replaced_rows, write_blocks
 from fillgap.io._reading import Apply, Block, guarded, open_binary, reading

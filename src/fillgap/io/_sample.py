@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import check_random_state
-from fillgap.embeddings import EmbeddingPair
-from fillgap.rows import BLOCK_ROWS, RowSource
+from fillgap.errors import check_random_state
+from fillgap.pair import BLOCK_ROWS, EmbeddingPair, RowSource
 
 __all__ = ["sampled_pair", "take_rows"]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap._checks import InputError, InputTypeError, check_choice
+from fillgap.errors import InputError, InputTypeError, check_choice
 from fillgap.io._reading import WRITE_AGAIN, Block
 
 __all__ = ["Scales", "is_usable", "quantised", "quantised_blocks", "scales_key"]

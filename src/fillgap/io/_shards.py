@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from fillgap._checks import InputError
-from fillgap._files import missing_path
-from fillgap._remote import is_remote
+from fillgap.errors import InputError
+from fillgap.files import missing_path
 from fillgap.io._names import SUFFIXES, Modality, natural_key, split_key
 from fillgap.io._reading import Block, exact_blocks
-from fillgap.rows import RowSource
+from fillgap.pair import RowSource
+from fillgap.remote import is_remote
 
 __all__ = ["CLIP_FOLDERS", "ShardedRows", "is_clip_folder", "place_of", "shard_paths"]
 

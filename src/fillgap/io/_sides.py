@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fillgap._checks import InputError
+from fillgap.errors import InputError
 from fillgap.io._embedded import check_complete, read_manifest
 from fillgap.io._names import guess_modality, split_key
 from fillgap.io._open import open_files, open_rows
 from fillgap.io._shards import CLIP_FOLDERS, is_clip_folder
-from fillgap.rows import RowSource
+from fillgap.pair import RowSource
 
 __all__ = ["check_sides", "clip_root", "open_sides"]
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from fillgap._checks import InputError, InputTypeError, check_matrix
-from fillgap._files import atomic_file, atomic_folder, check_target, written_back
-from fillgap._progress import Progress, silent
-from fillgap._remote import is_remote
+from fillgap.errors import InputError, InputTypeError, check_matrix
+from fillgap.files import atomic_file, atomic_folder, check_target, written_back
 from fillgap.io._names import SUFFIXES, Modality, split_key
 from fillgap.io._open import adapter_of, open_files
 from fillgap.io._reading import Apply, Block, check_stored
-from fillgap.rows import RowSource, iter_blocks
+from fillgap.pair import RowSource, iter_blocks
+from fillgap.remote import is_remote
+from fillgap.runtime import Progress, silent
 
 __all__ = ["save_rows", "transform_file", "transform_files"]
 

@@ -6,8 +6,6 @@ ask for as many measures as needed. `MEASURES` tells which way is better and wha
 alone.
 """
 
-from fillgap.metrics.calibration import expected_calibration_error, precision_at_threshold
-from fillgap.metrics.clustering import Clusters, cluster_mixing
 from fillgap.metrics.distances import (
     PairedChange,
     cross_cosine_distance,
@@ -19,19 +17,26 @@ from fillgap.metrics.distances import (
     relative_modality_gap,
     within_cosine,
 )
-from fillgap.metrics.distributions import Frechet, frechet_distance
 from fillgap.metrics.faults import Finding, examine_pairing, examine_rows
 from fillgap.metrics.geometry import (
+    Frechet,
+    Overlap,
     centroid_distance,
     effective_rank,
     energy_dimension,
     explained_variance,
+    frechet_distance,
     gap_angle,
     gap_vector,
+    hyperplane_angle,
+    principal_angles,
+    subspace_overlap,
 )
 from fillgap.metrics.intervals import Interval, bootstrap_interval
-from fillgap.metrics.measurements import Measurements, Value
-from fillgap.metrics.mixed_pool import (
+from fillgap.metrics.neighbours import hubness, ilisi, kbet, mutual_knn, neighbourhood_preservation
+from fillgap.metrics.pool import Directions, PoolScan, QueryScan, Ratio, Sides
+from fillgap.metrics.retrieval import (
+    expected_calibration_error,
     exposure_at_k,
     imr,
     itr,
@@ -40,31 +45,23 @@ from fillgap.metrics.mixed_pool import (
     mixed_recall_at_k,
     mrr,
     ndcg_at_k,
+    precision_at_threshold,
     recall_at_k,
     tir,
     tmr,
 )
-from fillgap.metrics.neighbours import (
-    hubness,
-    ilisi,
-    kbet,
-    mutual_knn,
-    neighbourhood_preservation,
-)
-from fillgap.metrics.pool import PoolScan, QueryScan
-from fillgap.metrics.results import Directions, Ratio, Sides
 from fillgap.metrics.scan import scan_pool, scan_queries
-from fillgap.metrics.separability import linear_separability
-from fillgap.metrics.structure import alignment, linear_cka, uniformity
-from fillgap.metrics.subspaces import (
-    Overlap,
-    hyperplane_angle,
-    principal_angles,
-    subspace_overlap,
+from fillgap.metrics.structure import (
+    Clusters,
+    alignment,
+    cluster_mixing,
+    linear_cka,
+    linear_separability,
+    uniformity,
 )
 from fillgap.metrics.summary import first_texts, measure
 from fillgap.metrics.table import MEASURES, Measure
-from fillgap.metrics.verdict import Verdict, give_verdict
+from fillgap.metrics.verdict import Measurements, Value, Verdict, give_verdict
 
 __all__ = [
     "MEASURES",

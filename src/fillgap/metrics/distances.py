@@ -12,24 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputError, unit_rows
-from fillgap.embeddings import EmbeddingPair
-from fillgap.metrics.pool import as_pair
-from fillgap.metrics.results import Sides
+from fillgap.errors import InputError, unit_rows
+from fillgap.metrics.pool import Sides, as_pair
 from fillgap.moments import PairMoments, to_numpy
-from fillgap.rows import BLOCK_ROWS, iter_blocks
-
-__all__ = [
-    "PairedChange",
-    "cross_cosine_distance",
-    "mean_distance",
-    "mean_squared_distance",
-    "pair_cosine_distance",
-    "pair_distances",
-    "paired_change",
-    "relative_modality_gap",
-    "within_cosine",
-]
+from fillgap.pair import BLOCK_ROWS, EmbeddingPair, iter_blocks
 
 Values = NDArray[np.float64]
 

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.embeddings import EmbeddingPair
 from fillgap.metrics.pool import PoolScan
 from fillgap.moments import PairMoments, to_numpy
-from fillgap.rows import iter_blocks
-
-__all__ = ["Finding", "examine_pairing", "examine_rows"]
+from fillgap.pair import EmbeddingPair, iter_blocks
 
 #: A spread below this share of the norm is one point, up to rounding.
 LEAST_SPREAD = 1e-6

@@ -1,29 +1,159 @@
-"""Centroids and spectra of the two clouds, from merged sums.
-
-Every function takes both arrays, an `EmbeddingPair`, or `PairMoments`; rows of arrays are scaled to
-length one. Angles are in degrees. Source: "Decipher the Modality Gap" (arXiv:2510.03268).
-"""
+"""Get the merged sums that a measure needs from whatever it was given."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import subspace_angles
 
-from fillgap._checks import InputError, check_real
-from fillgap._subspaces import energy_rank, spectrum
-from fillgap.metrics.results import Sides
-from fillgap.metrics.sums import both_moments, check_spread
+from fillgap.errors import InputError, check_integer, check_real, check_same_features, unit_rows
+from fillgap.linalg import (
+    TOLERANCE,
+    energy_basis,
+    energy_rank,
+    principal_vectors,
+    random_cosines,
+    random_overlap,
+    shared_dimensions,
+    spectrum,
+    symmetric_power,
+)
+from fillgap.metrics.pool import Sides, as_pair
+from fillgap.moments import Moments, PairMoments, precise
+from fillgap.pair import BLOCK_ROWS, EmbeddingPair, iter_blocks
 
-__all__ = [
-    "centroid_distance",
-    "effective_rank",
-    "energy_dimension",
-    "explained_variance",
-    "gap_angle",
-    "gap_vector",
-]
+#: A spread below this share of the norm is rounding.
+ROUNDING = 1e-10
+
+
+def moments_of(X: Any, what: str, *, unit: bool = True) -> Moments:
+    """Return the moments of the rows of an array or a `RowSource`, read block by block."""
+    total = Moments.empty(int(X.shape[1]))
+    for start, block in iter_blocks(X, what):
+        rows = unit_rows(block, what, first_row=start)  # refuses what has no direction
+        total.absorb(Moments.from_rows(precise(rows if unit else block, start)))
+    return total
+
+
+def both_moments(X: Any, Y: Any = None, *, unit: bool = True) -> PairMoments:
+    """Return the moments of both sides.
+
+    Parameters
+    ----------
+    X : array of shape (n_images, n_features), EmbeddingPair or PairMoments
+        Image embeddings, or all that is needed: moments are returned as they are.
+    Y : array of shape (n_texts, n_features), optional
+        Text embeddings.
+    unit : bool
+        Whether rows are scaled to length one first.
+    """
+    if isinstance(X, PairMoments):
+        return X
+    if isinstance(X, EmbeddingPair) or Y is None:
+        pair = as_pair(X, Y)
+        X, Y = pair.images, pair.texts
+    check_same_features(X, Y)
+    return PairMoments(moments_of(X, "images", unit=unit), moments_of(Y, "texts", unit=unit))
+
+
+def paired_moments(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> PairMoments:
+    """Return the moments of the pairs, with their cross scatter: a row for every text.
+
+    An image counts once for each of its texts. Parameters as for `both_moments`.
+    """
+    if isinstance(X, PairMoments):
+        if X.cross is None:
+            raise InputError(
+                "moments must be with the cross scatter of the pairs, got none. "
+                "Collect them with cross=True."
+            )
+        return X
+    pair = as_pair(X, Y, image_index)
+    if pair.image_index is None:
+        raise InputError(
+            "images and texts must be paired to compare their structure, got unpaired sets. "
+            "Pass image_index, the row of each text's image."
+        )
+    index, d = np.asarray(pair.image_index), pair.n_features
+    total = PairMoments(Moments.empty(d), Moments.empty(d), np.zeros((d, d)))
+    for start in range(0, pair.n_texts, BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
+        total.absorb(
+            PairMoments.from_block(start, pair.images[index[part]], pair.texts[part], cross=True)
+        )
+    return total
+
+
+def check_spread(moments: PairMoments, purpose: str) -> PairMoments:
+    """Refuse a modality whose rows are one point, up to rounding."""
+    for side, what in ((moments.x, "images"), (moments.y, "texts")):
+        if np.trace(side.scatter) <= ROUNDING**2 * side.count * np.trace(side.second_moment()):
+            raise InputError(
+                f"{what} must be more than one point {purpose}, got equal rows. "
+                "Look for an encoder that returns the same vector for every input."
+            )
+    return moments
+
+
+@dataclass(frozen=True)
+class Frechet:
+    """A Fréchet distance and its two terms.
+
+    Attributes
+    ----------
+    mean_term : float
+        ‖μ_x − μ_y‖²: what centring removes.
+    covariance_term : float
+        tr(Σ_x + Σ_y − 2(Σ_x Σ_y)^½): what it does not.
+    """
+
+    mean_term: float
+    covariance_term: float
+
+    @property
+    def value(self) -> float:
+        """Return the distance, not square-rooted."""
+        return self.mean_term + self.covariance_term
+
+
+def frechet_distance(X: Any, Y: Any = None, *, unit: bool = True) -> Frechet:
+    """Compute the Fréchet distance (FID) of the images and the texts as Gaussians.
+
+    Source: Heusel et al. 2017; "Fill the Gap" (arXiv:2505.03703) 2.2.3 uses it on embeddings as
+    the model gives them, which `unit=False` does.
+
+    Parameters
+    ----------
+    X : array of shape (n_images, n_features), EmbeddingPair or PairMoments
+        Image embeddings, or all that is needed.
+    Y : array of shape (n_texts, n_features), optional
+        Text embeddings.
+    unit : bool
+        Whether rows are scaled to length one first. Moments are taken as they are.
+
+    Returns
+    -------
+    Frechet
+        Covariances have the denominator n − 1. With fewer rows than dimensions the covariance
+        term is too large.
+    """
+    moments = both_moments(X, Y, unit=unit)
+    return Frechet(_mean_term(moments.x, moments.y), _covariance_term(moments.x, moments.y))
+
+
+def _mean_term(x: Moments, y: Moments) -> float:
+    return float(np.sum((x.mean - y.mean) ** 2))
+
+
+def _covariance_term(x: Moments, y: Moments) -> float:
+    """Return the trace term; tr (AB)^½ is the sum of singular values of A^½ B^½."""
+    A, B = x.covariance(), y.covariance()
+    common = np.linalg.svd(symmetric_power(A, 0.5) @ symmetric_power(B, 0.5), compute_uv=False)
+    return max(0.0, float(np.trace(A) + np.trace(B) - 2.0 * common.sum()))
+
 
 Vector = NDArray[np.float64]
 
@@ -116,3 +246,231 @@ def energy_dimension(X: Any, Y: Any = None, *, energy: float = 0.99) -> Sides:
         energy_rank(spectrum(side.second_moment())[0], energy) for side in (moments.x, moments.y)
     )
     return Sides(*(float(size) for size in sizes))
+
+
+#: With fewer rows for each dimension than this, a sample spans less than its population.
+FEW_ROWS = 5
+#: Standard deviations by which subspaces must be closer than random ones to be called so, and the
+#: least share of the way from random ones to one subspace: with many directions, tiny shares are
+#: beyond chance.
+BEYOND_CHANCE, NOTABLE = 3.0, 0.1
+#: Least singular values closer than this, relative to the larger, leave the normal undetermined.
+TIED = 1e-6
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many dimensions the two subspaces share and how near they lie, beside what chance gives.
+
+    Attributes
+    ----------
+    value : int
+        Principal angles with a cosine above 1 − tolerance.
+    images_dimension, texts_dimension : int
+        Sizes of the two subspaces.
+    random : int
+        max(0, images_dimension + texts_dimension − n_features): what any two subspaces of these
+        sizes in general position share.
+    random_mean, random_deviation : float
+        The same count over simulated pairs of random subspaces.
+    closeness : float
+        Mean squared cosine of the principal angles: 1 if one subspace holds the other, 0 if they
+        are perpendicular.
+    median_angle, random_median_angle : float
+        Median of the principal angles, without the `random` smallest, which are 0 in any case;
+        and its mean over the simulation. In degrees.
+    n_samples, n_features : int
+        The smaller number of rows, and the dimension.
+    """
+
+    value: int
+    images_dimension: int
+    texts_dimension: int
+    random: int
+    random_mean: float
+    random_deviation: float
+    closeness: float
+    median_angle: float
+    random_median_angle: float
+    n_samples: int
+    n_features: int
+
+    @property
+    def warning(self) -> str | None:
+        """Return why the sizes are not to be trusted, or None."""
+        if self.n_samples >= FEW_ROWS * self.n_features:
+            return None
+        return (
+            f"{self.n_samples} rows are few for {self.n_features} dimensions: the subspaces are "
+            f"those of the sample, and {FEW_ROWS * self.n_features} rows would tell more."
+        )
+
+    @property
+    def random_closeness(self) -> tuple[float, float]:
+        """Return mean and standard deviation of the closeness of random subspaces (exact)."""
+        d, a, b = self.n_features, self.images_dimension, self.texts_dimension
+        variance = 2 * a * b * (d - a) * (d - b) / (d**2 * (d - 1) * (d + 2))
+        return max(a, b) / d, float(np.sqrt(variance)) / min(a, b)
+
+    @property
+    def excess(self) -> float | None:
+        """Return how far from random subspaces (0) to one within the other (1); None if all are so.
+
+        Negative where the subspaces are farther apart than random ones.
+        """
+        expected, _ = self.random_closeness
+        return None if expected == 1.0 else (self.closeness - expected) / (1.0 - expected)
+
+    @property
+    def sentence(self) -> str:
+        """Say whether the modalities collapsed into different subspaces."""
+        sizes = f"of {self.images_dimension} and {self.texts_dimension} dimensions"
+        if self.excess is None:
+            return f"The modalities fill the space, so that angles say nothing: subspaces {sizes}."
+        return (
+            f"{self._judgement(self.excess)}: subspaces {sizes} share {self.value}, where random "
+            f"ones share {self.random}; the median angle {'of the others ' * (self.random > 0)}"
+            f"is {self.median_angle:.0f}°, of random ones {self.random_median_angle:.0f}°."
+        )
+
+    def _judgement(self, excess: float) -> str:
+        expected, deviation = self.random_closeness
+        if self.n_samples <= self.n_features:
+            return "Too few rows to say whether the modalities collapsed into different subspaces"
+        if self.value == min(self.images_dimension, self.texts_dimension):
+            return "The modalities share a subspace"
+        if excess < NOTABLE or self.closeness < expected + BEYOND_CHANCE * deviation:
+            return "The modalities collapsed into different subspaces"
+        if self.value > self.random:
+            return "The modalities share a part of their subspaces"
+        return "The modalities lie in different subspaces, but nearer to each other than random"
+
+
+def principal_angles(X: Any, Y: Any = None, *, energy: float = 0.99) -> NDArray[np.float64]:
+    """Return the principal angles between the two modalities' subspaces, smallest first.
+
+    Parameters
+    ----------
+    X : array of shape (n_images, n_features), EmbeddingPair or PairMoments
+        Image embeddings, or all that is needed.
+    Y : array of shape (n_texts, n_features), optional
+        Text embeddings.
+    energy : float
+        Share of Σ ‖x‖² that each subspace holds (uncentred).
+
+    Returns
+    -------
+    array of shape (min(d_x, d_y),)
+        In degrees.
+    """
+    moments = both_moments(X, Y)
+    return np.degrees(np.sort(subspace_angles(*_bases(moments.x, moments.y, energy))))
+
+
+def subspace_overlap(
+    X: Any,
+    Y: Any = None,
+    *,
+    energy: float = 0.99,
+    tolerance: float = TOLERANCE,
+    n_draws: int = 5,
+    random_state: int | None = 0,
+) -> Overlap:
+    """Count the dimensions that the two modalities' subspaces share, and judge their angles.
+
+    Angles are judged against those of random subspaces of the same sizes, whose mean squared cosine
+    is max(d_x, d_y) / n_features, with variance 2 d_x d_y (d − d_x)(d − d_y) / (d² (d − 1)(d + 2))
+    of the sum: the trace of the product of a fixed and a uniformly random projection.
+
+    Parameters
+    ----------
+    X, Y, energy
+        As for `principal_angles`.
+    tolerance : float
+        A principal vector is shared if its cosine exceeds 1 − tolerance.
+    n_draws : int
+        Simulated pairs of random subspaces.
+    random_state : int or None
+        Seed of the simulation.
+    """
+    check_real(tolerance, "tolerance", low=0.0, high=1.0)
+    check_integer(n_draws, "n_draws", low=1)
+    moments = both_moments(X, Y)
+    d = moments.n_features
+    cosines, (size_x, size_y) = _cosines(moments.x, moments.y, energy)
+    chance = random_cosines(d, size_x, size_y, n_draws=n_draws, random_state=random_state)
+    counts = np.count_nonzero(chance > 1.0 - tolerance, axis=1)
+    forced = random_overlap(d, size_x, size_y)
+    return Overlap(
+        value=shared_dimensions(cosines, tolerance),
+        images_dimension=size_x,
+        texts_dimension=size_y,
+        random=forced,
+        random_mean=float(counts.mean()),
+        random_deviation=float(counts.std()),
+        closeness=float(np.mean(cosines**2)),
+        median_angle=_median_angle(cosines[forced:]),
+        random_median_angle=_median_angle(chance[:, forced:]),
+        n_samples=min(moments.x.count, moments.y.count),
+        n_features=d,
+    )
+
+
+def _median_angle(cosines: NDArray[np.float64]) -> float:
+    """Return the median angle of each row, averaged; 0 if all directions are shared anyway."""
+    if cosines.shape[-1] == 0:
+        return 0.0
+    return float(np.mean(np.median(np.degrees(np.arccos(cosines)), axis=-1)))
+
+
+def _bases(
+    x: Moments, y: Moments, energy: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    check_real(energy, "energy", low=0.0, high=1.0, open_low=True)
+    return energy_basis(x.second_moment(), energy), energy_basis(y.second_moment(), energy)
+
+
+def _cosines(x: Moments, y: Moments, energy: float) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    A, B = _bases(x, y, energy)
+    return principal_vectors(A, B)[0], (A.shape[1], B.shape[1])
+
+
+def hyperplane_angle(X: Any, Y: Any = None) -> float:
+    """Compute the angle between the hyperplanes through the origin that fit each modality best.
+
+    The normal of such a hyperplane is the right singular vector of least energy of the rows.
+
+    Parameters
+    ----------
+    X, Y
+        As for `principal_angles`.
+
+    Returns
+    -------
+    float
+        arccos |n_x · n_y|, in degrees, between 0 and 90.
+
+    Raises
+    ------
+    InputError
+        If there are not more rows than dimensions, or the two least singular values tie: many
+        hyperplanes then fit equally well.
+    """
+    moments = both_moments(X, Y)
+    d, normals = moments.n_features, []
+    for side, what in ((moments.x, "images"), (moments.y, "texts")):
+        if side.count <= d:
+            raise InputError(
+                f"{what} must be more than the {d} dimensions for one hyperplane to fit best, got "
+                f"{side.count}. Use more rows."
+            )
+        values, vectors = spectrum(side.second_moment())
+        least, next_least = np.sqrt(values[-1]), np.sqrt(values[-2])
+        if next_least - least <= max(TIED * next_least, 1e-7 * np.sqrt(values[0])):
+            raise InputError(
+                f"{what} must be of one direction with least energy, got two least singular values "
+                f"that tie ({least:.3g}, {next_least:.3g}). Many hyperplanes fit equally well here."
+            )
+        normals.append(vectors[:, -1])
+    cosine = abs(float(normals[0] @ normals[1]))
+    return float(np.degrees(np.arccos(min(1.0, cosine))))

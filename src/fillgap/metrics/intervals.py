@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputError, check_integer, check_random_state, check_real
-
-__all__ = ["Interval", "bootstrap_interval", "bounds_around"]
+from fillgap.errors import InputError, check_integer, check_random_state, check_real
 
 #: Bytes of the counts of one batch of resamples.
 BATCH_BYTES = 32 * 2**20

@@ -11,22 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputError, check_integer, check_real
-from fillgap.metrics.pool import PoolScan, QueryScan
-from fillgap.metrics.results import Directions
+from fillgap.errors import InputError, check_integer, check_real
+from fillgap.metrics.pool import Directions, PoolScan, QueryScan
 from fillgap.metrics.scan import scan_pool
-
-__all__ = [
-    "hubness",
-    "ilisi",
-    "ilisi_values",
-    "kbet",
-    "kbet_values",
-    "kept_neighbours",
-    "mutual_knn",
-    "mutual_knn_values",
-    "neighbourhood_preservation",
-]
 
 Values = NDArray[np.float64]
 

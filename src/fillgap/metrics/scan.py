@@ -1,4 +1,4 @@
-"""Rank the mixed pool for every query once; all measures of the mixed pool read the result."""
+"""The rule for items of equal similarity: no measure depends on the order of the rows."""
 
 from __future__ import annotations
 
@@ -9,24 +9,49 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap._checks import InputTypeError, check_integer, check_random_state, unit_rows
-from fillgap._progress import Progress
-from fillgap._similarity import MEMORY_BYTES, N_OWN, Question, Scores, answer
-from fillgap.metrics._ties import pair_ranks, share_of_other
+from fillgap.errors import InputTypeError, check_integer, check_random_state, unit_rows
+from fillgap.kernel import MEMORY_BYTES, N_OWN, Question, Scores, answer, level_within
 from fillgap.metrics.pool import PoolScan, QueryScan, as_pair
-from fillgap.rows import iter_blocks
-
-__all__ = [
-    "MAX_QUERIES",
-    "choose_queries",
-    "query_scan",
-    "relevant_items",
-    "scan_pool",
-    "scan_queries",
-    "with_images_first",
-]
+from fillgap.pair import iter_blocks
+from fillgap.runtime import Progress
 
 Array = NDArray[Any]
+
+
+def share_of_other(scores: Scores, n_same: int) -> Array:
+    """Return whether each neighbour is of the other modality; a share where items are level."""
+    values, flags = scores.values, (scores.items >= n_same).astype(np.float32)
+    starts = np.ones(values.shape, dtype=bool)
+    starts[:, 1:] = values[:, 1:] < values[:, :-1] - level_within(values.dtype)
+    if not starts.all():
+        run = np.cumsum(starts) - 1
+        share = np.bincount(run, flags.ravel()) / np.bincount(run)
+        flags = share[run].reshape(flags.shape).astype(np.float32)
+    tied = scores.tied_other / (scores.tied_same + scores.tied_other)
+    return np.where(values == values[:, -1:], tied[:, None], flags).astype(np.float32)
+
+
+def pair_ranks(scores: Scores, query: Array, is_other: Array) -> tuple[Array, Array]:
+    """Return the rank of each relevant item in the pool and among its own modality."""
+    order = np.lexsort((-scores.pair_score, query))
+    score, of = scores.pair_score[order], query[order]
+    starts = np.ones(len(order), dtype=bool)
+    within = level_within(score.dtype)
+    starts[1:] = (score[1:] < score[:-1] - within) | (of[1:] != of[:-1])
+    run = np.cumsum(starts) - 1
+    turn, level = np.empty(len(order)), np.empty(len(order))
+    turn[order] = np.arange(len(order)) - np.flatnonzero(starts)[run]
+    level[order] = np.bincount(run)[run]
+
+    def rank(above: Array, at: Array) -> Array:
+        return 1 + above + 0.5 * (at - level) + turn
+
+    column = is_other.astype(np.intp)[:, None]
+    one_side = (
+        np.take_along_axis(counts, column, axis=1)[:, 0]
+        for counts in (scores.pair_above, scores.pair_level)
+    )
+    return rank(scores.pair_above.sum(axis=1), scores.pair_level.sum(axis=1)), rank(*one_side)
 
 
 class Sized(Protocol):

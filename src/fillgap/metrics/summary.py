@@ -10,22 +10,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fillgap._checks import InputError
-from fillgap._progress import Progress, silent
-from fillgap._similarity import MEMORY_BYTES
-from fillgap.embeddings import EmbeddingPair
+from fillgap.errors import InputError
+from fillgap.kernel import MEMORY_BYTES
 from fillgap.metrics.faults import examine_pairing, examine_rows
+from fillgap.metrics.geometry import FEW_ROWS, both_moments, paired_moments
 from fillgap.metrics.intervals import bootstrap_interval, bounds_around
-from fillgap.metrics.measurements import Measurements, Value
 from fillgap.metrics.pool import PoolScan, as_pair
 from fillgap.metrics.scan import MAX_QUERIES, scan_pool
-from fillgap.metrics.subspaces import FEW_ROWS
-from fillgap.metrics.sums import both_moments, paired_moments
 from fillgap.metrics.table import MEASURES, Measure, Rows
-from fillgap.metrics.verdict import give_verdict
+from fillgap.metrics.verdict import Measurements, Value, give_verdict
 from fillgap.moments import PairMoments
-
-__all__ = ["first_texts", "measure"]
+from fillgap.pair import EmbeddingPair
+from fillgap.runtime import Progress, silent
 
 #: What is also measured with one text for each image, as papers do, where images have several.
 OF_ONE_TEXT = {

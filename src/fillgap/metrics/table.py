@@ -10,8 +10,6 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.embeddings import EmbeddingPair
-from fillgap.metrics.clustering import cluster_mixing
 from fillgap.metrics.distances import (
     cross_cosine_distance,
     mean_distance,
@@ -21,20 +19,14 @@ from fillgap.metrics.distances import (
     relative_modality_gap,
     within_cosine,
 )
-from fillgap.metrics.distributions import frechet_distance
-from fillgap.metrics.geometry import centroid_distance, effective_rank, energy_dimension, gap_angle
-from fillgap.metrics.mixed_pool import (
-    exposure_at_k,
-    imr,
-    itr,
-    mixed_mrr,
-    mixed_ndcg_at_k,
-    mixed_recall_at_k,
-    mrr,
-    ndcg_at_k,
-    recall_at_k,
-    tir,
-    tmr,
+from fillgap.metrics.geometry import (
+    centroid_distance,
+    effective_rank,
+    energy_dimension,
+    frechet_distance,
+    gap_angle,
+    hyperplane_angle,
+    subspace_overlap,
 )
 from fillgap.metrics.neighbours import (
     hubness,
@@ -45,13 +37,33 @@ from fillgap.metrics.neighbours import (
     mutual_knn,
     mutual_knn_values,
 )
-from fillgap.metrics.per_query import exposure, ndcg, nearest_is_same, recall, reciprocal_rank
 from fillgap.metrics.pool import PoolScan, QueryScan
-from fillgap.metrics.separability import linear_separability
-from fillgap.metrics.structure import alignment, linear_cka, uniformity
-from fillgap.metrics.subspaces import hyperplane_angle, subspace_overlap
-
-__all__ = ["MEASURES", "Measure", "Rows"]
+from fillgap.metrics.retrieval import (
+    exposure,
+    exposure_at_k,
+    imr,
+    itr,
+    mixed_mrr,
+    mixed_ndcg_at_k,
+    mixed_recall_at_k,
+    mrr,
+    ndcg,
+    ndcg_at_k,
+    nearest_is_same,
+    recall,
+    recall_at_k,
+    reciprocal_rank,
+    tir,
+    tmr,
+)
+from fillgap.metrics.structure import (
+    alignment,
+    cluster_mixing,
+    linear_cka,
+    linear_separability,
+    uniformity,
+)
+from fillgap.pair import EmbeddingPair
 
 Values = NDArray[np.float64]
 

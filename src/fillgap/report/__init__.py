@@ -3,9 +3,7 @@
 from fillgap.report.build import Files, build_report
 from fillgap.report.data import ReportData
 from fillgap.report.html import render_html
-from fillgap.report.markdown import render_markdown
-from fillgap.report.plain import render_json
-from fillgap.report.write import check_report_target, write_report
+from fillgap.report.markdown import check_report_target, render_json, render_markdown, write_report
 
 __all__ = [
     "Files",

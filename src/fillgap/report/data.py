@@ -9,22 +9,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.evaluation import Comparison
-from fillgap.metrics import Measurements
-
-__all__ = [
-    "Hit",
-    "Item",
-    "Modality",
-    "ProjectedPair",
-    "Projection",
-    "Query",
-    "ReportData",
-    "ShownAligner",
-    "Similarities",
-    "Subspaces",
-    "Usage",
-]
+from fillgap.evaluation.compare import Comparison
+from fillgap.metrics.verdict import Measurements
 
 Array = NDArray[np.float64]
 Modality: TypeAlias = Literal["image", "text"]

@@ -1,18 +1,31 @@
-"""A report as one HTML file that fetches nothing and runs nothing."""
+"""What each method gains and what it costs, with intervals."""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from fillgap.evaluation.compare import Comparison
+from fillgap.evaluation.statistics import Estimate
 from fillgap.report.data import ReportData, Similarities, Subspaces
-from fillgap.report.figures import angles, histograms, scatters, spectra
-from fillgap.report.forest import forests
-from fillgap.report.subspaces import N_DRAWS
-from fillgap.report.svg import ALL, IMAGES, PAIRS, TEXTS
+from fillgap.report.panels import N_DRAWS
+from fillgap.report.svg import (
+    ALL,
+    IMAGES,
+    INK,
+    LINE,
+    MUTED,
+    PAIRS,
+    TEXTS,
+    angles,
+    draw,
+    histograms,
+    scatters,
+    spectra,
+)
 from fillgap.report.tables import (
     OBJECTIVES,
     measure_families,
@@ -20,13 +33,74 @@ from fillgap.report.tables import (
     method_rows,
     number,
     percent,
+    ranked,
     score_columns,
 )
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from matplotlib.figure import Figure
 
-__all__ = ["render_html"]
+WIDTH: Final = 4.6
+#: Letters of a name that is written out.
+LONGEST: Final = 26
+#: Inches of a method, and of what is around all of them.
+ROW, MARGIN = 0.235, 0.55
+
+
+def forests(found: Comparison) -> list[str]:
+    """Return a panel of gains and one of costs; none where no method could run."""
+    methods = [name for name in ranked(found) if found.results[name].changes]
+    if not methods:
+        return []
+    objective = found.recommendation.objective
+    size = (WIDTH, MARGIN + ROW * len(methods))
+    panels = (
+        ("gain", objective, "Gain", None),
+        ("cost", "recall_at_1", "Change of recall@1", -found.max_loss),
+    )
+    return [
+        draw(
+            name,
+            f"{what} of each method against raw, with 95 % intervals; the table has the numbers.",
+            partial(_forest, found, methods, measure, limit),
+            size=size,
+        )
+        for name, measure, what, limit in panels
+    ]
+
+
+def _short(name: str) -> str:
+    """Return a name that leaves room for the figure: that of a method with parameters is long."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
+def _forest(
+    found: Comparison, methods: list[str], measure: str, limit: float | None, figure: Figure
+) -> None:
+    axes = figure.subplots()
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    if limit is not None:
+        axes.axvline(limit, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
+    for place, name in enumerate(methods):
+        change: Estimate = found.results[name].changes[measure]["mean"]
+        chosen = name == found.recommendation.method
+        colour = PAIRS if chosen else ALL
+        axes.plot([change.low, change.high], [place, place], color=colour, linewidth=2)
+        axes.plot(change.value, place, "o", color=colour, markersize=6 if chosen else 4.5)
+    axes.set(
+        yticks=range(len(methods)),
+        yticklabels=map(_short, methods),
+        ylim=(len(methods) - 0.4, -0.6),
+    )
+    for label, name in zip(axes.get_yticklabels(), methods, strict=True):
+        label.set_color(INK)
+        label.set_fontweight("bold" if name == found.recommendation.method else "normal")
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color=LINE)
+    axes.set_axisbelow(True)
+    axes.locator_params(axis="x", nbins=5)
+
 
 #: Families of measures that are open at first.
 N_OPEN: Final = 2

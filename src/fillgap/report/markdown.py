@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final
 
-from fillgap.evaluation import Comparison
+import numpy as np
+
+from fillgap.errors import InputError
+from fillgap.evaluation.compare import Comparison
+from fillgap.files import atomic_file, check_target
 from fillgap.report.data import Query, ReportData, ShownAligner, Usage
+from fillgap.report.html import render_html
 from fillgap.report.tables import (
     Cell,
     MeasureGroup,
@@ -18,8 +28,6 @@ from fillgap.report.tables import (
     percent,
     score_columns,
 )
-
-__all__ = ["render_markdown"]
 
 #: Characters that begin or end something within a line of Markdown, or of the HTML in it.
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
@@ -177,3 +185,84 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
     yield f"|{'---|' * len(titles)}"
     yield from (f"| {' | '.join(row)} |" for row in rows)
     yield ""
+
+
+def render_json(data: ReportData) -> str:
+    """Return a report as a JSON document, without its pictures.
+
+    NaN and infinity are null.
+    """
+    return json.dumps(to_plain(data), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def to_plain(value: Any) -> Any:
+    """Return lists, dicts, text, numbers and None that say the same."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    elif is_dataclass(value):
+        value = {item.name: getattr(value, item.name) for item in fields(value)}
+    elif isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+RENDERERS: Final[dict[str, Callable[[ReportData], str]]] = {
+    ".html": render_html,
+    ".htm": render_html,
+    ".md": render_markdown,
+    ".json": render_json,
+}
+
+
+def write_report(
+    data: ReportData,
+    path: str | Path,
+    *,
+    inputs: Iterable[str | Path] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Write a report; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    data : ReportData
+        From `build_report`.
+    path : str or path
+        Ends in .html, .md or .json.
+    inputs : iterable of str or path
+        Files that are never overwritten.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    InputError
+        If the path ends in none of these, exists, or cannot be written.
+    """
+    target = check_report_target(path, inputs=inputs, overwrite=overwrite)
+    text = RENDERERS[target.suffix.lower()](data)
+    with atomic_file(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return target
+
+
+def check_report_target(
+    path: str | Path, *, inputs: Iterable[str | Path] = (), overwrite: bool = False
+) -> Path:
+    """Return the path if a report may be written there: to be asked before the long part."""
+    target = Path(path)
+    if target.suffix.lower() not in RENDERERS:
+        raise InputError(
+            f"{target} must end in one of {', '.join(RENDERERS)}, got {target.suffix!r}. "
+            "The ending chooses the format."
+        )
+    return check_target(target, inputs=inputs, overwrite=overwrite)

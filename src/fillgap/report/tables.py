@@ -7,24 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from fillgap.evaluation import Comparison, Estimate
-from fillgap.metrics import MEASURES, Measurements, Value
-
-__all__ = [
-    "OBJECTIVES",
-    "Cell",
-    "MeasureGroup",
-    "MeasureRow",
-    "MethodRow",
-    "measure_families",
-    "measure_notes",
-    "method_rows",
-    "number",
-    "percent",
-    "ranked",
-    "score_columns",
-    "title_of",
-]
+from fillgap.evaluation.compare import Comparison
+from fillgap.evaluation.statistics import Estimate
+from fillgap.metrics.table import MEASURES
+from fillgap.metrics.verdict import Measurements, Value
 
 Change: TypeAlias = Literal["better", "worse"] | None
 

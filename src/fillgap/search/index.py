@@ -7,17 +7,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast, get_args
 
-from fillgap._checks import InputError, check_choice, check_integer, check_same_count
-from fillgap.scores import Modality
-from fillgap.search._backend import MODALITIES, Backend, Batch, Found, Kind
-from fillgap.search._documents import check_ids, check_model, check_rows, encode_payloads, vectors
-from fillgap.search._folder import Manifest
-from fillgap.search._lists import check_flags, check_modalities, given_sides, number_hits, one_row
-from fillgap.search._scoring import Scoring, Stage
-from fillgap.search.hits import Hit
+from fillgap.calibration.base import Modality
+from fillgap.errors import InputError, check_choice, check_integer, check_same_count
+from fillgap.search.backend import MODALITIES, Backend, Batch, Found, Kind
+from fillgap.search.documents import (
+    Manifest,
+    check_ids,
+    check_model,
+    check_rows,
+    encode_payloads,
+    vectors,
+)
+from fillgap.search.scoring import (
+    Hit,
+    Scoring,
+    Stage,
+    check_flags,
+    check_modalities,
+    given_sides,
+    number_hits,
+    one_row,
+)
 from fillgap.space import MixedSpace
-
-__all__ = ["MixedIndex", "Stage"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 

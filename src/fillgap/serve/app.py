@@ -1,29 +1,140 @@
-"""The JSON interface and the files of the page."""
+"""Names without the place on this machine."""
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 import fillgap
-from fillgap._checks import InputError, InputTypeError
-from fillgap.search import Hit, MixedIndex
-from fillgap.serve.answers import AsciiJSON, without
+from fillgap.errors import InputError, InputTypeError, unit_rows
+from fillgap.search.backend import Kind
+from fillgap.search.index import MixedIndex
+from fillgap.search.scoring import Hit
 from fillgap.serve.guard import Guard
-from fillgap.serve.maps import Atlas
-from fillgap.serve.places import without_place
 from fillgap.serve.queries import MAX_BYTES, MAX_PIXELS, QueryEncoder, open_query_encoder
 
-__all__ = ["make_app"]
+#: An absolute path, of any system, with the kind of a model before it or without.
+_PLACE = re.compile(
+    r"(?P<kind>[a-z0-9-]+:(?!//))?(file://)?"
+    r"([A-Za-z]:[\\/]([^\n]*[\\/])?|(\\\\|~?/)[^\n]*[\\/])(?P<last>[^\n\\/]+)[\\/]*"
+)
+
+
+def without_place(value: Any) -> Any:
+    """Return a value of a payload or a description, of a place on a machine its last part alone.
+
+    Embeddings that name their rows by the paths of pictures, and models in a folder, would
+    otherwise tell how this machine is laid out.
+    """
+    if not isinstance(value, str) or not (found := _PLACE.fullmatch(value)):
+        return value
+    return (found["kind"] or "") + found["last"]
+
+
+class AsciiJSON(JSONResponse):
+    """JSON that holds any text, half of a pair of surrogates too: payloads come as they were."""
+
+    def render(self, content: Any) -> bytes:
+        """Return an answer as bytes."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def without(hits: list[Hit], identity: str | None) -> list[Hit]:
+    """Return the hits less one document, ranked as if it were not there."""
+    gone = next((hit for hit in hits if hit.id == identity), None)
+    if gone is None:
+        return hits
+    return [
+        replace(
+            hit,
+            rank=hit.rank - (hit.rank > gone.rank),
+            rank_in_modality=hit.rank_in_modality
+            - (hit.modality == gone.modality and hit.rank > gone.rank),
+        )
+        for hit in hits
+        if hit is not gone
+    ]
+
+
+Array = NDArray[Any]
+#: Documents of each modality on the map.
+_SAMPLE = 500
+
+
+class Atlas:
+    """Two maps of one sample: `raw`, and `aligned` where the index has an aligner.
+
+    Parameters
+    ----------
+    index : MixedIndex
+
+    Attributes
+    ----------
+    points : dict
+        For each map a list of [x, y], in the order of `modalities`; coordinates are within −1 to 1
+        for the sample.
+    modalities : list of str
+        Of each point.
+    """
+
+    def __init__(self, index: MixedIndex) -> None:
+        self.index = index
+        kinds = [kind for kind in get_args(Kind) if kind in index.count()]
+        found = [one for kind in kinds for one in index.sample(kind, _SAMPLE)]
+        self.modalities = [one.modality for one in found]
+        self.names = ["raw", *(["aligned"] if "aligned" in index.stages else [])]
+        self._maps: dict[str, _Plane] = {}
+        self.points: dict[str, list[list[float]]] = {name: [] for name in self.names}
+        for name in self.names if len(found) > 2 else ():
+            rows = np.stack([one.vectors[name] for one in found])
+            self._maps[name] = _Plane(rows)
+            self.points[name] = self._maps[name](rows)
+
+    def place_query(self, sides: Mapping[str, Array]) -> dict[str, list[float]]:
+        """Return where a query lies on each map; of one of both kinds, the mean."""
+        space = self.index.space
+        rows: dict[str, list[Array]] = {"raw": [], "aligned": []}
+        for side, vector in sides.items():
+            one = np.asarray(vector)[None]
+            rows["raw"].append(unit_rows(one, "the query"))
+            rows["aligned"].append(space.align_queries(one, side))  # type: ignore[arg-type]
+        return {name: plane(np.mean(rows[name], axis=0))[0] for name, plane in self._maps.items()}
+
+    def place_documents(self, ids: list[str]) -> dict[str, dict[str, list[float]]]:
+        """Return where documents lie on each map, by their ids."""
+        found = self.index.fetch(ids) if ids else []
+        return {
+            name: {one.id: plane(one.vectors[name][None])[0] for one in found}
+            for name, plane in self._maps.items()
+        }
+
+
+class _Plane:
+    """The plane of the two first principal components, scaled to the sample."""
+
+    def __init__(self, rows: Array) -> None:
+        self.centre = rows.mean(axis=0)
+        _, axes = np.linalg.eigh(np.cov(rows.T, dtype=np.float64))
+        axes = axes[:, :-3:-1]
+        self.axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+        self.scale = float(np.abs((rows - self.centre) @ self.axes).max()) or 1.0
+
+    def __call__(self, rows: Array) -> list[list[float]]:
+        places = (rows - self.centre) @ self.axes / self.scale
+        return [[round(float(x), 4), round(float(y), 4)] for x, y in places]
+
 
 _FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
@@ -37,7 +148,6 @@ _DEPTH = 1000
 _MOST = 100
 
 Stage = Literal["raw", "aligned", "calibrated"]
-Kind = Literal["image", "text", "image+text"]
 
 
 class SearchRequest(BaseModel):

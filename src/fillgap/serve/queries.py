@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fillgap._checks import InputError
-from fillgap.encoders import DigitSceneEncoder, Encoder, open_encoder
-
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "QueryEncoder", "open_query_encoder"]
+from fillgap.encoders.base import Encoder, open_encoder
+from fillgap.encoders.digits import DigitSceneEncoder
+from fillgap.errors import InputError
 
 #: Of an uploaded picture, as bytes and as pixels once it is decoded.
 MAX_BYTES, MAX_PIXELS = 10 * 2**20, 40_000_000

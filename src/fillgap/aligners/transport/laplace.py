@@ -1,0 +1,403 @@
+"""How rows that were not in the fit move: as their nearest neighbour does, or by an affine map."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
+
+from fillgap.aligners.base import Aligner, check_spread
+from fillgap.aligners.transport.assignment import AssignmentOracle, FlowOracle, Oracle
+from fillgap.aligners.transport.problem import (
+    GaussLaplacian,
+    Laplacian,
+    TransportProblem,
+    default_bandwidth,
+    neighbour_laplacian,
+)
+from fillgap.aligners.transport.solver import TransportPlan, solve_transport
+from fillgap.errors import (
+    InputError,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_random_state,
+    check_real,
+    require,
+    unit_rows,
+)
+from fillgap.linalg import add_ridge, symmetric_power
+from fillgap.maps import AffineMap
+from fillgap.moments import PairMoments, to_numpy
+from fillgap.pair import iter_blocks
+from fillgap.runtime import Progress, silent
+
+Matrix = NDArray[np.float64]
+
+#: Bytes of similarities that are held at a time.
+BLOCK_BYTES = 32 * 2**20
+
+
+def shift_of_nearest(rows: Any, sources: Matrix, targets: Matrix) -> Any:
+    """Return target − source of the source nearest to each row, in the type of the rows.
+
+    Parameters
+    ----------
+    rows : array of shape (n, d)
+        Unit rows.
+    sources, targets : array of shape (m, d)
+        Unit rows, and where they go.
+    """
+    xp = array_namespace(rows)
+    pool, shifts = (
+        xp.asarray(side, dtype=rows.dtype, device=device(rows))
+        for side in (sources, targets - sources)
+    )
+    out = xp.empty_like(rows)
+    step = max(1, BLOCK_BYTES // (len(sources) * sources.itemsize))
+    for start in range(0, rows.shape[0], step):
+        nearest = xp.argmax(rows[start : start + step, :] @ pool.T, axis=1)
+        out[start : start + step, :] = xp.take(shifts, nearest, axis=0)
+    return out
+
+
+def affine_extension(
+    X: Matrix, targets: Matrix, weights: Matrix, *, ridge: float, spread: float
+) -> AffineMap:
+    """Return the ridge regression of the targets on the rows, scaled to a given spread.
+
+    Targets are means of texts, and a ridge shrinks: without the scale, images would crowd around
+    the mean text and be the nearest items of every text.
+
+    Parameters
+    ----------
+    X, targets : array of shape (n, d)
+        Rows, and where they go.
+    weights : array of shape (n,)
+        With sum 1.
+    ridge : float
+        In units of the mean eigenvalue of the covariance of the rows.
+    spread : float
+        Variance of the mapped rows, summed over dimensions.
+    """
+    center, offset = weights @ X, weights @ targets
+    centred = X - center
+    weighted = centred * weights[:, None]
+    covariance = weighted.T @ centred
+    matrix = symmetric_power(add_ridge(covariance, ridge), -1.0) @ (weighted.T @ (targets - offset))
+    reached = float(np.einsum("ij,ij->", matrix, covariance @ matrix))
+    if reached > 1e-12 * spread:  # else all targets are one, and only rounding would be scaled
+        matrix *= np.sqrt(spread / reached)
+    return AffineMap(center=center, matrix=matrix, offset=offset)
+
+
+Rows = NDArray[np.intp]
+
+
+def sample_rows(n: int, m: int, max_samples: int | None, random_state: int) -> tuple[Rows, Rows]:
+    """Return the numbers of the images and of the texts to fit on, in order.
+
+    Equally many of both give the same numbers, so that pairs stay pairs.
+    """
+    rng = check_random_state(random_state)
+    images, texts = (
+        np.sort(rng.choice(count, min(count, max_samples or count), replace=False))
+        for count in (n, m)
+    )
+    return images, images if n == m else texts
+
+
+def row_weights(weights: Any | None, what: str, n: int, chosen: Rows) -> Matrix:
+    """Return the weights of the chosen ones of `n` rows, scaled to sum 1.
+
+    Raises
+    ------
+    InputError
+        If they are not `n` positive numbers with sum 1.
+    """
+    if weights is None:
+        return np.full(len(chosen), 1 / len(chosen))
+    given = np.asarray(weights, dtype=np.float64)
+    if given.shape != (n,):
+        raise InputError(
+            f"{what} must be one number for each of {n} rows, got shape {given.shape}. "
+            "Pass a weight for each row."
+        )
+    bad = given[~(np.isfinite(given) & (given > 0))]
+    if len(bad):
+        raise InputError(
+            f"{what} must be positive, got {bad[0]:g}. Leave out rows that should not count."
+        )
+    if abs(given.sum() - 1) > 1e-6:
+        raise InputError(f"{what} must be of sum 1, got {given.sum():g}. Divide them by their sum.")
+    return given[chosen] / given[chosen].sum()
+
+
+def unit_matrix(side: Any, what: str, chosen: Rows) -> Matrix:
+    """Return the chosen rows at unit length in float64; the side is read in blocks."""
+    out = np.empty((len(chosen), side.shape[1]))
+    for start, block in iter_blocks(side, what):
+        first, last = np.searchsorted(chosen, (start, start + block.shape[0]))
+        rows = unit_rows(to_numpy(block), what, first_row=start)
+        out[first:last] = rows[chosen[first:last] - start]
+    return out
+
+
+Value = TypeVar("Value")
+
+#: More rows than this are refused: the reduced costs alone take 8 bytes · rows².
+MAX_ROWS = 30_000
+
+
+class _ByExtension(Generic[Value]):
+    """A class attribute that is another one in instances with `extension="nearest"`."""
+
+    def __init__(self, affine: Value, nearest: Value) -> None:
+        self._affine, self._nearest = affine, nearest
+
+    def __get__(self, aligner: LaplaceTransport | None, owner: type[LaplaceTransport]) -> Value:
+        nearest = aligner is not None and aligner.extension == "nearest"
+        return self._nearest if nearest else self._affine
+
+
+#: What a file keeps of a fit besides its maps.
+_RECORD = ("objective_", "gap_", "n_iter_", "converged_")
+
+
+class LaplaceTransport(Aligner):
+    """Transport the images onto the texts, similar rows together; the texts stay.
+
+    The plan γ minimises, over all plans whose marginals are the weights of the rows,
+
+        Σ_ij γ_ij ‖x_i − y_j‖² + η (α tr(Yᵀγᵀ L_x γ Y) + (1 − α) tr(Xᵀγ L_y γᵀ X)),
+
+    with L_x and L_y the Laplacians of the graphs of similar images and of similar texts. An image
+    of the fit goes to the mean text under its row of γ, t(x_i) = (γY)_i / a_i. All other images go
+    where an affine map takes them that is fitted to t; or x goes to t(x_nn) + x − x_nn, with x_nn
+    the most similar image of the fit.
+
+    Rows of γY are t / n, so the regularisers are small against the distances where n is large: with
+    graphs of neighbours, an effect of a given size needs η in proportion to n.
+
+    Parameters
+    ----------
+    eta : float
+        η. 0 is plain optimal transport; a large value sends similar images to one place.
+    alpha : float
+        α, between 0 (only similar texts count) and 1 (only similar images count).
+    reg_type : "pos" or "disp"
+        What should vary little between similar rows: where they go, or how far they move.
+    similarity : "knn" or "gauss"
+        Graphs: `n_neighbors` nearest neighbours, or exp(−‖x − x'‖² / 2σ²).
+    n_neighbors : int
+        Neighbours of a row, itself left out.
+    bandwidth : float or None
+        σ of both graphs; None is 1 / (2 m²), m the mean squared distance between images.
+    max_iter : int
+        Iterations, each with one linear transport problem.
+    tol : float
+        Stop where the duality gap is at most this share of the objective: then no plan is better
+        by more.
+    extension : "affine" or "nearest"
+        How images are mapped. "affine" is one linear map, fitted to t by ridge regression and
+        scaled so that images spread as much as texts; the images of the fit go there too, not to t.
+    ridge : float
+        Of that regression, in units of the mean eigenvalue of the images' covariance. A large value
+        keeps only the strongest directions.
+    max_samples : int or None
+        Fit on a random sample of this many images and of this many texts (the same rows of both
+        where there are equally many). None uses all, at most 30 000.
+    random_state : int
+        Seed of the sample.
+    normalize : bool
+        Return unit rows; False returns the transported rows as they are.
+
+    Attributes
+    ----------
+    sources_, transported_ : array of shape (n, n_features)
+        Images of the fit at unit length, and t of them. Kept in files for "nearest" alone.
+    plan_ : sparse array of shape (n, m)
+        γ, but for `independent_share_` · a bᵀ. Not kept in files.
+    independent_share_ : float
+        Weight in γ of the plan that sends every image to all texts alike; 0 unless η is large.
+    objective_ : array of shape (n_iter_ + 1,)
+        At the independent plan, and after each iteration.
+    gap_ : float
+        By how much at most the objective is above its minimum.
+    n_iter_ : int
+        Linear transport problems solved.
+    converged_ : bool
+        Whether `gap_` is within `tol`.
+
+    References
+    ----------
+    Ferradans, Papadakis, Peyré and Aujol (2014), "Regularized discrete optimal transport";
+    Courty, Flamary, Tuia and Rakotomamonjy (2017), "Optimal transport for domain adaptation";
+    "Fill the Gap" (arXiv:2505.03703). The objective is that of POT's `emd_laplace`.
+    """
+
+    linear: ClassVar[bool] = _ByExtension(affine=True, nearest=False)  # type: ignore[assignment]
+    passes = 0
+    extra_arrays: ClassVar[tuple[str, ...]] = _ByExtension(  # type: ignore[assignment]
+        affine=_RECORD, nearest=("sources_", "transported_", *_RECORD)
+    )
+
+    def __init__(
+        self,
+        *,
+        eta: float = 1.0,
+        alpha: float = 0.5,
+        reg_type: str = "pos",
+        similarity: str = "knn",
+        n_neighbors: int = 3,
+        bandwidth: float | None = None,
+        max_iter: int = 100,
+        tol: float = 1e-5,
+        extension: str = "affine",
+        ridge: float = 0.3,
+        max_samples: int | None = None,
+        random_state: int = 0,
+        normalize: bool = True,
+    ) -> None:
+        self.eta = eta
+        self.alpha = alpha
+        self.reg_type = reg_type
+        self.similarity = similarity
+        self.n_neighbors = n_neighbors
+        self.bandwidth = bandwidth
+        self.max_iter = max_iter
+        self.tol = tol
+        self.extension = extension
+        self.ridge = ridge
+        self.max_samples = max_samples
+        self.random_state = random_state
+        self.normalize = normalize
+
+    def fit(
+        self,
+        X: Any,
+        Y: Any,
+        *,
+        image_weights: Any | None = None,
+        text_weights: Any | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit to images `X` of shape (n, d) and texts `Y` of shape (m, d).
+
+        Parameters
+        ----------
+        X, Y : array or `RowSource`
+            Rows need not be normalised, nor be pairs.
+        image_weights, text_weights : array of shape (n,) and (m,), optional
+            Positive, with sum 1; left out, all rows count alike. Other than equal weights of
+            equally many rows need the extra fillgap[transport].
+        progress : callable, optional
+            Called as progress(iterations done, max_iter, "transport").
+
+        Returns
+        -------
+        Self
+            The fitted aligner.
+
+        Raises
+        ------
+        InputError
+            If the dimensions differ, there are too many rows, weights break their rule, or a row
+            is zero or not finite.
+        ImportError
+            If POT is needed and not installed.
+        """
+        X, Y = self._check_sides(X, Y)
+        self._reset()
+        self._check_parameters(X.shape[0], Y.shape[0])
+        chosen = sample_rows(X.shape[0], Y.shape[0], self.max_samples, self.random_state)
+        a = row_weights(image_weights, "image_weights", X.shape[0], chosen[0])
+        b = row_weights(text_weights, "text_weights", Y.shape[0], chosen[1])
+        images, texts = unit_matrix(X, "images", chosen[0]), unit_matrix(Y, "texts", chosen[1])
+        moments = PairMoments.from_block(0, images, texts)
+        check_spread(moments)
+        plan = solve_transport(
+            self._problem(images, texts, a, b),
+            _oracle(a, b),
+            max_iter=self.max_iter,
+            tol=self.tol,
+            progress=progress or silent,
+        )
+        self.mean_x_, self.mean_y_ = moments.x.mean, moments.y.mean
+        self.n_samples_, self.n_features_in_ = (len(images), len(texts)), images.shape[1]
+        self._keep(plan)
+        self.sources_, self.transported_ = images, plan.mean_images / a[:, None]
+        self.map_y_ = AffineMap()
+        if self.extension == "affine":
+            spread = float(b @ np.sum((texts - b @ texts) ** 2, axis=1))
+            self.map_x_ = affine_extension(
+                images, self.transported_, a, ridge=self.ridge, spread=spread
+            )
+        return self
+
+    def _check_parameters(self, n: int, m: int) -> None:
+        check_flag(self.normalize, "normalize")
+        for name in ("eta", "tol", "ridge"):
+            check_real(getattr(self, name), name, low=0)
+        check_real(self.alpha, "alpha", low=0, high=1)
+        check_choice(self.reg_type, "reg_type", ("pos", "disp"))
+        check_choice(self.similarity, "similarity", ("knn", "gauss"))
+        check_choice(self.extension, "extension", ("affine", "nearest"))
+        check_integer(self.max_iter, "max_iter", low=1)
+        check_integer(self.random_state, "random_state", low=0)
+        if self.bandwidth is not None:
+            check_real(self.bandwidth, "bandwidth", low=0, open_low=True)
+        if self.max_samples is not None:
+            check_integer(self.max_samples, "max_samples", low=2, high=MAX_ROWS)
+        elif max(n, m) > MAX_ROWS:
+            raise InputError(
+                f"images and texts must be at most {MAX_ROWS} each for LaplaceTransport, got {n} "
+                f"and {m}. Pass max_samples to fit on a random sample, or use GaussianTransport."
+            )
+        fewest = min(n, m, self.max_samples or n)
+        if (
+            self.similarity == "knn"
+            and check_integer(self.n_neighbors, "n_neighbors", low=1) >= fewest
+        ):
+            raise InputError(
+                f"n_neighbors must be less than the number of images and of texts, got "
+                f"{self.n_neighbors} neighbours of {fewest} rows. Use fewer neighbours."
+            )
+
+    def _problem(self, X: Matrix, Y: Matrix, a: Matrix, b: Matrix) -> TransportProblem:
+        L_x: Laplacian
+        L_y: Laplacian
+        if self.similarity == "knn":
+            L_x, L_y = (neighbour_laplacian(rows, self.n_neighbors) for rows in (X, Y))
+        else:
+            bandwidth = self.bandwidth or default_bandwidth(X)
+            L_x, L_y = (GaussLaplacian(rows, bandwidth) for rows in (X, Y))
+        p, q = self.eta * self.alpha, self.eta * (1 - self.alpha)
+        return TransportProblem(X, Y, a, b, L_x, L_y, p, q, self.reg_type == "disp")
+
+    def _keep(self, plan: TransportPlan) -> None:
+        """Set the attributes that describe the plan."""
+        self.plan_, self.independent_share_ = plan.vertices, plan.independent
+        self.objective_, self.gap_ = plan.objective, plan.gap
+        self.n_iter_, self.converged_ = plan.n_iter, plan.converged
+        if not plan.converged:
+            self._note(
+                f"LaplaceTransport stopped after {plan.n_iter} iterations: its objective is at "
+                f"most {plan.gap:.1e} ({plan.gap / abs(plan.objective[-1]):.1e} of it) above the "
+                "minimum; raise max_iter, or tol."
+            )
+
+    def _map_rows(self, rows: Any, what: str) -> Any:
+        if what == "texts" or self.extension == "affine":
+            return super()._map_rows(rows, what)
+        return rows + shift_of_nearest(rows, self.sources_, self.transported_)
+
+
+def _oracle(a: Matrix, b: Matrix) -> Oracle:
+    """Return our solver where plans are assignments, and POT's otherwise."""
+    if len(a) == len(b) and np.ptp(a) == np.ptp(b) == 0:
+        return AssignmentOracle(len(a))
+    purpose = "LaplaceTransport with weights, or with unequally many images and texts,"
+    return FlowOracle(require("ot", "transport", purpose), a, b)

@@ -1,0 +1,179 @@
+"""Mixed search as a leaderboard: every aligner with every calibration and every fusion of lists.
+
+Every item is in the pool once, as an image or as a text, in several ratios, and asked for by its
+other caption; besides, all items on both sides with queries of both kinds, where exposure tells
+whether a score was had by always showing one modality. NDCG is the standard one: its ideal list
+holds all relevant items, retrieved or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap.aligners.base import Aligner
+from fillgap.aligners.methods import make_aligner
+from fillgap.bench.folders import EmbeddedItems
+from fillgap.calibration.base import Calibration
+from fillgap.calibration.hubness import CSLS, NNN, QBNorm
+from fillgap.calibration.probability import RelevanceProbability
+from fillgap.calibration.query_list import QueryCentering
+from fillgap.datasets.judged import Judged, JudgedItem
+from fillgap.errors import InputError, check_random_state
+from fillgap.evaluation.combine import FUSIONS, judge_all
+from fillgap.evaluation.leaderboard import Leaderboard
+from fillgap.evaluation.recommend import calibrations_to_try
+from fillgap.pair import EmbeddingPair
+from fillgap.runtime import Progress, silent
+
+#: All that fit without pairs and in seconds.
+ALIGNERS: Final = (
+    "balanced",
+    "mean-centering",
+    "embedding-shift",
+    "standardisation",
+    "spectral",
+    "gaussian-transport",
+    "pca-projection",
+)
+
+
+def calibrations_to_bench() -> dict[str, Calibration | None]:
+    """Return the calibrations of the leaderboard, by name.
+
+    Those of relevance are fitted to what belongs together among the rows that are fitted on. Where
+    no text is known to be relevant to a text they rank as "z-score on all" does.
+    """
+    return calibrations_to_try() | {
+        "csls": CSLS(),
+        "qb-norm": QBNorm(),
+        "relevance-probability": RelevanceProbability(),
+        "relevance-probability after nnn": RelevanceProbability(after=NNN()),
+        "query-centering of relevance": QueryCentering(after=RelevanceProbability(after=NNN())),
+    }
+
+
+def bench_mixed(
+    pair: EmbeddingPair,
+    *,
+    aligners: Sequence[str] | None = None,
+    calibrations: Mapping[str, Calibration | None] | None = None,
+    fusions: bool = True,
+    n_splits: int = 4,
+    test_size: float = 0.5,
+    max_test: int = 500,
+    n_resamples: int = 1000,
+    random_state: int = 0,
+    progress: Progress | None = None,
+) -> Leaderboard:
+    """Judge all combinations on held-out rows of one set.
+
+    Parameters
+    ----------
+    pair : EmbeddingPair
+        Paired; two texts an image or more make two-sided figures possible.
+    aligners : sequence of str, optional
+        Left out: `ALIGNERS`. Raw embeddings are always among them.
+    calibrations : mapping from name to Calibration, optional
+        Left out: `calibrations_to_bench()`.
+    fusions : bool
+        Whether to judge separate searches with merged lists too.
+    n_splits, test_size, max_test
+        As for `held_out_splits`.
+    n_resamples : int
+        Bootstrap resamples over images.
+    random_state : int
+        Seed of everything.
+    progress : callable, optional
+        Called as progress(fits done, fits in all, aligner).
+    """
+    named: dict[str, Aligner | None] = {"raw": None}
+    named |= {name: make_aligner(name) for name in aligners or ALIGNERS}
+    scored = calibrations_to_bench() if calibrations is None else dict(calibrations)
+    tally = judge_all(
+        pair,
+        named,
+        {"none": None, **scored},
+        fusions=FUSIONS if fusions else {},
+        n_splits=n_splits,
+        test_size=test_size,
+        max_test=max_test,
+        random_state=random_state,
+        progress=progress or silent,
+    )
+    return Leaderboard.from_tally(pair, tally, n_resamples=n_resamples, random_state=random_state)
+
+
+Rows = NDArray[np.intp]
+
+
+def in_thirds(
+    pair: EmbeddingPair, *, random_state: int = 0
+) -> tuple[Judged, EmbeddedItems, EmbeddedItems]:
+    """Return judgements, queries and documents: a third images, a third texts, a third both.
+
+    A document is made of an image and of one of its texts; another text asks for it. Items that
+    are a text alone are asked for by their image too.
+
+    Parameters
+    ----------
+    pair : EmbeddingPair
+        Paired, with two texts an image or more.
+    random_state : int
+        Seed of the thirds and of which text asks.
+
+    Raises
+    ------
+    InputError
+        If fewer than 12 images have two texts.
+    """
+    images, asking, answering = _two_texts(pair, random_state)
+    if len(images) < 12:
+        raise InputError(
+            f"images with two texts must be at least 12 to be parted in thirds, got {len(images)}. "
+            "Name the image of each text with --image-index, or leave --thirds out."
+        )
+    third = check_random_state(random_state).permutation(len(images)) % 3
+    shown, told = third != 1, third != 0
+    documents = EmbeddedItems(
+        np.array(["image", "text", "image+text"])[third],
+        {"image": pair.images[images[shown]], "text": pair.texts[answering[told]]},
+        {"image": np.flatnonzero(shown), "text": np.flatnonzero(told)},
+    )
+    alone = np.flatnonzero(third == 1)
+    n, n_queries = len(images), len(images) + len(alone)
+    queries = EmbeddedItems(
+        np.array(["text"] * n + ["image"] * len(alone)),
+        {"text": pair.texts[asking], "image": pair.images[images[alone]]},
+        {"text": np.arange(n), "image": np.arange(n, n_queries)},
+    )
+    wanted = [*range(n), *alone.tolist()]
+    judged = Judged(
+        Path(pair.name),
+        [JudgedItem(str(i), *_halves(kind)) for i, kind in enumerate(queries.kinds)],
+        [JudgedItem(str(i), *_halves(kind)) for i, kind in enumerate(documents.kinds)],
+        [(query, document, 1.0) for query, document in enumerate(wanted)],
+    )
+    return judged, queries, documents
+
+
+def _two_texts(pair: EmbeddingPair, random_state: int) -> tuple[Rows, Rows, Rows]:
+    """Return images with two texts or more, and two of the texts of each."""
+    if pair.image_index is None:
+        none = np.empty(0, dtype=np.intp)
+        return none, none, none
+    index = np.asarray(pair.image_index)
+    shuffled = check_random_state(random_state).permutation(len(index))
+    order = shuffled[np.argsort(index[shuffled], kind="stable")]
+    images, first, count = np.unique(index[order], return_index=True, return_counts=True)
+    several = count >= 2
+    return images[several], order[first[several]], order[first[several] + 1]
+
+
+def _halves(kind: str) -> tuple[str | None, str | None]:
+    """Return stand-ins for the text and the image of an item of a kind."""
+    return "text" if "text" in kind else None, "image" if "image" in kind else None

@@ -1,0 +1,330 @@
+"""Parquet files with pictures inside, as datasets are downloaded from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from fillgap.datasets.folders import CAPTION_COLUMNS
+from fillgap.datasets.records import OUTSIDE, Collector, Dataset, Image, is_inside
+from fillgap.datasets.tables import choose_column, read_json
+from fillgap.errors import InputError
+from fillgap.files import missing_path
+from fillgap.io._reading import reading
+
+#: Groups of rows whose pictures are held: those that are read ahead may be in the next one.
+_GROUPS: Final = 2
+_NUMBERED = re.compile(r"(.+)-\d+-of-\d+")
+
+#: File, group of rows, row in the group.
+Place = tuple[int, int, int]
+
+
+def find_shards(path: Path, split: str | None) -> list[Path]:
+    """Return the Parquet files of a split, none where the path holds a dataset of another kind.
+
+    Raises
+    ------
+    InputError
+        If there is no such split, or there are several and none is named.
+    """
+    if path.is_file():
+        return [path]
+    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        return []
+    by_split: dict[str, list[Path]] = {}
+    for file in sorted(path.rglob("*.parquet")):
+        numbered = _NUMBERED.fullmatch(file.stem)
+        by_split.setdefault(numbered[1] if numbered else file.stem, []).append(file)
+    if not by_split:
+        return []
+    if split is None and len(by_split) == 1:
+        return next(iter(by_split.values()))
+    if split not in by_split:
+        raise InputError(
+            f"split must be one of {', '.join(by_split)}, got {split!r}. "
+            "Choose it with the option split."
+        )
+    return by_split[split]
+
+
+class ParquetShards:
+    """The rows of Parquet files; pictures are read a group of rows at a time.
+
+    Parameters
+    ----------
+    files : sequence of path
+        With the same columns.
+
+    Attributes
+    ----------
+    features : dict
+        Each column as the library of Hugging Face describes it.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = list(files)
+        self.features = _recorded_features(self._opened(0).schema_arrow)
+        self._image = ""
+        self._held: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._holding = threading.Lock()
+
+    def rows(
+        self, image: str, caption: str | None, label: str | None
+    ) -> Iterator[tuple[Place, list[Any], int | None]]:
+        """Yield the place of each picture, which is not read, its captions and its label."""
+        self._image = image
+        wanted = [f"{image}.path", *(name for name in (caption, label) if name)]
+        for number in range(len(self._files)):
+            file = self._opened(number)
+            for group in range(file.num_row_groups):
+                with self._reading(number):
+                    table = file.read_row_group(group, columns=wanted)
+                    texts = table[caption].to_pylist() if caption else [[]] * table.num_rows
+                    labels = table[label].to_pylist() if label else [None] * table.num_rows
+                for row, (text, kind) in enumerate(zip(texts, labels, strict=True)):
+                    listed = text if isinstance(text, list) else [text]
+                    yield (number, group, row), listed, kind
+
+    def picture(self, place: Place) -> bytes | Path:
+        """Return a picture; b"" where there is none, which no decoder takes for one."""
+        number, group, row = place
+        value = self._group(number, group)[row].as_py() or {}
+        if isinstance(value, bytes):  # a column of encoded pictures
+            return value
+        if value.get("bytes"):
+            return bytes(value["bytes"])
+        name = value.get("path") or ""
+        return self._files[number].parent / name if is_inside(name) else b""
+
+    def _group(self, number: int, group: int) -> Any:
+        with self._holding:
+            if (number, group) not in self._held:
+                while len(self._held) >= _GROUPS:
+                    self._held.popitem(last=False)
+                with self._reading(number):
+                    table = self._opened(number).read_row_group(group, columns=[self._image])
+                    self._held[number, group] = table[self._image].combine_chunks()
+            self._held.move_to_end((number, group))
+            return self._held[number, group]
+
+    def _opened(self, number: int) -> Any:
+        import pyarrow.parquet as pq
+
+        with self._reading(number):
+            return pq.ParquetFile(self._files[number])
+
+    def _reading(self, number: int) -> Any:
+        return reading(
+            str(self._files[number]), "a whole Parquet file with the columns of the first"
+        )
+
+
+def _recorded_features(schema: Any) -> dict[str, Any]:
+    """Return the features that the library wrote into the schema, or what the types say."""
+    import pyarrow as pa
+
+    features = {
+        field.name: {"_type": "Image"}
+        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
+        else {"_type": "Value"}
+        for field in schema
+    }
+    with suppress(KeyError, TypeError, ValueError, AttributeError):
+        told = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        features |= {name: kind for name, kind in told.items() if name in features}
+    return features
+
+
+def open_hugging_face(
+    path: Path, *, split: str | None = None, image_column: str | None = None,
+    caption_column: str | None = None, label_column: str | None = None,
+) -> Dataset:  # fmt: skip
+    """Open what `save_to_disk` wrote, or Parquet files as they are downloaded from the hub.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of a dataset or of a dictionary of splits, a folder with Parquet files in it or
+        below it, or one such file.
+    split : str, optional
+        Which of the splits; needed where there are several.
+    image_column, caption_column, label_column : str, optional
+        Columns; left out, the one column of images, the usual names of captions (a list of texts
+        is several), and the one column of class labels.
+    """
+    if not path.exists():
+        raise missing_path(path)
+    if files := find_shards(path, split):
+        shards = ParquetShards(files)
+        chosen = _Columns.among(shards.features, path, image_column, caption_column, label_column)
+        found = Collector(path.stem, path, read=shards.picture)
+        for number, (place, texts, kind) in enumerate(shards.rows(*chosen[:3])):
+            found.add(str(number), place, texts, label=kind)
+        return found.dataset(class_names=chosen.class_names)
+    folder = _split_folder(path, split)
+    features = _features(folder)
+    return _collect(
+        folder, _Columns.among(features, folder, image_column, caption_column, label_column)
+    )
+
+
+class _Columns(NamedTuple):
+    """The columns that are read."""
+
+    image: str
+    caption: str | None
+    label: str | None
+    class_names: list[str] | None
+
+    @classmethod
+    def among(cls, features: dict[str, Any], place: Path, *named: str | None) -> _Columns:
+        """Choose among features; those that are named (image, caption, label) come first."""
+        image_column, caption_column, label_column = named
+        image = image_column or _only(features, "Image", place)
+        labels = [name for name, kind in features.items() if _type(kind) == "ClassLabel"]
+        label = label_column or (labels[0] if len(labels) == 1 else None)
+        if caption_column is not None or label is None:
+            caption: str | None = choose_column(
+                list(features), caption_column, CAPTION_COLUMNS, "caption", place
+            )
+        else:
+            caption = next((name for name in CAPTION_COLUMNS if name in features), None)
+        for name in (image, caption, label):
+            if name is not None and name not in features:
+                raise InputError(
+                    f"{place} must have the column {name!r}, got {', '.join(features)}. Check it."
+                )
+        return cls(image, caption, label, features.get(label, {}).get("names") if label else None)
+
+
+def _collect(folder: Path, columns: _Columns) -> Dataset:
+    image, caption, label, names = columns
+    tables: list[Any] = []
+
+    def read(place: tuple[int, int]) -> Image:
+        table, row = place
+        value = tables[table][image][row].as_py()
+        return value["bytes"] or folder / value["path"]
+
+    found = Collector(folder.name, folder, read=read)
+    number = 0
+    for file in _data_files(folder):
+        tables.append(_table(folder / file, found))
+        for row, (there, texts, kind) in enumerate(_rows(tables[-1], image, caption, label)):
+            if there is not None and not _usable(there, folder):
+                found.leave_out(f"row {number}", OUTSIDE)
+            else:
+                source = None if there is None else (len(tables) - 1, row)
+                found.add(str(number), source, texts, label=kind)
+            number += 1
+    return found.dataset(class_names=names)
+
+
+def _rows(
+    table: Any, image: str, caption: str | None, label: str | None
+) -> Iterator[tuple[str | None, Any, int | None]]:
+    """Yield ("" for bytes, the path, or None without an image; captions; label) of each row."""
+    for batch in table.to_batches(max_chunksize=1024):
+        pictures = batch.column(image)
+        # Whether there are bytes is known from offsets: the pictures themselves stay on disk.
+        stored, paths = pictures.field("bytes").is_valid(), pictures.field("path")
+        texts = batch.column(caption).to_pylist() if caption else [[]] * len(batch)
+        labels = batch.column(label).to_pylist() if label else [None] * len(batch)
+        for has_bytes, path, text, kind in zip(
+            stored.to_pylist(), paths.to_pylist(), texts, labels, strict=True
+        ):
+            yield ("" if has_bytes else path), text if isinstance(text, list) else [text], kind
+
+
+def _usable(place: str, folder: Path) -> bool:
+    """Tell whether an image is in the file, or a file within the folder."""
+    return not place or (is_inside(place) and (folder / place).is_file())
+
+
+def _split_folder(path: Path, split: str | None) -> Path:
+    if not (path / "dataset_dict.json").is_file():
+        if not (path / "state.json").is_file():
+            raise InputError(
+                f"{path} must be a folder that save_to_disk wrote or hold Parquet files, got no "
+                "state.json and none of these. Load it with the library and save it to disk."
+            )
+        return path
+    document = read_json(path / "dataset_dict.json")
+    splits = document.get("splits", []) if isinstance(document, dict) else []
+    if split is None and len(splits) == 1:
+        split = splits[0]
+    if split not in splits or not is_inside(str(split)):
+        raise InputError(
+            f"split must be one of {', '.join(map(str, splits))}, got {split!r}. "
+            "Choose it with the option split."
+        )
+    return path / str(split)
+
+
+def _features(folder: Path) -> dict[str, Any]:
+    info = read_json(folder / "dataset_info.json")
+    features = info.get("features") if isinstance(info, dict) else None
+    if not isinstance(features, dict):
+        raise InputError(
+            f"{folder}/dataset_info.json must describe the features, got none. Save it again."
+        )
+    return features
+
+
+def _type(feature: Any) -> str | None:
+    return feature.get("_type") if isinstance(feature, dict) else None
+
+
+def _only(features: dict[str, Any], kind: str, folder: Path) -> str:
+    names = [name for name, feature in features.items() if _type(feature) == kind]
+    if len(names) != 1:
+        raise InputError(
+            f"{folder} must have one column of images, got {', '.join(names) or 'none'} among "
+            f"{', '.join(features)}. Name it with the option image_column."
+        )
+    return names[0]
+
+
+def _data_files(folder: Path) -> list[str]:
+    state = read_json(folder / "state.json")
+    if not isinstance(state, dict) or state.get("_indices_data_files"):
+        raise InputError(
+            f"{folder} must be a dataset without a table of indices, got one with it. "
+            "Call flatten_indices() and save it again."
+        )
+    files = [entry.get("filename", "") for entry in state.get("_data_files", [])]
+    if not files or not all(is_inside(file) for file in files):
+        raise InputError(
+            f"{folder}/state.json must name data files in its folder, got {files or 'none'}. "
+            "Save the dataset again."
+        )
+    return files
+
+
+def _table(file: Path, found: Collector) -> Any:
+    """Return the rows of an Arrow stream, mapped and not read; what is cut off is left out."""
+    import pyarrow as pa
+
+    if not file.is_file():
+        raise missing_path(file)
+    batches = []
+    try:
+        reader = pa.ipc.open_stream(pa.memory_map(str(file)))
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{file} must be an Arrow stream, got other or damaged content ({reason}). "
+            "Save the dataset again."
+        ) from error
+    try:
+        batches.extend(reader)
+    except (pa.ArrowInvalid, OSError):
+        found.leave_out(file.name, "rest of the file cut off")
+    return pa.Table.from_batches(batches, reader.schema)

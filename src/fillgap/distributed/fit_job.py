@@ -1,0 +1,368 @@
+"""What comes back from a worker: the result, what it took, and shards that had to be skipped."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from fillgap.aligners.base import Aligner, BlockFunction, SumAligner
+from fillgap.aligners.methods import method_name
+from fillgap.distributed.executors import EngineError, Executor
+from fillgap.distributed.pieces import (
+    Piece,
+    Side,
+    blocks_on,
+    open_sides,
+    pieces_of_pairs,
+    pieces_of_sides,
+    without_partners,
+    without_shards,
+)
+from fillgap.errors import InputError, InputTypeError, row_scales
+from fillgap.io._open import in_memory
+from fillgap.io._ranges import BadShard
+from fillgap.io._sample import sampled_pair
+from fillgap.io._shards import ShardedRows
+from fillgap.pair import EmbeddingPair
+from fillgap.runtime import Progress
+
+
+@dataclass
+class JobReport:
+    """What a job read, how long it took, and what it had to leave out.
+
+    Attributes
+    ----------
+    n_rows, n_bytes : int
+        Read, over all passes.
+    seconds : float
+        From start to end.
+    workers : dict
+        From "host:process" to the seconds that this worker was busy.
+    rows_of_workers : dict
+        From the same to the rows that it read.
+    skipped : dict
+        From the name of a shard that was left out to the reason.
+    written, kept : list of str
+        Files that were written, and those that an earlier run had finished.
+    """
+
+    n_rows: int = 0
+    n_bytes: int = 0
+    seconds: float = 0.0
+    workers: dict[str, float] = field(default_factory=dict)
+    rows_of_workers: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    written: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+    def add(self, other: JobReport) -> None:
+        """Add what another part of the job did."""
+        self.n_rows += other.n_rows
+        self.n_bytes += other.n_bytes
+        self.seconds += other.seconds
+        for worker, seconds in other.workers.items():
+            self.workers[worker] = self.workers.get(worker, 0.0) + seconds
+        for worker, rows in other.rows_of_workers.items():
+            self.rows_of_workers[worker] = self.rows_of_workers.get(worker, 0) + rows
+        self.skipped |= other.skipped
+        self.written += other.written
+        self.kept += other.kept
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows of all workers in a second."""
+        return self.n_rows / self.seconds if self.seconds else 0.0
+
+    @property
+    def busy(self) -> float:
+        """Share of the time in which the average worker worked."""
+        return sum(self.workers.values()) / (len(self.workers) * self.seconds or 1.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as what JSON holds."""
+        return {
+            "n_rows": self.n_rows,
+            "n_bytes": self.n_bytes,
+            "seconds": self.seconds,
+            "rows_per_second": self.rows_per_second,
+            "workers": dict(self.workers),
+            "rows_of_workers": dict(self.rows_of_workers),
+            "skipped": dict(self.skipped),
+            "written": list(self.written),
+            "kept": list(self.kept),
+        }
+
+
+@dataclass
+class Outcome:
+    """The result of one item, or of several that were merged; None where all were skipped."""
+
+    value: Any
+    report: JobReport
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A function of an item that reports, and names the item in what it refuses.
+
+    Parameters
+    ----------
+    function : callable
+        Called with an item, which has `name`, `n_rows` and `n_bytes`.
+    skip_bad_shards : bool
+        Whether a refusal is reported instead of raised.
+    """
+
+    function: Callable[[Any], Any]
+    skip_bad_shards: bool = False
+
+    def __call__(self, item: Any) -> Outcome:
+        """Return what the function makes of the item."""
+        started = perf_counter()
+        report = JobReport(item.n_rows, item.n_bytes)
+        try:
+            value = self.function(item)
+        except EngineError:  # of no item in particular
+            raise
+        except (InputError, InputTypeError) as error:
+            text = str(error) if item.name in str(error) else f"{item.name}: {error}"
+            if not self.skip_bad_shards:
+                raise type(error)(text) from None
+            value, report = None, JobReport(skipped={item.name: text})
+        worker = f"{platform.node()}:{os.getpid()}"
+        report.workers[worker] = perf_counter() - started
+        report.rows_of_workers[worker] = report.n_rows
+        return Outcome(value, report)
+
+
+def with_rate(progress: Progress | None, count: int, n_workers: int) -> Progress | None:
+    """Return a callback that also says how many rows a worker does in a second."""
+    if progress is None:
+        return None
+    started = perf_counter()
+
+    def report(done: int, total: int | None, who: str) -> None:
+        seconds = max(perf_counter() - started, 1e-9)
+        rate = count * done / (total or 1) / seconds / n_workers
+        progress(done, total, f"{who}, {rate:,.{0 if rate >= 100 else 1}f} rows/s each")
+
+    return report
+
+
+def merge_outcomes(mine: Outcome, other: Outcome) -> Outcome:
+    """Add `other` to `mine`; values merge by `absorb`."""
+    if mine.value is None:
+        mine.value = other.value
+    elif other.value is not None:
+        mine.value.absorb(other.value)
+    mine.report.add(other.report)
+    return mine
+
+
+@dataclass(frozen=True)
+class SumOfBlocks:
+    """A function of a block, summed over the blocks of a piece, on a device where one is named."""
+
+    function: BlockFunction
+    device: str | None = None
+
+    def __call__(self, piece: Piece) -> Any:
+        """Return the sums of the piece."""
+        total: Any = None
+        for block in blocks_on(piece, self.device):
+            sums = self.function(*block)
+            if total is None:
+                total = sums
+            else:
+                total.absorb(sums)
+        return total
+
+
+def fit_shards(
+    aligner: Aligner,
+    images: str | Path,
+    texts: str | Path | None = None,
+    *,
+    executor: Executor,
+    skip_bad_shards: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> JobReport:
+    """Fit `aligner`, in place, to rows that workers read.
+
+    Parameters
+    ----------
+    aligner : SumAligner
+        Of a method that is a function of sums.
+    images, texts : str or path
+        As for `open_sides`. Workers read them under the same names.
+    executor : Executor
+        Who does the work, for example a `ProcessPool`.
+    skip_bad_shards : bool
+        Whether shards that cannot be read, or hold unusable rows, are left out and reported; of
+        pairs, with their partners.
+    device : str, optional
+        Where workers multiply, in PyTorch: "cpu", "cuda" (of several GPUs each worker takes one in
+        turn), "cuda:1", "mps"; left out, in NumPy.
+    progress : callable, optional
+        Called as progress(pieces done, pieces in all, what).
+
+    Returns
+    -------
+    JobReport
+        The result is that of `aligner.fit` on the same rows up to rounding, whatever the workers
+        and the order of the shards.
+
+    Raises
+    ------
+    InputError
+        If the method needs all rows at once, or a shard cannot be read; its name is in the message.
+    """
+    sums = check_method(aligner)
+    sides, pieces, bad = fit_pieces(sums, images, texts, skip_bad_shards=skip_bad_shards)
+    report = JobReport(skipped=bad)
+    started = perf_counter()
+
+    def reduce(function: BlockFunction) -> Any:
+        first = report.n_rows == 0
+        left = [piece for piece in pieces if piece.name not in report.skipped]
+        attempt = Attempt(SumOfBlocks(function, device), skip_bad_shards and first)
+        shown = with_rate(progress, sum(piece.n_rows for piece in left), executor.n_workers)
+        found = executor.map_reduce(attempt, left, merge_outcomes, progress=shown)
+        report.add(found.report)
+        if found.value is None:
+            raise InputError(next(iter(report.skipped.values())))
+        return found.value
+
+    sums.fit_by(*sides, reduce)
+    report.seconds = perf_counter() - started
+    return report
+
+
+def fit_pieces(
+    aligner: SumAligner,
+    images: str | Path,
+    texts: str | Path | None = None,
+    *,
+    skip_bad_shards: bool = False,
+) -> tuple[tuple[Side, Side], list[Piece], dict[str, str]]:
+    """Return both sides, the pieces that workers will read, and shards that cannot be opened.
+
+    Nothing but headers is read now.
+    """
+    sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
+    bad = sides[0].bad | sides[1].bad
+    if not aligner.needs_pairs:
+        return sides, pieces_of_sides(*sides), bad
+    if bad:
+        sides = without_partners(*sides)
+    return sides, pieces_of_pairs(*sides), bad
+
+
+def check_method(aligner: Aligner) -> SumAligner:
+    """Return the aligner, if sums suffice to fit it."""
+    if isinstance(aligner, SumAligner):
+        return aligner
+    raise InputError(
+        f"the method must be a function of sums to be fitted by workers, got "
+        f"{method_name(aligner)}, which needs all rows at once. "
+        "Fit it to a sample in one process, or choose a method that fillgap methods says is fitted "
+        "by passes over the rows."
+    )
+
+
+@dataclass(frozen=True)
+class BadShards:
+    """What is left out.
+
+    Attributes
+    ----------
+    skipped : dict
+        From the name of a shard, or of rows of two of them, to the reason.
+    names : frozenset of str
+        All shards that are left out, without the partners of these.
+    """
+
+    skipped: dict[str, str]
+    names: frozenset[str]
+
+
+def find_bad_shards(
+    images: str | Path,
+    texts: str | Path | None = None,
+    *,
+    executor: Executor,
+    progress: Progress | None = None,
+) -> BadShards:
+    """Read all pairs once, and return the shards that cannot be read or hold unusable rows.
+
+    Raises
+    ------
+    InputError
+        If nothing else is left, the sides are no pairs row by row, or a bad shard has no partner.
+    """
+    sides = open_sides(images, texts, skip_bad_shards=True)
+    pieces = pieces_of_pairs(*sides)
+    attempt = Attempt(SumOfBlocks(_check_block), skip_bad_shards=True)
+    shown = with_rate(progress, sum(piece.n_rows for piece in pieces), executor.n_workers)
+    found = executor.map_reduce(attempt, pieces, merge_outcomes, progress=shown)
+    skipped = sides[0].bad | sides[1].bad | found.report.skipped
+    if found.value is None:
+        raise InputError(next(iter(skipped.values())))
+    if found.report.skipped:
+        sides = without_shards(sides, pieces, found.report.skipped)
+    return BadShards(skipped, frozenset(sides[0].bad) | frozenset(sides[1].bad))
+
+
+def load_readable_pair(
+    images: str | Path,
+    texts: str | Path | None,
+    bad: Collection[str],
+    *,
+    max_images: int | None = None,
+    random_state: int = 0,
+) -> EmbeddingPair:
+    """Load pairs row by row without some shards and their partners.
+
+    Parameters
+    ----------
+    images, texts, max_images, random_state
+        As for `load_pair`. Names and captions are not read: they count the rows of all shards.
+    bad : collection of str
+        Names of shards.
+    """
+    opened = open_sides(images, texts, skip_bad_shards=True)
+    left = without_partners(*(_without(side, bad) for side in opened))
+    x, y = (ShardedRows(side.name, side.readable) for side in left)
+    name = Path(images).stem
+    if max_images is not None and x.shape[0] > max_images:
+        return sampled_pair(
+            (x, y), {}, max_images=max_images, paired=None, name=name, random_state=random_state
+        )
+    return EmbeddingPair(in_memory(x), in_memory(y), name=name)
+
+
+def _without(side: Side, bad: Collection[str]) -> Side:
+    return Side(
+        side.name,
+        [BadShard(one.name, "it is left out") if one.name in bad else one for one in side.shards],
+    )
+
+
+class _Checked:
+    def absorb(self, other: object) -> None:
+        """Do nothing."""
+
+
+def _check_block(first_row: int, X: Any | None, Y: Any | None) -> _Checked:
+    """Refuse a block with rows that are zero or not finite."""
+    for block, what in ((X, "images"), (Y, "texts")):
+        if block is not None:
+            row_scales(block, what, first_row=first_row)
+    return _Checked()

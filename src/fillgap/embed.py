@@ -1,0 +1,476 @@
+"""One shard of an embedded dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap.datasets.records import Dataset, Record, told_of
+from fillgap.distributed.executors import Executor
+from fillgap.encoders.base import Encoder, load_picture, prefetch
+from fillgap.errors import InputError, check_choice, check_integer, unit_rows
+from fillgap.evaluation.judge import Given
+from fillgap.files import atomic_file, check_target, remove_stale
+from fillgap.io._embedded import (
+    MANIFEST,
+    EmbeddedShard,
+    Manifest,
+    file_hash,
+    read_manifest,
+    write_manifest,
+)
+from fillgap.runtime import Progress, silent
+
+#: Where the files of a shard go.
+FOLDERS: Final = ("img_emb", "text_emb", "metadata")
+_BATCH: Final = 64
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """A function of (number, rows) that embeds a shard, for workers.
+
+    Parameters
+    ----------
+    open_dataset, open_encoder : callable
+        Called without arguments by the worker that gets a shard. They give the same object each
+        time in one process, so that an encoder is loaded once.
+    folder : Path
+        Where the shards go: a file system that all workers share.
+    dtype, n_threads
+        As for `embed_dataset`.
+    """
+
+    open_dataset: Callable[[], Dataset]
+    open_encoder: Callable[[], Encoder]
+    folder: Path
+    dtype: str
+    n_threads: int
+
+    def __call__(self, item: tuple[int, range]) -> EmbeddedShard:
+        """Return what became of the rows."""
+        number, rows = item
+        return embed_shard(
+            self.open_dataset(),
+            self.open_encoder(),
+            rows,
+            self.folder,
+            number=number,
+            dtype=self.dtype,
+            n_threads=self.n_threads,
+        )
+
+
+def embed_shard(
+    dataset: Dataset,
+    encoder: Encoder,
+    rows: range,
+    folder: str | Path,
+    *,
+    number: int,
+    dtype: str = "float32",
+    n_threads: int = 4,
+    progress: Progress | None = None,
+) -> EmbeddedShard:
+    """Write the embeddings of some rows of a dataset, and return what became of them.
+
+    It depends on nothing but its arguments and writes only the files of this shard, so that shards
+    can be made in any order and place; the manifest is the caller's.
+
+    Parameters
+    ----------
+    dataset, encoder, folder, dtype, n_threads, progress
+        As for `embed_dataset`.
+    rows : range
+        Rows of the dataset.
+    number : int
+        What the files are numbered.
+    """
+    root = Path(folder)
+    made = encode_rows(dataset, encoder, rows, n_threads=n_threads, progress=progress)
+    files = {}
+    for side, vectors in (("img_emb", made.images), ("text_emb", made.texts)):
+        if len(vectors):
+            name = f"{side}/{side}_{number:04}.npy"
+            checked = unit_rows(vectors, f"the {side} of {encoder.name}").astype(dtype)
+            files[name] = _write(root / name, checked)
+    if made.records:
+        name = f"metadata/metadata_{number:04}.parquet"
+        files[name] = _write_metadata(root / name, made.records, made.captions)
+    return EmbeddedShard(
+        number=number,
+        start=rows.start,
+        stop=rows.stop,
+        n_images=len(made.images),
+        n_texts=len(made.texts),
+        n_empty=made.n_empty,
+        skipped=made.skipped,
+        files=files,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Some rows of a dataset, and their vectors.
+
+    Attributes
+    ----------
+    records : list of Record
+        Those whose images could be read or that have none, without their images.
+    captions : list of tuple of str
+        Of each, without empty ones.
+    images, texts : array of shape (n, n_features)
+        A vector of each image, and of each caption, one after the other.
+    n_empty : int
+        Captions that were left out.
+    skipped : list of dict
+        The records whose images could not be read: `id` and `reason`.
+    """
+
+    records: list[Record]
+    captions: list[tuple[str, ...]]
+    images: NDArray[Any]
+    texts: NDArray[Any]
+    n_empty: int
+    skipped: list[dict[str, str]]
+
+
+def encode_rows(
+    dataset: Dataset,
+    encoder: Encoder,
+    rows: range,
+    *,
+    n_threads: int = 4,
+    progress: Progress | None = None,
+) -> Encoded:
+    """Return the vectors of some rows of a dataset; nothing is written."""
+    records, images, skipped = _encode_images(dataset, encoder, rows, n_threads, progress or silent)
+    captions = [tuple(text for text in record.captions if text.strip()) for record in records]
+    flat = [text for texts in captions for text in texts]
+    texts = encoder.encode_texts(flat) if flat else np.empty((0, encoder.n_features))
+    n_empty = sum(len(record.captions) for record in records) - len(flat)
+    return Encoded(records, captions, images, texts, n_empty, skipped)
+
+
+def batch_size(encoder: Encoder) -> int:
+    """Return how many pictures are best passed at once."""
+    return int(getattr(encoder, "batch_size", _BATCH))
+
+
+def _encode_images(
+    dataset: Dataset, encoder: Encoder, rows: range, n_threads: int, progress: Progress
+) -> tuple[list[Record], NDArray[Any], list[dict[str, str]]]:
+    """Return the records whose images could be read or that have none, the rows, and the others."""
+    records: list[Record] = []
+    skipped: list[dict[str, str]] = []
+    blocks: list[NDArray[Any]] = []
+    batch: list[Any] = []
+    size = batch_size(encoder)
+    for done, (record, prepared) in enumerate(
+        _prepared(dataset, encoder, rows, n_threads, 2 * size), start=1
+    ):
+        if isinstance(prepared, InputError):
+            skipped.append({"id": record.id, "reason": str(prepared)})
+        else:
+            records.append(record)
+            if prepared is not None:
+                batch.append(prepared)
+        if len(batch) == size or (batch and done == len(rows)):
+            blocks.append(encoder.encode_images(batch))
+            batch = []
+        progress(rows.start + done, len(dataset), "embed")
+    images = np.concatenate(blocks) if blocks else np.empty((0, encoder.n_features))
+    return records, images, skipped
+
+
+def _prepared(
+    dataset: Dataset, encoder: Encoder, rows: range, n_threads: int, ahead: int
+) -> Iterator[tuple[Record, Any]]:
+    """Yield each record with what `encode_images` takes, the `InputError` of its image or None."""
+    prepare = getattr(encoder, "prepare_image", load_picture)
+
+    def attempt(record: Record) -> tuple[Record, Any]:
+        if record.image is None:
+            return record, None
+        bare = replace(record, image=b"")  # a shard of pictures is not to be held
+        try:
+            return bare, prepare(record.image)
+        except InputError as error:
+            return bare, error
+
+    return prefetch(attempt, (dataset[row] for row in rows), n_threads=n_threads, ahead=ahead)
+
+
+def _write(path: Path, rows: NDArray[Any]) -> str:
+    """Write one array and return its hash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
+        with temporary.open("wb") as file:  # numpy.save would add a suffix to the name
+            np.save(file, rows, allow_pickle=False)
+        return file_hash(temporary)
+
+
+def _write_metadata(
+    path: Path, records: Sequence[Record], captions: Sequence[tuple[str, ...]]
+) -> str:
+    """Write one row an image; `caption`, the first, is for programs made for clip-retrieval."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "id": pa.array([record.id for record in records], pa.string()),
+        "caption": pa.array([texts[0] if texts else None for texts in captions], pa.string()),
+        "captions": pa.array([list(texts) for texts in captions], pa.list_(pa.string())),
+        "label": pa.array([record.label for record in records], pa.int64()),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+        return file_hash(temporary)
+
+
+#: Records in a shard: 8 MiB of 512 float32 columns a side, a minute or so of work on a GPU.
+SHARD_ROWS: Final = 4096
+
+
+def embed_dataset(
+    dataset: Dataset,
+    encoder: Encoder,
+    folder: str | Path,
+    *,
+    shard_rows: int | None = None,
+    dtype: str = "float32",
+    n_threads: int = 4,
+    executor: Executor | None = None,
+    openers: tuple[Callable[[], Dataset], Callable[[], Encoder]] | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write the embeddings of a dataset to a folder, or go on where an earlier run stopped.
+
+    Shards that are there and whole are kept; those that are damaged or missing are written.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Images with captions, or texts alone.
+    encoder : Encoder
+        What makes vectors of them.
+    folder : str or path
+        A new folder, an empty one, or one that the same call began.
+    shard_rows : int, optional
+        Records in a shard, 4096 unless the folder says otherwise: what an interruption can cost.
+    dtype : {"float32", "float16"}
+        Type of the embeddings in the files.
+    n_threads : int
+        Threads that read pictures ahead; of each worker.
+    executor : Executor, optional
+        Who embeds the shards; left out, this process, one after the other.
+    openers : tuple of two callables, optional
+        How workers open the dataset and the encoder themselves, each giving the same object every
+        time; left out, both travel with each shard.
+    progress : callable, optional
+        Called as progress(done, total, what) with the records done.
+
+    Returns
+    -------
+    Manifest
+        What the folder holds, and which images could not be read.
+
+    Raises
+    ------
+    InputError
+        If the folder holds other files or embeddings of another model, revision, dataset or type,
+        or if no image can be read.
+    """
+    check_integer(n_threads, "n_threads", low=1)
+    root = check_target(folder, overwrite=True)
+    manifest, left = _what_is_left(dataset, encoder, root, shard_rows=shard_rows, dtype=dtype)
+    if not (root / MANIFEST).is_file():
+        root.mkdir(exist_ok=True)
+        write_manifest(root, manifest)
+    whole = {shard.number: shard for shard in manifest.shards}
+    with warnings.catch_warnings():  # here, since in threads it is not safe
+        warnings.filterwarnings("ignore", module="PIL")
+        if executor is None:
+            report = _with_rate(progress or silent, manifest.n_done, len(dataset))
+            made: Iterator[EmbeddedShard] = (
+                embed_shard(
+                    dataset, encoder, rows, root,
+                    number=number, dtype=dtype, n_threads=n_threads, progress=report,
+                )
+                for number, rows in left
+            )  # fmt: skip
+        else:
+            of_dataset, of_encoder = openers or (Given(dataset), Given(encoder))
+            job = ShardJob(of_dataset, of_encoder, root.absolute(), dtype, n_threads)
+            made = executor.map(job, left, progress=progress)
+        try:
+            for shard in made:
+                whole[shard.number] = shard
+                manifest = replace(manifest, shards=tuple(whole[i] for i in sorted(whole)))
+                write_manifest(root, manifest)
+        finally:
+            remove_stale(root, *(root / name for name in FOLDERS))
+    return _check_result(manifest)
+
+
+def plan_embed(
+    dataset: Dataset, folder: str | Path, *, shard_rows: int | None = None, dtype: str = "float32"
+) -> dict[str, Any]:
+    """Return what `embed_dataset` would do with the same arguments; no model is needed.
+
+    Returns
+    -------
+    dict
+        `dataset`, its name; `n_rows`, images that would be read; `n_shards` and `n_files` that
+        would be written; `kept`, shards that an earlier run finished.
+
+    Raises
+    ------
+    InputError
+        As `embed_dataset` does before it begins, except on what only the encoder tells.
+    """
+    root = check_target(folder, overwrite=True)
+    manifest, left = _what_is_left(dataset, None, root, shard_rows=shard_rows, dtype=dtype)
+    return {
+        "dataset": dataset.name,
+        "n_rows": sum(len(rows) for _, rows in left),
+        "n_shards": len(left),
+        "n_files": len(FOLDERS) * len(left) + 1 if left else 0,
+        "kept": len(manifest.shards),
+    }
+
+
+def _what_is_left(
+    dataset: Dataset,
+    encoder: Encoder | None,
+    root: Path,
+    *,
+    shard_rows: int | None = None,
+    dtype: str = "float32",
+) -> tuple[Manifest, list[tuple[int, range]]]:
+    """Return the manifest with the shards that are whole, and the number and rows of each other.
+
+    Nothing is written; without an encoder a folder may be of any model.
+    """
+    check_choice(dtype, "dtype", ("float32", "float16"))
+    if shard_rows is not None:
+        check_integer(shard_rows, "shard_rows", low=1)
+    model = {} if encoder is None else _model(encoder)
+    asked = Manifest(model, describe_dataset(dataset), dtype, shard_rows or SHARD_ROWS)
+    manifest = _begun(root, asked, shard_rows)
+    whole = tuple(shard for shard in manifest.shards if _is_written(root, shard))
+    numbers = {shard.number for shard in whole}
+    shards = enumerate(shards_of(len(dataset), manifest.shard_rows))
+    left = [(number, rows) for number, rows in shards if number not in numbers]
+    return replace(manifest, shards=whole), left
+
+
+def shards_of(n_records: int, shard_rows: int) -> list[range]:
+    """Return the rows of each shard."""
+    starts = range(0, n_records, shard_rows)
+    return [range(start, min(start + shard_rows, n_records)) for start in starts]
+
+
+def is_whole(folder: str | Path, manifest: Manifest) -> bool:
+    """Tell whether every record is dealt with and every file is there as it was written."""
+    return manifest.complete and all(_is_written(Path(folder), item) for item in manifest.shards)
+
+
+def _model(encoder: Encoder) -> dict[str, Any]:
+    return {
+        "name": encoder.name,
+        "revision": encoder.revision,
+        "n_features": int(encoder.n_features),
+    }
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Return what tells one dataset from another, without reading all of it."""
+    if not len(dataset):
+        raise InputError(f"{dataset.name} must have images, got none. Check the path.")
+    digest = hashlib.sha256()
+    for row in np.unique(np.linspace(0, len(dataset) - 1, 256).astype(int)):
+        record = told_of(dataset, int(row))
+        digest.update(repr((record.id, record.captions, record.label)).encode())
+    return {
+        "name": dataset.name,
+        "n_records": len(dataset),
+        "fingerprint": digest.hexdigest(),
+        "class_names": None if dataset.class_names is None else list(dataset.class_names),
+        "problems": list(dataset.problems),
+    }
+
+
+def _begun(root: Path, asked: Manifest, shard_rows: int | None) -> Manifest:
+    """Return the manifest of the folder, a new one if nothing is there; refuse what is not ours."""
+    found = read_manifest(root)
+    if found is None:
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise InputError(
+                f"{root} must be a new folder, an empty one or one of fillgap embed, got other "
+                "files. Write to a new name."
+            )
+        return asked
+    if shard_rows is None:
+        asked = replace(asked, shard_rows=found.shard_rows)
+    for what, begun, wanted in _identities(found, asked):
+        if begun != wanted:
+            raise InputError(
+                f"{root} must hold embeddings of one {what}, got some of {begun} where {wanted} is "
+                "asked for. Write to another folder."
+            )
+    return replace(found, dataset=asked.dataset)
+
+
+def _identities(found: Manifest, asked: Manifest) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what must be equal for a run to go on, in the words of a message."""
+    for what, key in (("model", "name"), ("revision", "revision"), ("dimension", "n_features")):
+        if asked.model:
+            yield what, found.model.get(key), asked.model[key]
+    keys = (("dataset", "name"), ("size of the dataset", "n_records"), ("content", "fingerprint"))
+    for what, key in keys:
+        yield what, found.dataset.get(key), asked.dataset[key]
+    yield "type", found.dtype, asked.dtype
+    yield "size of the shards", found.shard_rows, asked.shard_rows
+
+
+def _is_written(root: Path, shard: EmbeddedShard) -> bool:
+    """Tell whether every file of a shard is there, as it was written."""
+    return all(
+        (root / name).is_file() and file_hash(root / name) == expected
+        for name, expected in shard.files.items()
+    )
+
+
+def _check_result(manifest: Manifest) -> Manifest:
+    """Refuse a result without anything in it."""
+    if not manifest.n_images + manifest.n_texts:
+        first = manifest.skipped[0]
+        raise InputError(
+            f"{manifest.dataset['name']} must have images that can be read, got "
+            f"{len(manifest.skipped)} that cannot; the first, {first['id']}: {first['reason']}"
+        )
+    return manifest
+
+
+def _with_rate(report: Progress, before: int, total: int) -> Progress:
+    """Return a callback that counts the records of this run, and those done before it."""
+    start, new = time.monotonic(), count(1)
+    report(before, total, "embed")
+
+    def step(_done: int, _total: int | None, what: str) -> None:
+        done = next(new)
+        rate = done / max(time.monotonic() - start, 1e-9)
+        report(before + done, total, f"{what}: {rate:.1f} images/s")
+
+    return step

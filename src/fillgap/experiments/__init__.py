@@ -1,1 +1,0 @@
-"""Experiments that tie the parts together: demonstrations, reproductions, benchmarks."""

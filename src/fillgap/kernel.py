@@ -1,0 +1,569 @@
+"""Rows that occur more than once, which must stay equal and score alike.
+
+A matrix product may round the columns at its edges, or those of one panel, in another way than the
+others; which ones depends on the processor. Two copies of a caption would then be ranked by chance
+and not as level.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap.errors import check_integer
+from fillgap.runtime import Progress, map_blocks, n_threads, silent
+
+Array = NDArray[Any]
+Rows = NDArray[np.intp]
+
+#: Columns that are looked at first.
+_FEW: Final = 16
+#: Bytes of rows that are hashed at a time: they stay in the cache.
+_BLOCK_BYTES: Final = 2**18
+
+
+def copies(*sides: Array) -> tuple[Rows, Rows]:
+    """Return the rows that are equal to an earlier one, and the first row that each is equal to.
+
+    Parameters
+    ----------
+    *sides : array of shape (n, n_features)
+        Of one type. Rows are counted through all sides.
+
+    Returns
+    -------
+    tuple of array of int of shape (n_copies,)
+        Ascending, and none in both.
+    """
+    n, n_features = sum(len(side) for side in sides), sides[0].shape[1]
+    if n < 2:
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    # Rows that differ mostly differ in a few columns; only others need be looked at whole.
+    few = np.unique(np.linspace(0, n_features - 1, _FEW).astype(np.intp))
+    seen = np.concatenate([_hashes(side, few) for side in sides])
+    likely = np.flatnonzero(_first_of(seen) != np.arange(n))
+    if not len(likely):
+        return likely, likely
+    likely = np.flatnonzero(np.isin(seen, seen[likely]))
+    parts = [_hashes(_rows(sides, likely[at])) for at in _blocks(len(likely), n_features)]
+    whole = np.concatenate(parts)
+    of = likely[_first_of(whole)]
+    copy, first = likely[of != likely], of[of != likely]
+    same = [
+        (_rows(sides, copy[at]) == _rows(sides, first[at])).all(axis=1)
+        for at in _blocks(len(copy), n_features)
+    ]
+    equal = np.concatenate([np.empty(0, bool), *same])
+    return copy[equal], first[equal]
+
+
+def level_columns(scores: Array, rows: Array) -> Array:
+    """Return scores, changed in place, with one column for all copies of a row.
+
+    Parameters
+    ----------
+    scores : array of shape (..., n_rows)
+    rows : array of shape (n_rows, n_features)
+        What the columns are scores of.
+    """
+    copy, first = copies(rows)
+    if len(copy):
+        scores[..., copy] = scores[..., first]
+    return scores
+
+
+def level_rows(mapped: Any, rows: Any) -> Any:
+    """Return mapped rows, changed in place, with equal ones for all copies of a row.
+
+    Parameters
+    ----------
+    mapped : array of shape (n_rows, n_components)
+    rows : array of shape (n_rows, n_features)
+        What they were mapped from; tensors are left as they are.
+    """
+    if isinstance(rows, np.ndarray):
+        level_columns(mapped.T, rows)
+    return mapped
+
+
+def _first_of(keys: NDArray[np.uint64]) -> Rows:
+    """Return where each key occurs for the first time."""
+    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    return np.asarray(first[which], dtype=np.intp)
+
+
+def _hashes(rows: Array, columns: Rows | None = None) -> NDArray[np.uint64]:
+    """Return a number of each row; those equal in these columns have equal ones."""
+    n_columns = rows.shape[1] if columns is None else len(columns)
+    # There are no whole numbers as wide as an extended float; it is told by its nearest double.
+    dtype = rows.dtype if rows.dtype.itemsize <= 8 else np.dtype(np.float64)
+    word = np.dtype(f"u{dtype.itemsize}")
+    factors, hashes = _factors(n_columns), np.empty(len(rows), dtype=np.uint64)
+    for at in _blocks(len(rows), n_columns):
+        block = rows[at] if columns is None else rows[at][:, columns]
+        words = (np.ascontiguousarray(block, dtype) + dtype.type(0)).view(word)  # no -0
+        # Of a difference in the highest bit alone a product keeps that bit and nothing else.
+        words = words ^ (words >> word.type(4 * word.itemsize))
+        hashes[at] = (words * factors).sum(axis=1)
+    return hashes
+
+
+def _blocks(n: int, n_columns: int) -> list[slice]:
+    step = max(1, _BLOCK_BYTES // (8 * n_columns))
+    return [slice(at, at + step) for at in range(0, n, step)]
+
+
+@lru_cache(maxsize=8)
+def _factors(n_features: int) -> NDArray[np.uint64]:
+    """Return odd numbers, by which every bit of a row has a part in its hash."""
+    drawn = np.random.default_rng(0).integers(0, 2**64, n_features, dtype=np.uint64)
+    return drawn | np.uint64(1)
+
+
+def _rows(sides: tuple[Array, ...], numbers: Rows) -> Array:
+    """Return some rows, counted through all sides."""
+    found = np.empty((len(numbers), sides[0].shape[1]), sides[0].dtype)
+    start = 0
+    for side in sides:
+        inside = (numbers >= start) & (numbers < start + len(side))
+        found[inside] = side[numbers[inside] - start]
+        start += len(side)
+    return found
+
+
+#: A group of items has at most this many members: a longer fold saves no time.
+LONGEST_FOLD = 32
+#: Bytes of similarities that a core works on at a time: near the size of its cache, and enough
+#: rows for what each step costs in Python.
+CACHE_BYTES = 2 * 2**20
+
+
+class _Found(NamedTuple):
+    """Items that reach the bound of their row: the row, the item, and the similarity."""
+
+    row: Array
+    item: Array
+    value: Array
+
+
+class _Side:
+    """The items of one modality, and a block of similarities with them.
+
+    The buffer is padded with -inf to `fold` times `groups` columns; item j is in group
+    j modulo `groups`.
+    """
+
+    def __init__(self, rows: Array, n_block: int, k: int) -> None:
+        self.rows, self.size = rows, rows.shape[0]
+        self.fold = max(1, min(LONGEST_FOLD, self.size // (8 * k)))
+        self.groups = -(-self.size // self.fold)
+        self.scores = np.empty((n_block, self.fold * self.groups), rows.dtype)
+        self.scores[:, self.size :] = -np.inf
+
+    def fill(self, queries: Array) -> None:
+        """Compute the similarities of a block of queries."""
+        np.matmul(queries, self.rows.T, out=self.scores[: len(queries), : self.size])
+
+    def maxima(self, part: slice) -> Array:
+        """Return the largest similarity in each group, one row for each query."""
+        return self.scores[part].reshape(-1, self.fold, self.groups).max(axis=1)
+
+    def reaching(self, bounds: Array, part: slice, maxima: Array) -> _Found:
+        """Return every item of these rows whose similarity is at least the bound of its row."""
+        row, group = np.divmod(np.flatnonzero(maxima >= bounds[:, None]), self.groups)
+        columns = group[:, None] + self.groups * np.arange(self.fold)
+        values = self.scores[part].take(row[:, None] * self.scores.shape[1] + columns)
+        hit = np.flatnonzero(values >= bounds[row, None])
+        return _Found(row[hit // self.fold], columns.take(hit), values.take(hit))
+
+
+class NumpyPool:
+    """A pool of two modalities in memory; several threads may scan it at the same time.
+
+    Parameters
+    ----------
+    same, other : array of shape (n_items, n_features)
+        Unit rows of the modality of the queries, and of the other one.
+    n_block : int
+        Queries in a block at most.
+    k, k_own : int
+        Neighbours to keep in the whole pool, and within `same`.
+    """
+
+    def __init__(self, same: Array, other: Array, n_block: int, k: int, k_own: int) -> None:
+        self.rows, self.sizes = (same, other), (n_block, k, k_own)
+        self.copies = copies(same, other)
+        self._held = threading.local()  # each thread has buffers of its own
+
+    def scan(self, queries: Array, question: Question, out: Scores) -> None:
+        """Fill `out` with what a block of queries finds."""
+        scanner = getattr(self._held, "scanner", None)
+        if scanner is None:
+            scanner = self._held.scanner = _Scanner(self.rows, self.copies, *self.sizes)
+        scanner.scan(queries, question, out)
+
+
+class _Scanner:
+    """The buffers of one thread, and what is found in them."""
+
+    def __init__(
+        self,
+        rows: tuple[Array, Array],
+        equal: tuple[Array, Array],
+        n_block: int,
+        k: int,
+        k_own: int,
+    ) -> None:
+        self.same, self.other = (_Side(side, n_block, max(k, k_own)) for side in rows)
+        self.equal = list(_by_side(equal, len(rows[0])))
+        self.k, self.k_own = k, k_own
+        width = self.same.scores.shape[1] + self.other.scores.shape[1]
+        self.step = max(1, CACHE_BYTES // (width * rows[0].dtype.itemsize))
+        self.within = rows[0].dtype.type(level_within(rows[0].dtype))
+
+    def scan(self, queries: Array, question: Question, out: Scores) -> None:
+        self.same.fill(queries)
+        self.other.fill(queries)
+        self._level(len(queries))
+        n, first = len(queries), self.same.size
+        of = np.repeat(np.arange(n), np.diff(question.start))
+        mine = question.item < first
+        out.pair_score[mine] = self.same.scores[of[mine], question.item[mine]]
+        out.pair_score[~mine] = self.other.scores[of[~mine], question.item[~mine] - first]
+        if question.own is not None:
+            self.same.scores[np.arange(n), question.own] = -np.inf
+        for at in range(0, n, self.step):
+            part = slice(at, min(at + self.step, n))
+            self._find_neighbours(part, out)
+            self._rank_best_other(part, out)
+            self._rank_pairs(part, question.start, out)
+
+    def _level(self, n: int) -> None:
+        """Give all copies of an item one similarity with each of n queries."""
+        sides = (self.same, self.other)
+        for into, copy, of, first in self.equal:
+            sides[into].scores[:n, copy] = sides[of].scores[:n, first]
+
+    def _find_neighbours(self, part: slice, out: Scores) -> None:
+        same, other = self.same.maxima(part), self.other.maxima(part)
+        out.nearest_same[part], out.nearest_other[part] = same.max(axis=1), other.max(axis=1)
+        bounds = _kth_largest(np.concatenate([same, other], axis=1), self.k)
+        own_bounds = _kth_largest(same, self.k_own)
+        bounds, own_bounds = bounds - self.within, own_bounds - self.within
+        near = self.same.reaching(np.minimum(bounds, own_bounds), part, same)
+        far = self.other.reaching(bounds, part, other)
+        out.own_items[part] = _best(near, self.k_own, self.within)[0]
+        far = far._replace(item=far.item + self.same.size)
+        both = _Found(*(np.concatenate(columns) for columns in zip(near, far, strict=True)))
+        out.items[part], out.values[part] = _best(both, self.k, self.within)
+        last = out.values[part, -1]
+        for found, tied in ((near, out.tied_same), (far, out.tied_other)):
+            level = np.abs(found.value - last[found.row]) <= self.within
+            tied[part] = np.bincount(found.row[level], minlength=len(last))
+
+    def _rank_best_other(self, part: slice, out: Scores) -> None:
+        best = out.nearest_other[part]
+        beaten = np.flatnonzero(out.nearest_same[part] >= best - self.within)
+        rows = beaten + part.start
+        out.above[rows], out.level[rows] = _count(self.same.scores, rows, best[beaten], self.within)
+
+    def _rank_pairs(self, part: slice, start: Array, out: Scores) -> None:
+        pairs = slice(start[part.start], start[part.stop])
+        rows = np.repeat(
+            np.arange(part.start, part.stop), np.diff(start[part.start : part.stop + 1])
+        )
+        for column, side in enumerate((self.same, self.other)):
+            above, level = _count(side.scores, rows, out.pair_score[pairs], self.within)
+            out.pair_above[pairs, column], out.pair_level[pairs, column] = above, level
+
+
+def _by_side(equal: tuple[Array, Array], n_same: int) -> Iterator[tuple[int, Array, int, Array]]:
+    """Yield (side, columns, side, columns that they equal) of copies in a pool, where any are."""
+    copy, first = equal
+    for into in (0, 1):
+        for of in range(into + 1):
+            chosen = ((copy >= n_same) == into) & ((first >= n_same) == of)
+            if chosen.any():
+                yield into, copy[chosen] - into * n_same, of, first[chosen] - of * n_same
+
+
+def _count(scores: Array, rows: Array, levels: Array, within: Any) -> tuple[Array, Array]:
+    """Return how many similarities in each of these rows are above a level, and how many at it."""
+    above, reaching = np.empty((2, len(rows)), dtype=np.int32)
+    bounds = zip(rows.tolist(), levels + within, levels - within, strict=True)
+    for i, (row, upper, lower) in enumerate(bounds):
+        values = scores[row]
+        above[i] = np.count_nonzero(values > upper)
+        reaching[i] = np.count_nonzero(values >= lower)
+    return above, reaching - above
+
+
+def _kth_largest(values: Array, k: int) -> Array:
+    """Return the k-th largest of each row."""
+    return np.partition(values, -k, axis=1)[:, -k]
+
+
+def _best(found: _Found, k: int, within: Any) -> tuple[Array, Array]:
+    """Return the k best items of each row and their similarities, best first.
+
+    Of the items level with the last one an even spread is taken, not the first of them: where
+    everything is level, the neighbours are then a fair sample of the pool.
+    """
+    order = np.lexsort((-found.value, found.row))
+    item, value = found.item[order], found.value[order]
+    counts = np.bincount(found.row)
+    start = np.cumsum(counts) - counts
+    chosen = start[:, None] + np.arange(k)
+    last = value[chosen[:, -1:]]
+    next_one = value[np.minimum(start + k, len(value) - 1)]
+    for row in np.flatnonzero((counts > k) & (next_one >= last[:, 0] - within)):
+        mine = value[start[row] : start[row] + counts[row]]
+        level = np.flatnonzero(np.abs(mine - last[row]) <= within)
+        missing = k - level[0]
+        spread = (2 * np.arange(missing) + 1) * len(level) // (2 * missing)
+        chosen[row, level[0] :] = start[row] + level[spread]
+    best = value[chosen]
+    return item[chosen], np.where(best <= last + within, last, best)
+
+
+class TorchPool:
+    """A pool of two modalities as tensors; answers as `NumpyPool` does.
+
+    Parameters
+    ----------
+    same, other : tensor of shape (n_items, n_features)
+        Unit rows of the modality of the queries, and of the other one.
+    k, k_own : int
+        Neighbours to keep in the whole pool, and within `same`.
+    """
+
+    def __init__(self, same: Any, other: Any, k: int, k_own: int) -> None:
+        self.same, self.other, self.k, self.k_own = same, other, k, k_own
+
+    def scan(self, queries: Any, question: Question, out: Scores) -> None:
+        """Fill `out` with what a block of queries finds."""
+        import torch
+
+        scores = torch.cat([queries @ self.same.T, queries @ self.other.T], dim=1)
+        first, n = len(self.same), len(queries)
+        of = np.repeat(np.arange(n), np.diff(question.start))
+        pair_score = scores[self._index(of), self._index(question.item)]
+        if question.own is not None:
+            scores[self._index(np.arange(n)), self._index(question.own)] = -torch.inf
+        same, other = scores[:, :first], scores[:, first:]
+        values, items = scores.topk(self.k)
+        last, best = values[:, -1:], other.amax(dim=1, keepdim=True)
+        within = level_within(scores.dtype)
+        found = {
+            "nearest_same": same.amax(dim=1),
+            "nearest_other": best[:, 0],
+            "above": (same > best + within).sum(dim=1),
+            "level": _level(same, best, within),
+            "values": torch.where(values <= last + within, last, values),
+            "items": items,
+            "tied_same": _level(same, last, within),
+            "tied_other": _level(other, last, within),
+            "own_items": same.topk(self.k_own).indices,
+            "pair_score": pair_score,
+        }
+        for name, tensor in found.items():
+            getattr(out, name)[...] = tensor.cpu().numpy()
+        self._rank_pairs((same, other), question.start, pair_score, out)
+
+    def _rank_pairs(
+        self, sides: tuple[Any, Any], start: NDArray[Any], score: Any, out: Scores
+    ) -> None:
+        """Count one pair of each query at a time, so that no more than a block is copied."""
+        counts = np.diff(start)
+        for turn in range(int(counts.max(initial=0))):
+            rows = np.flatnonzero(counts > turn)
+            pairs = start[rows] + turn
+            level, within = score[self._index(pairs)][:, None], level_within(score.dtype)
+            for column, side in enumerate(sides):
+                chosen = side if len(rows) == len(side) else side[self._index(rows)]
+                above = (chosen > level + within).sum(dim=1)
+                out.pair_above[pairs, column] = above.cpu().numpy()
+                out.pair_level[pairs, column] = _level(chosen, level, within).cpu().numpy()
+
+    def _index(self, numbers: NDArray[Any]) -> Any:
+        import torch
+
+        return torch.as_tensor(numbers.astype(np.int64), device=self.same.device)
+
+
+def _level(scores: Any, at: Any, within: float) -> Any:
+    """Count what is level with a score in each row."""
+    return ((scores >= at - within) & (scores <= at + within)).sum(dim=1)
+
+
+#: Bytes that the similarities of one block may take.
+MEMORY_BYTES = 64 * 2**20
+#: Neighbours within the own modality that a scan keeps.
+N_OWN = 10
+#: Cosines that differ by no more are level: in double precision much less than any difference that
+#: means something, and more than rounding. In single precision these two are not apart.
+_LEVEL: Final = {"float32": 0.0, "float64": 2.0**-44}
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What the pool says about the queries; arrays have one row for each query or each pair.
+
+    Attributes
+    ----------
+    nearest_same, nearest_other : array of shape (n_queries,)
+        Largest cosine with an item of the query's own modality, and of the other one.
+    above, level : array of int of shape (n_queries,)
+        Items of the own modality above the best one of the other modality, and level with it.
+    values, items : array of shape (n_queries, k)
+        Cosines and numbers of the nearest items, best first. Those level with the last have its
+        cosine.
+    tied_same, tied_other : array of int of shape (n_queries,)
+        Items of each modality level with the last of `values`, listed or not.
+    own_items : array of int of shape (n_queries, k_own)
+        Nearest items of the own modality, best first.
+    pair_score : array of shape (n_pairs,)
+        Cosine of a query with a relevant item.
+    pair_above, pair_level : array of int of shape (n_pairs, 2)
+        Items of the own and of the other modality above that cosine, and level with it.
+    """
+
+    nearest_same: Array
+    nearest_other: Array
+    above: Array
+    level: Array
+    values: Array
+    items: Array
+    tied_same: Array
+    tied_other: Array
+    own_items: Array
+    pair_score: Array
+    pair_above: Array
+    pair_level: Array
+
+    @classmethod
+    def empty(cls, n_queries: int, n_pairs: int, k: int, k_own: int, dtype: Any) -> Scores:
+        """Return arrays to be filled."""
+        shapes: dict[str, tuple[int, ...]] = {
+            "values": (n_queries, k),
+            "items": (n_queries, k),
+            "own_items": (n_queries, k_own),
+            "pair_score": (n_pairs,),
+            "pair_above": (n_pairs, 2),
+            "pair_level": (n_pairs, 2),
+        }
+        cosines = {"nearest_same", "nearest_other", "values", "pair_score"}
+        return cls(
+            **{
+                field.name: np.zeros(
+                    shapes.get(field.name, (n_queries,)),
+                    dtype if field.name in cosines else np.int32,
+                )
+                for field in fields(cls)
+            }
+        )
+
+    def part(self, queries: slice, pairs: slice) -> Scores:
+        """Return views of some queries and of their pairs."""
+        return Scores(
+            **{
+                field.name: getattr(self, field.name)[
+                    pairs if field.name.startswith("pair") else queries
+                ]
+                for field in fields(self)
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Which item each query leaves out, and which are relevant to it.
+
+    Attributes
+    ----------
+    own : array of int of shape (n_queries,) or None
+        The item of the own modality that is the query itself.
+    start : array of int of shape (n_queries + 1,)
+        Pairs start[i] to start[i + 1] belong to query i.
+    item : array of int of shape (n_pairs,)
+        Number of the relevant item: own modality first, then the other one.
+    """
+
+    own: Array | None
+    start: Array
+    item: Array
+
+    def part(self, queries: slice) -> Question:
+        """Return the same for some queries."""
+        start = self.start[queries.start : queries.stop + 1]
+        own = None if self.own is None else self.own[queries]
+        return Question(own, start - start[0], self.item[start[0] : start[-1]])
+
+
+def level_within(dtype: Any) -> float:
+    """Return by how much cosines of a type may differ and be level."""
+    return _LEVEL[str(dtype).rpartition(".")[2]]
+
+
+def block_rows(n_items: int, itemsize: int, memory_bytes: int = MEMORY_BYTES) -> int:
+    """Return how many rows a block of similarities within the budget has (at least 16)."""
+    check_integer(memory_bytes, "memory_bytes", low=1)
+    return max(16, memory_bytes // (n_items * itemsize))
+
+
+def answer(
+    queries: Any,
+    same: Any,
+    other: Any,
+    question: Question,
+    *,
+    k: int,
+    k_own: int,
+    memory_bytes: int = MEMORY_BYTES,
+    progress: Progress | None = None,
+) -> Scores:
+    """Scan the pool of `same` and `other` for every query.
+
+    Parameters
+    ----------
+    queries, same, other : array of shape (n, n_features)
+        Unit rows of one type: the queries, the items of their own modality, and those of the
+        other one. PyTorch tensors are scanned where they lie.
+    question : Question
+        Which items are the queries themselves, and which are relevant.
+    k, k_own : int
+        Neighbours to keep in the whole pool, and within `same`; not more than there are.
+    memory_bytes : int
+        What the similarities of the blocks in work may take; a block has at least 16 rows.
+    progress : callable, optional
+        Called as progress(done, total, what) after each block.
+    """
+    n, report = int(queries.shape[0]), progress or silent
+    in_numpy = isinstance(same, np.ndarray)
+    dtype = same.dtype if in_numpy else np.dtype(str(same.dtype).rpartition(".")[2])
+    rows = block_rows(len(same) + len(other), dtype.itemsize, memory_bytes)
+    out = Scores.empty(n, len(question.item), k, k_own, dtype)
+    pool: Any
+    threads = n_threads() if in_numpy else 1
+    if in_numpy:
+        rows = max(16, min(rows, n) // threads)
+        pool = NumpyPool(same, other, rows, k, k_own)
+    else:
+        rows = max(16, rows // 2)  # its comparisons and the sorted copy take as much again
+        pool = TorchPool(same, other, k, k_own)
+
+    def scan(at: int) -> int:
+        part = slice(at, min(at + rows, n))
+        pairs = slice(int(question.start[at]), int(question.start[part.stop]))
+        pool.scan(queries[part], question.part(part), out.part(part, pairs))
+        return part.stop
+
+    for done in map_blocks(scan, range(0, n, rows), threads=threads if n > rows else 1):
+        report(done, n, "comparing")
+    return out

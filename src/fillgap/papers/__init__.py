@@ -1,0 +1,1 @@
+"""The two papers behind this project: their tables, theory and experiments."""

@@ -1,0 +1,1 @@
+"""Experiments: data, encoders, representations and measures, from a TOML file."""

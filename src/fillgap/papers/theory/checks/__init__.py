@@ -1,0 +1,1 @@
+"""The checks of the theorems that `fillgap theory` prints and draws."""
