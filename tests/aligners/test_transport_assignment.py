@@ -121,7 +121,7 @@ def test_the_dense_solver_takes_over_when_rounds_run_out(monkeypatch: pytest.Mon
 #: 22 rows and columns with one near tie, on which bidding for prices goes on for ever.
 NEAR_TIE = """
 import numpy as np
-from fillgap.aligners._assignment import _Edges, _match
+from fillgap.aligners.transport.assignment import _Edges, _match
 rows = [0, 8, 2, 3, 5, 15, 4, 14, 15, 7, 3, 5, 6, 3, 4, 5, 6, 15, 5, 9, 13, 21, 5, 16, 4, 11, 0,
         20, 1, 12, 13, 14, 18, 10, 17, 4, 14, 18, 19, 18, 20, 21]
 columns = [11, 1, 2, 3, 3, 3, 15, 15, 15, 7, 5, 5, 5, 6, 6, 6, 6, 6, 9, 9, 9, 9, 10, 10, 4, 4, 0,

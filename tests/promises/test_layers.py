@@ -13,9 +13,10 @@ PACKAGE = Path(fillgap.__file__).parent
 
 #: From the ground up; rooms of one floor do not import each other.
 LAYERS: list[set[str]] = [
-    {"errors", "maps", "linalg"},
-    {"runtime", "remote", "moments", "pair"},
-    {"files", "kernel"},
+    {"errors"},
+    {"maps", "linalg", "moments", "pair", "remote"},
+    {"runtime", "files"},
+    {"kernel"},
     {"io"},
     {"metrics", "aligners", "calibration", "encoders", "datasets"},
     {"space"},

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
-from fillgap.runtime import Progress, silent
-
 if TYPE_CHECKING:
     from fillgap.distributed.fit_job import JobReport
     from fillgap.distributed.job_plan import JobPlan
+    from fillgap.runtime import Progress
 
 
 def say(text: str = "") -> None:
@@ -110,6 +109,8 @@ class _Lines:
 def progress_bar(*, quiet: bool) -> Iterator[Progress]:
     """Yield a callback that draws a bar on stderr; a line a minute where that is no terminal."""
     if quiet:
+        from fillgap.runtime import silent
+
         yield silent
         return
     if not sys.stderr.isatty():
