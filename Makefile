@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTED := $(VENV)/.tested
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test hard lint bench docs clean
 
 demo: $(READY)
 	$(BIN)/fillgap demo
 
 test: lint docs
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What takes minutes: whole goldens, the build of the bundled data, long fuzz.
+hard: $(TESTED)
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m hard
 
 lint: $(TESTED)
 	$(BIN)/ruff check .
