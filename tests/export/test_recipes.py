@@ -16,8 +16,8 @@ from export_spaces import needed, small_space
 from fillgap import InputError
 from fillgap.aligners import MeanCentering
 from fillgap.calibration import NNN, Calibration, Sides, ZScore
-from fillgap.export import ENGINES, render_recipe
-from fillgap.export.recipes import PLACEHOLDER
+from fillgap.export import render_recipe
+from fillgap.export.recipes import ENGINES, PLACEHOLDER
 from fillgap.space import MixedSpace
 from postgres import running_postgres
 

@@ -18,8 +18,8 @@ from conftest import make_gapped
 from export_spaces import needed
 from fillgap.cli.app import run
 from fillgap.errors import InputError, InputTypeError
-from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
-from fillgap.search.documents import BACKENDS
+from fillgap.search import MixedIndex, create_index, fit_space, open_index
+from fillgap.search.opening import BACKENDS, new_index
 from fillgap.space import MixedSpace
 from postgres import running_postgres
 
@@ -341,7 +341,7 @@ def test_graphs_find_what_exact_search_finds(
     engine: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With graphs built, over a gap, with a filter and without."""
-    for module in ("_lancedb", "_pgvector"):
+    for module in ("lancedb", "pgvector"):
         monkeypatch.setattr(f"fillgap.search.{module}._LEAST_INDEXED", 100)
     X, Y = (side.astype(np.float32) for side in make_gapped(1500, D, seed=5))
     space = MixedSpace(n_features=D)
@@ -393,5 +393,5 @@ def test_a_password_is_not_kept(space: MixedSpace, tmp_path: Path, server: str) 
         server=needed("psycopg").conninfo.make_conninfo(server, password="secret"),
     ) as made:  # fmt: skip
         assert "secret" not in (tmp_path / "index" / "manifest.json").read_text()
-        made._backend._server._connection.close()  # as when the server starts anew
+        made._backend._connection.close()  # as when the server starts anew
         assert len(made) == 0

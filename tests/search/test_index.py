@@ -26,8 +26,9 @@ from fillgap.calibration import (
 )
 from fillgap.cli.app import run
 from fillgap.errors import InputError, InputTypeError
-from fillgap.search import MixedIndex, create_index, fit_space, new_index, open_index
-from fillgap.search.exact import Part, nearest
+from fillgap.search import MixedIndex, create_index, fit_space, open_index
+from fillgap.search.exact import nearest
+from fillgap.search.opening import new_index
 from fillgap.space import MixedSpace, load_space, save_space
 
 N, D = 120, 16
@@ -425,7 +426,7 @@ def test_nearest_is_a_full_sort(seed: int) -> None:
         block = np.round(rng.normal(size=(size, 5)), 1).astype(np.float32)  # many are level
         gone = np.sort(rng.choice(size, size // 3, replace=False)).astype(np.int64)
         dead.append(gone + sum(map(len, rows)))
-        parts.append(Part([block], gone))
+        parts.append(([block], gone))
         rows.append(block)
     scores = queries @ np.concatenate(rows).T
     scores[:, np.concatenate(dead)] = -np.inf

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from fillgap.search import exact
-from fillgap.search.exact import Part, nearest
+from fillgap.search.exact import nearest
 
 
 def by_sorting(queries, parts, k):
     """All products, sorted; of equal ones the lower number first."""
     blocks, first, gone = [], 0, []
-    for part in parts:
-        blocks.append(sum(q @ rows.T for q, rows in zip(queries, part.rows, strict=True)))
-        gone += [first + row for row in part.dead]
-        first += len(part.rows[0])
+    for terms, dead in parts:
+        blocks.append(sum(q @ rows.T for q, rows in zip(queries, terms, strict=True)))
+        gone += [first + row for row in dead]
+        first += len(terms[0])
     scores = np.concatenate(blocks, axis=1)
     scores[:, gone] = -np.inf
     order = np.argsort(-scores, axis=1, kind="stable")[:, : min(k, first - len(gone))]
@@ -42,7 +42,7 @@ def test_it_is_what_sorting_gives(order, k, n_queries, n_terms, monkeypatch) -> 
             rows = [matrix[by] for matrix in rows]
         if order == "another modality behind":
             rows = [matrix + np.float32(len(parts)) * queries[0][0] for matrix in rows]
-        parts.append(Part(rows, np.array(dead, dtype=np.int64)))
+        parts.append((rows, np.array(dead, dtype=np.int64)))
     items, scores = nearest(queries, parts, k)
     expected_items, expected_scores = by_sorting(queries, parts, k)
     np.testing.assert_array_equal(scores, expected_scores)
@@ -50,6 +50,6 @@ def test_it_is_what_sorting_gives(order, k, n_queries, n_terms, monkeypatch) -> 
 
 
 def test_where_all_are_dead_there_is_nothing() -> None:
-    part = Part([np.ones((3, 2), np.float32)], np.arange(3))
+    part = ([np.ones((3, 2), np.float32)], np.arange(3))
     items, scores = nearest([np.ones((2, 2), np.float32)], [part], 5)
     assert items.shape == scores.shape == (2, 0)
