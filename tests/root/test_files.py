@@ -159,8 +159,8 @@ def test_a_folder_on_a_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from fillgap._checks import InputError
-from fillgap._files import atomic_file
+from fillgap.errors import InputError
+from fillgap.files import atomic_file
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:
     with atomic_file(Path(sys.argv[1])) as temporary:
