@@ -106,9 +106,7 @@ class _Scan:
         columns = group[:, None] + self.groups * np.arange(self.fold)
         values = self.block[row[:, None], columns]
         hit = np.nonzero(values > bounds[row, None])
-        self._merge(row[hit[0]], first + columns[hit], values[hit])
-
-    def _merge(self, row: Array, item: Array, value: Array) -> None:
+        row, item, value = row[hit[0]], first + columns[hit], values[hit]
         touched = np.unique(row)
         row = np.concatenate([np.repeat(touched, self.k), row])
         item = np.concatenate([self.items[touched].ravel(), item])

@@ -48,21 +48,11 @@ _LONGER, _AT_LEAST = 4, 200
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a score came about; a query of both kinds, and a document of both, give means.
+    """How a score came about; a query of both kinds, and a document of both, give means."""
 
-    Attributes
-    ----------
-    raw : float
-        Cosine of the embeddings as the model gives them.
-    aligned : float or None
-        Cosine after alignment; None without a space.
-    calibrated : float or None
-        Calibrated score; None without a calibration.
-    """
-
-    raw: float
-    aligned: float | None = None
-    calibrated: float | None = None
+    raw: float  # cosine of the embeddings as the model gives them
+    aligned: float | None = None  # cosine after alignment, where there is an aligner
+    calibrated: float | None = None  # calibrated score, where there is a calibration
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 import fillgap
 from fillgap.errors import InputError, InputTypeError, unit_rows
@@ -181,11 +182,10 @@ class _Service:
                 "a query must be one of text, document and vector, got "
                 f"{n_given} of them. Send one."
             )
-        asked, unknown = (request.k, request.stage, request.modality), list[str]()
+        sides: dict[str, Any]
+        unknown: list[str] = []
         if request.text is not None:
-            encoder = self._encoder()
-            unknown = encoder.unknown_words(request.text)
-            sides = {"text": encoder.text(request.text)}
+            sides, unknown = self.encoded(request.text, None)
         elif request.vector is not None:
             sides = {request.vector_modality: np.asarray(request.vector, dtype=np.float64)}
         else:
@@ -196,26 +196,29 @@ class _Service:
                     "Choose one of the hits."
                 )
             sides = {found[0].modality: found[0].vectors["raw"]}
-        return self.answer(sides, *asked, unknown=unknown, leave_out=request.document)
+        asked = request.k, request.stage, request.modality
+        return self.answer(sides, unknown, *asked, leave_out=request.document)
 
-    def by_picture(
-        self, data: bytes, text: str | None, k: int, stage: Stage | None, modality: Kind | None
-    ) -> dict[str, Any]:
-        encoder = self._encoder()
-        sides = {"image": encoder.image(data)}
-        unknown: list[str] = []
-        if text:
-            unknown, sides["text"] = encoder.unknown_words(text), encoder.text(text)
-        return self.answer(sides, k, stage, modality, unknown=unknown)
+    def encoded(self, text: str | None, picture: bytes | None) -> tuple[dict[str, Any], list[str]]:
+        """Return the vectors of a query by modality, and words that the encoder does not know."""
+        if self.encoder is None:
+            raise InputError(
+                "a query must be a vector or a document of this index, which names no encoder, got "
+                "a text or a picture. Build the index with --encoder."
+            )
+        sides = {} if picture is None else {"image": self.encoder.image(picture)}
+        if text is None:
+            return sides, []
+        return {**sides, "text": self.encoder.text(text)}, self.encoder.unknown_words(text)
 
     def answer(
         self,
         sides: Mapping[str, Any],
+        unknown: list[str],
         k: int,
         stage: Stage | None,
         modality: Kind | None,
         *,
-        unknown: list[str],
         leave_out: str | None = None,
     ) -> dict[str, Any]:
         """Return the raw ranking and the chosen one, with what was moved, and all on the map."""
@@ -242,14 +245,6 @@ class _Service:
             "places": self.atlas.place_documents(ids),
             "seconds": round(seconds, 4),
         }
-
-    def _encoder(self) -> QueryEncoder:
-        if self.encoder is None:
-            raise InputError(
-                "a query must be a vector or a document of this index, which names no encoder, got "
-                "a text or a picture. Build the index with --encoder."
-            )
-        return self.encoder
 
     def _shown(self, hit: Hit, places: Mapping[str, int] | None = None) -> dict[str, Any]:
         """Return a hit for the page; pictures only as data that can be nothing but a picture."""
@@ -354,7 +349,7 @@ def _add_interface(app: FastAPI, service: _Service) -> None:
         stage: Stage | None = None,
         modality: Kind | None = None,
     ) -> dict[str, Any]:
-        from starlette.concurrency import run_in_threadpool
+        def answer(picture: bytes) -> dict[str, Any]:
+            return service.answer(*service.encoded(text or None, picture), k, stage, modality)
 
-        data = await request.body()
-        return await run_in_threadpool(service.by_picture, data, text, k, stage, modality)
+        return await run_in_threadpool(answer, await request.body())
