@@ -33,17 +33,17 @@ def calibrated(aligner: Aligner, X: np.ndarray, Y: np.ndarray, **options: object
     return MixedSpace(aligner, ZScore().fit(rows, rows), **options)
 
 
-def hubness_space(first: Calibration, n_features: int = 12, **options: object) -> MixedSpace:
+def hubness_space(first: Calibration) -> MixedSpace:
     """Return a space whose calibration looks at each document, and the bank among the rows."""
-    X, Y = make_gapped(80, n_features, seed=1)
+    X, Y = make_gapped(80, 12, seed=1)
     aligner = MeanCentering().fit(X, Y)
     rows = Sides(*aligner.transform_pair(X, Y))
-    return MixedSpace(aligner, first.fit(rows, rows), **options)
+    return MixedSpace(aligner, first.fit(rows, rows))
 
 
-def bank_rows(n_features: int = 12) -> tuple[np.ndarray, np.ndarray]:
+def bank_rows() -> tuple[np.ndarray, np.ndarray]:
     """Return rows of which half are in the bank of `hubness_space`, as float32."""
-    known, new = make_gapped(80, n_features, seed=1), make_gapped(40, n_features, seed=2)
+    known, new = make_gapped(80, 12, seed=1), make_gapped(40, 12, seed=2)
     return tuple(np.vstack([a[:40], b]).astype(np.float32) for a, b in zip(known, new, strict=True))
 
 
@@ -56,9 +56,9 @@ AFTER_NNN: list[Callable[[], Calibration]] = [
 ]
 
 
-def small_space(n_features: int = 12, *, query_means: bool = False) -> MixedSpace:
+def small_space(*, query_means: bool = False) -> MixedSpace:
     """Return a calibrated space over a few synthetic pairs."""
-    X, Y = make_gapped(80, n_features, seed=1)
+    X, Y = make_gapped(80, 12, seed=1)
     aligner = MeanCentering().fit(X, Y)
     means = Sides(aligner.mean_x_ * 0.9, aligner.mean_y_ * 0.8) if query_means else None
     return calibrated(aligner, X, Y, query_means=means)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the rules for where one may be written."""
+"""Files that appear whole or not at all, the rules for where they may be, and what fits keep."""
 
 from __future__ import annotations
 
@@ -42,22 +42,47 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
     InputError
         If the operating system refuses to write: no such folder, no permission, disk full.
     """
-    place = as_path(target)
-    if isinstance(place, RemotePath):
-        with uploaded(place) as made:
+    path = as_path(target)
+    if isinstance(path, RemotePath):
+        with uploaded(path) as made:
             yield made
         return
-    final, temporary = _beside(place)
-    try:
+    with _beside(path) as (final, temporary):
         yield temporary
         _synchronise(temporary)
         if final.exists():
             shutil.copymode(final, temporary)
         temporary.replace(final)
+
+
+@contextmanager
+def _beside(target: str | Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the place behind any link, and a new hidden name in the same folder, gone at the end.
+
+    Only within one folder is a rename sure to be one step. The name does not contain the target's,
+    which may already be as long as the file system allows.
+    """
+    final = Path(os.path.realpath(target))
+    temporary = final.with_name(f".fillgap-{secrets.token_hex(6)}.tmp")
+    try:
+        yield final, temporary
     except OSError as error:
-        raise _refused(target, error) from error
+        reason = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
+        raise InputError(
+            f"{target} must be writable, got {reason!r}. Free space or choose another folder; "
+            "no half-written file is left."
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _synchronise(path: Path) -> None:
+    """Bring the bytes onto the disk, so that a power cut after the rename leaves a whole file."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def remove_stale(*folders: Path) -> None:
@@ -69,13 +94,7 @@ def remove_stale(*folders: Path) -> None:
 
 @contextmanager
 def written_back(file: Path) -> Iterator[None]:
-    """Bring a file that is being written onto the disk meanwhile, so that nobody waits at its end.
-
-    Parameters
-    ----------
-    file : Path
-        What the body writes; it need not be there yet.
-    """
+    """Bring what the body writes to a file onto the disk meanwhile: nobody waits at its end."""
     done = threading.Event()
 
     def write_back() -> None:
@@ -108,8 +127,7 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     InputError
         If the operating system refuses to write; the files of the old folder are then unchanged.
     """
-    final, temporary = _beside(target)
-    try:
+    with _beside(target) as (final, temporary):
         temporary.mkdir()
         yield temporary
         written = sorted(path for path in temporary.rglob("*") if path.is_file())
@@ -122,10 +140,6 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
             place = final / path.relative_to(temporary)
             place.parent.mkdir(parents=True, exist_ok=True)
             path.replace(place)
-    except OSError as error:
-        raise _refused(target, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_target(
@@ -151,7 +165,7 @@ def check_target(
     path = as_path(target)
     remote = isinstance(path, RemotePath)
     if not remote:
-        _check_place(path)
+        _check_kind(path)
     for source in map(as_path, inputs):
         if isinstance(source, RemotePath) != remote:
             continue
@@ -172,7 +186,7 @@ def check_target(
     return path
 
 
-def _check_place(path: Path) -> None:
+def _check_kind(path: Path) -> None:
     """Refuse a name that no file can have, and what is there and neither a file nor a folder."""
     try:
         kind = path.stat().st_mode
@@ -199,30 +213,6 @@ def missing_path(path: Path) -> InputError:
     near = get_close_matches(path.name, names, n=3, cutoff=0.7)
     remedy = f"Did you mean {' or '.join(near)}?" if near else "Check the spelling of the path."
     return InputError(f"{path} must be a file or folder that exists, got nothing there. {remedy}")
-
-
-def _beside(target: str | Path) -> tuple[Path, Path]:
-    """Return the place behind any link, and a new hidden name in the same folder.
-
-    Only within one folder is a rename sure to be one step. The name does not contain the target's,
-    which may already be as long as the file system allows.
-    """
-    final = Path(os.path.realpath(target))
-    return final, final.with_name(f".fillgap-{secrets.token_hex(6)}.tmp")
-
-
-def _synchronise(path: Path) -> None:
-    """Bring the bytes onto the disk, so that a power cut after the rename leaves a whole file."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _refused(target: str | Path, error: OSError) -> InputError:
-    reason = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
-    return InputError(
-        f"{target} must be writable, got {reason!r}. Free space or choose another folder; "
-        "no half-written file is left."
-    )
 
 
 #: Raised when an older program could no longer read what is written.
@@ -297,11 +287,6 @@ def read_artifact(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]],
             f"{file} must be a whole safetensors file, got one that cannot be read ({reason}). "
             "Copy it again, or fit again."
         ) from error
-    return arrays, _check_header(file, metadata, kind)
-
-
-def _check_header(file: Path, metadata: Any, kind: str) -> dict[str, Any]:
-    """Return the metadata if it is ours, of this kind, and not newer than this program."""
     if not isinstance(metadata, dict) or "kind" not in metadata:
         raise InputError(
             f"{file} must be a file written by fillgap, got safetensors without its header. "
@@ -318,4 +303,4 @@ def _check_header(file: Path, metadata: Any, kind: str) -> dict[str, Any]:
             f"{file} must hold a fitted {kind}, got a fitted {metadata['kind']}. "
             f"Pass the file of the {kind}."
         )
-    return metadata
+    return arrays, metadata

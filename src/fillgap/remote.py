@@ -1,4 +1,4 @@
-"""Questions to stores that fsspec reaches: answered in time, or refused in one sentence."""
+"""Paths of stores that fsspec reaches: answered in time, or refused in one sentence."""
 
 from __future__ import annotations
 
@@ -24,79 +24,9 @@ PATIENCE_FOR_BYTES = 300.0
 PATIENCE_FOR_FILES = 3600.0
 
 
-def open_store(url: str, shown: str) -> tuple[Any, str]:
-    """Return the file system of an address, and the name of the file there.
-
-    Parameters
-    ----------
-    url, shown : str
-        The address, and what messages show of it.
-    """
-    protocol = url.partition("://")[0]
-    fsspec = require("fsspec", "remote", f"Reading {protocol}://")
-    try:
-        system, name = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise ImportError(
-            f"{protocol}:// needs a package that is not installed ({error}). "
-            "Run: pip install 'fillgap[remote]'"
-        ) from error
-    except ValueError as error:
-        raise InputError(
-            f"{shown} must be of a protocol that fsspec knows, got {protocol!r}. "
-            "Write for example s3://bucket/folder."
-        ) from error
-    return system, name
-
-
-def ask(shown: str, question: Callable[..., T], *args: Any, seconds: float | None = None) -> T:
-    """Return question(*args), which a store must answer in time.
-
-    Parameters
-    ----------
-    shown : str
-        What messages call the file.
-    question : callable
-        Asked in a thread of its own, since libraries of stores wait for minutes.
-    seconds : float, optional
-        Default: `PATIENCE`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the answer is that nothing is there.
-    InputError
-        If the store cannot be reached, refuses, or does not answer.
-    """
-    limit = PATIENCE if seconds is None else seconds
-    answer: dict[str, Any] = {}
-
-    def run() -> None:
-        try:
-            answer["value"] = question(*args)
-        except BaseException as error:
-            answer["error"] = error
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(limit)
-    error = answer.get("error", None if "value" in answer else TimeoutError())
-    if error is None:
-        return cast("T", answer["value"])
-    if isinstance(error, FileNotFoundError) and _says_missing(error):
-        raise FileNotFoundError(ENOENT, "No such file or directory", shown) from error
-    if isinstance(error, (InputError, ImportError)):
-        raise error
-    waited = isinstance(error, TimeoutError) and not str(error)
-    reason = f"no answer in {limit:.0f} s" if waited else first_line(error.__cause__ or error)
-    raise InputError(
-        f"{shown} must be reachable, got {reason!r}. Check the address, the network, and the "
-        "credentials in fsspec's own configuration."
-    ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, in a line."""
+def _first_line(error: BaseException) -> str:
+    """Return what an error, or what caused it, says in a line."""
+    error = error.__cause__ or error
     return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
@@ -109,36 +39,19 @@ def _says_missing(error: FileNotFoundError) -> bool:
     return not silent and getattr(cause, "status", 404) in {404, 410}
 
 
-class Ranges(RawIOBase):
-    """A stream of one remote file in which each read asks for just these bytes.
+class _Ranges(RawIOBase):
+    """A stream of one remote file in which each read asks for just these bytes."""
 
-    Parameters
-    ----------
-    shown : str
-        What messages call the file.
-    system, name : file system of fsspec, and str
-        Where it is, and its name there.
-
-    Raises
-    ------
-    InputError
-        If it cannot be reached.
-    FileNotFoundError
-        If it is not there.
-    """
-
-    def __init__(self, shown: str, system: Any, name: str) -> None:
+    def __init__(self, path: RemotePath) -> None:
         super().__init__()
-        self._shown, self._system, self._name = shown, system, name
-        self._file: Any = ask(shown, self._open)
+        self._path = path
+        self._system, self._name = path.store()
+        # Blocks are larger than the caches of fsspec, which would read most bytes twice.
+        self._file: Any = path.ask(lambda: self._system.open(self._name, "rb", cache_type="none"))
         self._size: int = -1 if self._file.size is None else self._file.size
         self._place = 0
         if self._size < 0:  # a stream of unknown length
             self._keep_copy()
-
-    def _open(self) -> Any:
-        # Blocks are larger than the caches of fsspec, which would read most bytes twice.
-        return self._system.open(self._name, "rb", cache_type="none")
 
     def readable(self) -> bool:
         """Return True."""
@@ -166,7 +79,7 @@ class Ranges(RawIOBase):
         if count <= 0:
             return 0
         try:
-            data = ask(self._shown, self._read, self._place, count, seconds=PATIENCE_FOR_BYTES)
+            data = self._path.ask(self._read, self._place, count, seconds=PATIENCE_FOR_BYTES)
         except InputError as error:
             # What fsspec raises where a web server sends the file from its start, whatever is asked
             if "range" not in str(error.__cause__) or not isinstance(error.__cause__, ValueError):
@@ -185,7 +98,7 @@ class Ranges(RawIOBase):
         """Read the whole file into a temporary one."""
         self._file.close()
         copy: IO[bytes] = TemporaryFile()  # noqa: SIM115  (closed with this stream)
-        ask(self._shown, self._system.get_file, self._name, copy, seconds=PATIENCE_FOR_FILES)
+        self._path.ask(self._system.get_file, self._name, copy, seconds=PATIENCE_FOR_FILES)
         self._file, self._size = copy, copy.seek(0, 2)
 
     def close(self) -> None:
@@ -204,13 +117,7 @@ _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "oss"
 
 
 def as_path(spec: str | Path) -> Path:
-    """Return a path, or what behaves like one where `spec` names a protocol.
-
-    Parameters
-    ----------
-    spec : str or path
-        For example "images.npy", "s3://bucket/images.npy" or "hf://datasets/me/set/img_emb".
-    """
+    """Return a path, or what behaves like one where `spec` names a protocol, as s3:// does."""
     if isinstance(spec, RemotePath):
         return cast("Path", spec)
     # A path that went through pathlib has lost one of the slashes.
@@ -232,11 +139,6 @@ class RemotePath:
     """A file or folder in a store: as much of `pathlib.Path` as reading and writing need.
 
     Only its address travels to workers. Credentials are those of fsspec's own configuration.
-
-    Parameters
-    ----------
-    url : str
-        With its protocol.
     """
 
     def __init__(self, url: str, kind: str | None = None) -> None:
@@ -246,6 +148,8 @@ class RemotePath:
         path, mark, query = rest.partition("?") if self._is_web else (rest, "", "")
         self._marked_folder = path.endswith("/")
         self._path, self._query = path.rstrip("/"), mark + query
+        self.name = posixpath.basename(self._path)
+        self.stem, self.suffix = posixpath.splitext(self.name)
 
     @property
     def url(self) -> str:
@@ -269,21 +173,6 @@ class RemotePath:
         return RemotePath(f"{self.protocol}://{self._path}/{name}")
 
     @property
-    def name(self) -> str:
-        """The last part."""
-        return posixpath.basename(self._path)
-
-    @property
-    def suffix(self) -> str:
-        """The end of the name from its last point on."""
-        return posixpath.splitext(self.name)[1]
-
-    @property
-    def stem(self) -> str:
-        """The name without its suffix."""
-        return posixpath.splitext(self.name)[0]
-
-    @property
     def parent(self) -> RemotePath:
         """The folder."""
         return RemotePath(f"{self.protocol}://{posixpath.dirname(self._path)}")
@@ -294,11 +183,53 @@ class RemotePath:
 
     def store(self) -> tuple[Any, str]:
         """Return the file system and the name that the file has there."""
-        return open_store(self.url, str(self))
+        fsspec = require("fsspec", "remote", f"Reading {self.protocol}://")
+        try:
+            system, name = fsspec.core.url_to_fs(self.url)
+        except ImportError as error:
+            raise ImportError(
+                f"{self.protocol}:// needs a package that is not installed ({error}). "
+                "Run: pip install 'fillgap[remote]'"
+            ) from error
+        except ValueError as error:
+            raise InputError(
+                f"{self} must be of a protocol that fsspec knows, got {self.protocol!r}. "
+                "Write for example s3://bucket/folder."
+            ) from error
+        return system, name
 
     def ask(self, question: Callable[..., T], *args: Any, seconds: float | None = None) -> T:
-        """Return question(*args), which the store must answer in time; raises as `ask` does."""
-        return ask(str(self), question, *args, seconds=seconds)
+        """Return question(*args), which the store must answer in time, `PATIENCE` by default.
+
+        It is asked in a thread of its own, since libraries of stores wait for minutes. Raises
+        FileNotFoundError where nothing is there, and InputError where the store cannot be reached,
+        refuses or does not answer.
+        """
+        limit = PATIENCE if seconds is None else seconds
+        answer: dict[str, Any] = {}
+
+        def run() -> None:
+            try:
+                answer["value"] = question(*args)
+            except BaseException as error:
+                answer["error"] = error
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(limit)
+        error = answer.get("error", None if "value" in answer else TimeoutError())
+        if error is None:
+            return cast("T", answer["value"])
+        if isinstance(error, FileNotFoundError) and _says_missing(error):
+            raise FileNotFoundError(ENOENT, "No such file or directory", str(self)) from error
+        if isinstance(error, (InputError, ImportError)):
+            raise error
+        waited = isinstance(error, TimeoutError) and not str(error)
+        reason = f"no answer in {limit:.0f} s" if waited else _first_line(error)
+        raise InputError(
+            f"{self} must be reachable, got {reason!r}. Check the address, the network, and the "
+            "credentials in fsspec's own configuration."
+        ) from error
 
     def info(self) -> dict[str, Any] | None:
         """Return what the store knows about the file, or None where nothing is there."""
@@ -367,7 +298,7 @@ class RemotePath:
 
     def open(self, mode: str = "rb", **text: Any) -> Any:
         """Open for reading, by ranges of bytes; with mode "r" as text."""
-        stream = BufferedReader(Ranges(str(self), *self.store()), 1 << 16)
+        stream = BufferedReader(_Ranges(self), 1 << 16)
         return stream if mode == "rb" else TextIOWrapper(stream, **text)
 
     def read_bytes(self) -> bytes:
@@ -426,7 +357,7 @@ def uploaded(target: RemotePath) -> Iterator[Path]:
             if not whole:
                 target.ask(system.mv, part, name, seconds=PATIENCE_FOR_FILES)
         except (InputError, FileNotFoundError) as error:
-            reason = first_line(error.__cause__ or error)
+            reason = _first_line(error)
             raise InputError(
                 f"{target} must be writable, got {reason!r}. Check the address and the "
                 "credentials; no half-written file is left."

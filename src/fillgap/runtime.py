@@ -1,4 +1,4 @@
-"""The progress callback that long functions accept."""
+"""How work is done: progress that is told, threads over blocks, and devices of PyTorch."""
 
 from __future__ import annotations
 
@@ -44,14 +44,9 @@ def map_blocks(
 ) -> Iterator[Result]:
     """Yield function(block) in the order of the blocks.
 
-    Parameters
-    ----------
-    function : callable
-        Must not depend on the order of its calls.
-    blocks : iterable
-        Read in the thread that calls, and never further ahead than there are threads.
-    threads : int, optional
-        Default: `n_threads()`. With 1, blocks are worked on where they are read.
+    They are read in the thread that calls, never further ahead than there are threads, and are
+    worked on there too where `threads` is 1. The function must not depend on the order of its
+    calls.
     """
     count = n_threads() if threads is None else threads
     if count == 1:
@@ -105,20 +100,7 @@ def _controller() -> Any:
 
 
 def choose_device(name: str) -> Any:
-    """Return a device of PyTorch that works here.
-
-    Parameters
-    ----------
-    name : str
-        "cpu", "cuda", "cuda:1", "mps", ...
-
-    Raises
-    ------
-    ImportError
-        If PyTorch is not installed.
-    InputError
-        If there is no such device here.
-    """
+    """Return the device of PyTorch of a name ("cpu", "cuda", "cuda:1", "mps"), if it works here."""
     torch = require("torch", "torch", "--device")
     try:
         device = torch.device(name)
@@ -148,15 +130,7 @@ def to_host(rows: Any) -> NDArray[Any]:
 
 
 class OnDevice:
-    """A `RowSource` whose blocks are tensors of a device.
-
-    Parameters
-    ----------
-    source : RowSource
-        Where the rows are read.
-    device : torch.device
-        Where they go.
-    """
+    """A `RowSource` whose blocks are tensors of a device."""
 
     def __init__(self, source: RowSource, device: Any) -> None:
         self._source, self.device = source, device

@@ -16,8 +16,8 @@ from export_spaces import needed, small_space
 from fillgap import InputError
 from fillgap.aligners import MeanCentering
 from fillgap.calibration import NNN, Calibration, Sides, ZScore
-from fillgap.export import ENGINES, render_recipe
-from fillgap.export.recipes import PLACEHOLDER
+from fillgap.export import render_recipe
+from fillgap.export.recipes import ENGINES, PLACEHOLDER
 from fillgap.space import MixedSpace
 from postgres import running_postgres
 
@@ -161,49 +161,32 @@ def test_pgvector_ranks_as_the_space_does(server: Any) -> None:
     assert space.fingerprint in comment
 
 
-def filled(document: Any, vector: list[float]) -> Any:
-    """Return a JSON document with the vector of the query in its place."""
-    if isinstance(document, dict):
-        return {key: filled(value, vector) for key, value in document.items()}
-    if isinstance(document, list):
-        return [filled(value, vector) for value in document]
-    return vector if document == PLACEHOLDER else document
-
-
 def test_qdrant_ranks_as_the_space_does(tmp_path: Path) -> None:
     edge = needed("qdrant_edge")
     space, documents, queries = collection()
-    sizes = json.loads(render_recipe(space, "qdrant")["collection.json"])["vectors"]
+    recipe = render_recipe(space, "qdrant")
+    sizes = json.loads(recipe["collection.json"])["vectors"]
     assert {spec["distance"] for spec in sizes.values()} == {"Dot"}
-    config = edge.EdgeConfig(
-        vectors={
-            name: edge.EdgeVectorParams(size=spec["size"], distance=edge.Distance.Dot)
-            for name, spec in sizes.items()
-        }
-    )
-    shard = edge.EdgeShard.create(str(tmp_path), config)
+    vectors = {
+        name: edge.EdgeVectorParams(size=spec["size"], distance=edge.Distance.Dot)
+        for name, spec in sizes.items()
+    }
+    shard = edge.EdgeShard.create(str(tmp_path), edge.EdgeConfig(vectors=vectors))
     names, points = [], []
     for modality, rows in documents.items():
-        kept = {
-            f"for_{query}_queries": space.stored(rows, document=modality, query=query)
-            for query in MODALITIES
-        }
+        kept = {f"for_{q}_queries": space.stored(rows, document=modality, query=q) for q in queries}
         for i in range(len(rows)):
-            vectors = {name: stored[i].tolist() for name, stored in kept.items()}
-            points.append(edge.Point(len(names), vectors, {"modality": modality}))
+            stored = {name: matrix[i].tolist() for name, matrix in kept.items()}
+            points.append(edge.Point(len(names), stored, {"modality": modality}))
             names.append(f"{modality}-{i}")
     shard.update(edge.UpdateOperation.upsert_points(points))
     for query, rows in queries.items():
-        search = json.loads(render_recipe(space, "qdrant")[f"search_for_{query}_queries.json"])
+        search = recipe[f"search_for_{query}_queries.json"]
         expected = ranked(space, documents, rows, query)
         for vector, best in zip(space.asked(rows, query=query), expected, strict=True):
-            asked = filled(search, vector.tolist())
-            found = shard.query(
-                edge.QueryRequest(
-                    query=edge.Query.Nearest(asked["query"], using=asked["using"]),
-                    limit=asked["limit"],
-                )
-            )
+            asked = json.loads(search.replace(json.dumps(PLACEHOLDER), text_of(vector)))
+            nearest = edge.Query.Nearest(asked["query"], using=asked["using"])
+            found = shard.query(edge.QueryRequest(query=nearest, limit=asked["limit"]))
             assert [names[point.id] for point in found] == [name for name, _ in best[:10]]
             assert [point.score for point in found] == pytest.approx(
                 [score for _, score in best[:10]], abs=1e-4

@@ -19,37 +19,19 @@ from fillgap.space import MixedSpace
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries, about each other
 SIZE = 12
-TEXTS = ["a cat", "two dogs on a beach", "the sea"]
+TEXTS = ["a large three", "seven on the left", "five"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CLIP model of random weights with its processor, as its authors would publish it."""
-    torch, transformers = needed("torch"), needed("transformers")
-    needed("sentence_transformers")
+    """A CLIP model of random weights, as its authors would publish it."""
+    for library in ("torch", "transformers", "sentence_transformers"):
+        needed(library)
+    from tiny_models import save_sentence_transformer
+
     out = tmp_path_factory.mktemp("clip")
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
-    tokenizer = transformers.CLIPTokenizer(
-        vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=32
-    )
-    pictures = transformers.CLIPImageProcessor(
-        size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
-    )
-    torch.manual_seed(0)
-    small = {
-        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "projection_dim": SIZE,
-    }  # fmt: skip
-    ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    config = transformers.CLIPConfig(
-        text_config=small | ends | {"vocab_size": len(words), "max_position_embeddings": 32},
-        vision_config=small | {"image_size": 16, "patch_size": 8},
-        projection_dim=SIZE,
-    )
-    transformers.CLIPModel(config).save_pretrained(out)
-    transformers.CLIPProcessor(image_processor=pictures, tokenizer=tokenizer).save_pretrained(out)
-    return out
+    save_sentence_transformer(out / "model", out / "parts")
+    return out / "model"
 
 
 @pytest.fixture
@@ -57,10 +39,14 @@ def model(folder: Path) -> Any:
     return needed("sentence_transformers").SentenceTransformer(str(folder), device="cpu")
 
 
-def pictures(n: int = 3) -> list[Any]:
-    image = needed("PIL.Image")
-    pixels = np.random.default_rng(0).integers(0, 255, size=(n, 16, 16, 3), dtype=np.uint8)
-    return [image.fromarray(picture) for picture in pixels]
+def pictures() -> list[Any]:
+    pixels = np.random.default_rng(0).integers(0, 255, size=(3, 16, 16, 3), dtype=np.uint8)
+    return [needed("PIL.Image").fromarray(picture) for picture in pixels]
+
+
+def reloaded(model: Any, folder: Path) -> Any:
+    model.save(str(folder), create_model_card=False)
+    return type(model)(str(folder), device="cpu", trust_remote_code=True)
 
 
 def space_of(model: Any, *, query_means: bool = False) -> MixedSpace:
@@ -87,8 +73,7 @@ def test_a_module_knows_images_from_texts(model: Any) -> None:
 def test_saved_and_loaded_it_is_identical(model: Any, tmp_path: Path) -> None:
     space = space_of(model, query_means=True)
     model.append(sentence_transformer_module(space))
-    model.save(str(tmp_path / "aligned"), create_model_card=False)
-    loaded = type(model)(str(tmp_path / "aligned"), device="cpu", trust_remote_code=True)
+    loaded = reloaded(model, tmp_path / "aligned")
     for items in (TEXTS, pictures()):
         assert np.array_equal(loaded.encode(items), model.encode(items))
     assert np.array_equal(loaded.encode_query(TEXTS), model.encode_query(TEXTS))
@@ -114,8 +99,7 @@ def test_an_offset_after_nnn_is_saved_with_the_model(model: Any, tmp_path: Path)
     space = hubness_space(ZScore(on="all", after=NNN(k=5)))
     images, texts = model.encode(pictures()), model.encode(TEXTS)
     model.append(sentence_transformer_module(space, queries="text"))
-    model.save(str(tmp_path / "aligned"), create_model_card=False)
-    loaded = type(model)(str(tmp_path / "aligned"), device="cpu", trust_remote_code=True)
+    loaded = reloaded(model, tmp_path / "aligned")
     for modality, rows, items in (("image", images, pictures()), ("text", texts, TEXTS)):
         expected = space.stored(rows, document=modality, query="text")
         assert model.encode(items) == pytest.approx(expected, rel=1e-4, abs=1e-4)

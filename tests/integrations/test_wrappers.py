@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -145,14 +146,16 @@ def test_haystack(encoder: DigitSceneEncoder, space: MixedSpace, scenes: np.ndar
         haystack.Document(content=text, embedding=row.tolist())
         for text, row in zip(TEXTS, rows, strict=True)
     ]
-    documents.insert(
-        1, haystack.Document(meta={"modality": "image"}, embedding=pictures[0].tolist())
-    )
+    blob = haystack.dataclasses.ByteStream(b"", mime_type="image/png")
+    for place, says in ((1, {"meta": {"modality": "image"}}), (4, {"blob": blob})):
+        documents.insert(place, haystack.Document(**says, embedding=pictures[0].tolist()))
     pipeline = haystack.Pipeline()
     pipeline.add_component("align", haystack_document_aligner(space))
     found = pipeline.run({"align": {"documents": documents}})["align"]["documents"]
     assert [document.id for document in found] == [document.id for document in documents]
-    assert np.allclose(found[1].embedding, space.align_documents(pictures[:1], "image")[0])
+    for place in (1, 4):
+        aligned = space.align_documents(pictures[:1], "image")[0]
+        assert np.allclose(found[place].embedding, aligned)
     assert np.allclose(found[2].embedding, space.align_documents(rows, "text")[1], atol=1e-6)
     assert documents[0].embedding == rows[0].tolist()
     asked = haystack.Pipeline()
@@ -211,20 +214,26 @@ def test_mteb_models(encoder: DigitSceneEncoder, space: MixedSpace) -> None:
 
 
 def test_refusals(encoder: DigitSceneEncoder, space: MixedSpace, scenes: np.ndarray) -> None:
-    with pytest.raises(InputTypeError, match="space must be a MixedSpace .* got str"):
-        SpaceEncoder(encoder, "space.safetensors")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="the modality must be one of"):
-        SpaceEncoder(encoder, space, queries="pictures")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="queries must be text queries, .* got image"):
-        SpaceEncoder(encoder, space, queries="text").query(scenes, "image")
-    with pytest.raises(InputTypeError, match="to encode texts, got object without"):
-        SpaceEncoder(object(), space).documents(TEXTS, "text")
-
-    class Short:
-        def encode_texts(self, texts: list[str]) -> np.ndarray:
-            return np.ones((1, 128), np.float32)
-
-    with pytest.raises(InputError, match="one row for each item, got 1 for 3"):
-        SpaceEncoder(Short(), space).documents(TEXTS, "text")
-    with pytest.raises(InputError, match=f"must be of dimension {space.n_features}"):
-        SpaceEncoder(encoder, space).document_rows(np.ones((2, 5), np.float32), "text")
+    short = SimpleNamespace(encode_texts=lambda _: np.ones((1, 128), np.float32))
+    for call, words in (
+        (lambda: SpaceEncoder(encoder, "space.safetensors"), "be a MixedSpace .* got str"),
+        (lambda: SpaceEncoder(encoder, space, queries="x"), "the modality must be one of"),
+        (
+            lambda: SpaceEncoder(encoder, space, queries="text").query(scenes, "image"),
+            "queries must be text queries, .* got image",
+        ),
+        (
+            lambda: SpaceEncoder(object(), space).documents(TEXTS, "text"),
+            "to encode texts, got object without",
+        ),
+        (
+            lambda: SpaceEncoder(short, space).documents(TEXTS, "text"),
+            "one row for each item, got 1 for 3",
+        ),
+        (
+            lambda: SpaceEncoder(encoder, space).document_rows(np.ones((2, 5), "f4"), "text"),
+            f"must be of dimension {space.n_features}",
+        ),
+    ):
+        with pytest.raises((InputError, InputTypeError), match=words):
+            call()

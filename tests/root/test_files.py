@@ -24,16 +24,17 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_file_appears_with_its_content(tmp_path: Path) -> None:
-    with atomic_file(tmp_path / "new.bin") as temporary:
+    target = tmp_path / ("n" * 251 + ".bin")  # as long as the file system allows
+    with atomic_file(target) as temporary:
         temporary.write_bytes(b"whole")
         assert names(tmp_path) == [temporary.name]
         assert temporary.name.startswith(".")
-    assert names(tmp_path) == ["new.bin"]
-    assert (tmp_path / "new.bin").read_bytes() == b"whole"
+    assert names(tmp_path) == [target.name]
+    assert target.read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, Stop, SystemExit])
-def test_failure_leaves_the_old_file_and_nothing_else(
+def test_failure_leaves_what_was_there_and_nothing_else(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     target = tmp_path / "a.bin"
@@ -41,14 +42,13 @@ def test_failure_leaves_the_old_file_and_nothing_else(
     with pytest.raises(error), atomic_file(target) as temporary:
         temporary.write_bytes(b"half")
         raise error
+    with pytest.raises(error), atomic_file(tmp_path / "never"):
+        raise error
+    with pytest.raises(error), atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "a").write_bytes(b"half")
+        raise error
     assert names(tmp_path) == ["a.bin"]
     assert target.read_bytes() == b"old"
-
-
-def test_failure_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(Stop), atomic_file(tmp_path / "a.bin"):
-        raise Stop
-    assert names(tmp_path) == []
 
 
 def test_the_bytes_are_on_the_disk_before_the_name_changes(
@@ -99,54 +99,25 @@ def test_a_link_stays_and_the_file_behind_it_is_replaced(tmp_path: Path) -> None
     assert names(tmp_path / "elsewhere") == ["real.bin"]
 
 
-def test_a_name_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
-    target = tmp_path / ("n" * 251 + ".npy")
-    with atomic_file(target) as temporary:
-        temporary.write_bytes(b"x")
-    assert target.read_bytes() == b"x"
-
-
-def test_a_folder_appears_in_one_step(tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "out") as temporary:
-        (temporary / "a").write_bytes(b"1")
-        (temporary / "b").write_bytes(b"2")
-        assert not (tmp_path / "out").exists()
-    assert names(tmp_path) == ["out"]
-    assert names(tmp_path / "out") == ["a", "b"]
-
-
-def test_in_an_old_folder_files_are_replaced_and_others_stay(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "a").write_bytes(b"old")
-    (out / "notes.md").write_bytes(b"mine")
-    with atomic_folder(out) as temporary:
-        (temporary / "a").write_bytes(b"new")
-        assert (out / "a").read_bytes() == b"old"
-    assert names(tmp_path) == ["out"]
-    assert (out / "a").read_bytes() == b"new"
-    assert (out / "notes.md").read_bytes() == b"mine"
-
-
 @pytest.mark.parametrize("old", [False, True])
-def test_folders_inside_come_along(old: bool, tmp_path: Path) -> None:
+def test_a_folder_appears_in_one_step_and_an_old_one_keeps_its_other_files(
+    old: bool, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     if old:
         (out / "inner").mkdir(parents=True)
-        (out / "inner" / "mine").write_bytes(b"kept")
+        for name in ("a", "inner/mine", "notes.md"):
+            (out / name).write_bytes(b"old")
     with atomic_folder(out) as temporary:
         (temporary / "inner" / "deep").mkdir(parents=True)
-        (temporary / "inner" / "deep" / "a").write_bytes(b"new")
-    assert (out / "inner" / "deep" / "a").read_bytes() == b"new"
-    assert (out / "inner" / "mine").exists() == old
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_failure_leaves_no_folder(tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), atomic_folder(tmp_path / "out") as temporary:
-        (temporary / "a").write_bytes(b"half")
-        raise error
-    assert names(tmp_path) == []
+        for name in ("a", "b", "inner/deep/c"):
+            (temporary / name).write_bytes(b"new")
+        assert out.exists() == old
+        assert not old or (out / "a").read_bytes() == b"old"
+    assert names(tmp_path) == ["out"]
+    found = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    kept = dict.fromkeys(("inner/mine", "notes.md"), b"old") if old else {}
+    assert found == dict.fromkeys(("a", "b", "inner/deep/c"), b"new") | kept
 
 
 def test_a_folder_on_a_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -159,8 +130,8 @@ def test_a_folder_on_a_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from fillgap._checks import InputError
-from fillgap._files import atomic_file
+from fillgap.errors import InputError
+from fillgap.files import atomic_file
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:
     with atomic_file(Path(sys.argv[1])) as temporary:
@@ -181,18 +152,14 @@ def test_a_real_limit_of_the_file_size(tmp_path: Path) -> None:
     assert target.read_bytes() == b"old"
 
 
-def test_a_target_that_may_be_written_is_returned(tmp_path: Path) -> None:
-    assert check_target(str(tmp_path / "a")) == tmp_path / "a"
-    (tmp_path / "a").touch()
-    assert check_target(tmp_path / "a", overwrite=True) == tmp_path / "a"
-
-
 def test_an_existing_target_needs_permission(tmp_path: Path) -> None:
+    assert check_target(str(tmp_path / "a")) == tmp_path / "a"
     (tmp_path / "a").touch()
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     for name in ("a", "dangling"):
         with pytest.raises(InputError, match=f"{name} must be a new name.*--overwrite"):
             check_target(tmp_path / name)
+        assert check_target(tmp_path / name, overwrite=True) == tmp_path / name
 
 
 @pytest.mark.parametrize("how", ["same", "relative", "symlink", "hardlink", "folder"])
@@ -217,24 +184,19 @@ def test_an_input_is_never_a_target(
         check_target(target, inputs=["missing", source], overwrite=True)
 
 
-def test_a_device_is_never_a_target(tmp_path: Path) -> None:
+def test_what_is_never_a_target(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    for name in (pipe, Path("/dev/null")):
-        with pytest.raises(InputError, match="must be a file or a folder to be replaced"):
-            check_target(name, overwrite=True)
+    for target, words in (
+        (pipe, "must be a file or a folder to be replaced"),
+        (Path("/dev/null"), "must be a file or a folder to be replaced"),
+        (tmp_path / ("n" * 300), "too long or holds NUL"),
+        (tmp_path / "a\0b", "too long or holds NUL"),
+        (tmp_path / "no" / "a.npy", "must be in a folder that exists.*Create that folder"),
+    ):
+        with pytest.raises(InputError, match=words):
+            check_target(target, inputs=[tmp_path], overwrite=True)
     assert pipe.is_fifo()
-
-
-@pytest.mark.parametrize("name", ["n" * 300, "a\0b"])
-def test_a_target_has_a_name_that_a_file_can_have(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="too long or holds NUL"):
-        check_target(tmp_path / name, inputs=[tmp_path])
-
-
-def test_the_folder_of_a_target_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must be in a folder that exists.*Create that folder"):
-        check_target(tmp_path / "no" / "a.npy")
 
 
 def test_near_names_are_offered(tmp_path: Path) -> None:

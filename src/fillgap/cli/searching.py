@@ -11,8 +11,7 @@ from fillgap.cli.options import AsJson, Captions, ImageIndex, Out, Overwrite, Qu
 from fillgap.cli.output import number, print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
-    from fillgap.search.index import MixedIndex
-    from fillgap.search.scoring import Hit
+    from fillgap.search.index import Hit, MixedIndex
 
 
 def index(

@@ -1,13 +1,11 @@
 """Spaces in the form that other programs read: ONNX, PyTorch, sentence-transformers, recipes."""
 
-from fillgap.export.formats import FORMATS, export_space
+from fillgap.export.formats import export_space
 from fillgap.export.modules import fold, sentence_transformer_module, torch_module
 from fillgap.export.onnx_graph import onnx_model
-from fillgap.export.recipes import ENGINES, render_recipe
+from fillgap.export.recipes import render_recipe
 
 __all__ = [
-    "ENGINES",
-    "FORMATS",
     "export_space",
     "fold",
     "onnx_model",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fillgap.aligners.base import Aligner
 from fillgap.calibration.base import MODALITIES, Modality
@@ -13,9 +11,16 @@ from fillgap.errors import InputError, require
 from fillgap.export.maps import as_space, query_shift
 from fillgap.export.modules import sentence_transformer_module
 from fillgap.export.onnx_graph import onnx_model
-from fillgap.export.recipes import ENGINES, render_recipe
+from fillgap.export.recipes import ENGINES, did_you_mean, render_recipe
 from fillgap.files import atomic_folder, check_target, missing_path
 from fillgap.space import MixedSpace
+
+#: Names on the command line, and what each is.
+FORMATS: Final[dict[str, str]] = {
+    "onnx": "a graph for each modality",
+    "sentence-transformers": "a model with the space as its last module",
+    **{engine: f"a recipe for {engine}" for engine in ENGINES},
+}
 
 
 def export_space(
@@ -36,7 +41,8 @@ def export_space(
     source : MixedSpace or Aligner
         Fitted.
     format : str
-        One of `FORMATS`: "onnx", "sentence-transformers", or the name of an engine.
+        "onnx", "sentence-transformers", or the name of an engine: "qdrant", "opensearch", "vespa",
+        "milvus" or "pgvector".
     out : str or path
         The folder.
     name : str
@@ -64,8 +70,7 @@ def export_space(
         If the format needs a package that is not installed.
     """
     if format not in FORMATS:
-        near = get_close_matches(str(format), FORMATS, n=2, cutoff=0.4)
-        remedy = f"Did you mean {' or '.join(near)}?" if near else "Choose one of them."
+        remedy = did_you_mean(format, FORMATS)
         if "torch" in str(format).lower():
             remedy = "A module of PyTorch is made in Python, by fillgap.export.torch_module."
         raise InputError(
@@ -75,38 +80,30 @@ def export_space(
     target = check_target(out, inputs=[] if model is None else [model], overwrite=overwrite)
     if target.is_file():
         raise InputError(f"{target} must be a folder, got a file. Choose another name.")
-    write: Callable[[Path], None]
-    if format == "onnx":
-        write = _onnx(space, dtype)
+    pipeline, files = None, dict[str, bytes]()
+    if format == "onnx":  # a graph for each modality, and for queries that have their own map
+        for modality in MODALITIES:
+            graph = onnx_model(space, modality, dtype=dtype)
+            files[f"{modality}.onnx"] = graph.SerializeToString()
+            if query_shift(space, modality) is not None:
+                graph = onnx_model(space, modality, role="query", dtype=dtype)
+                files[f"{modality}_query.onnx"] = graph.SerializeToString()
     elif format == "sentence-transformers":
-        write = _sentence_transformers(space, model, queries)
+        pipeline = _pipeline(space, model, queries)
     else:
-        write = _recipe(render_recipe(space, format, name=name))
+        recipe = render_recipe(space, format, name=name)
+        files = {file: text.encode("utf-8") for file, text in recipe.items()}
     with atomic_folder(target) as folder:
-        write(folder)
+        if pipeline is not None:
+            pipeline.save(str(folder), create_model_card=False)
+        for file, content in files.items():
+            (folder / file).write_bytes(content)
         written = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return [target / path for path in written]
 
 
-def _onnx(space: MixedSpace, dtype: str) -> Callable[[Path], None]:
-    """Return what writes one graph for each modality, and for queries that have their own map."""
-    models = {f"{m}.onnx": onnx_model(space, m, dtype=dtype) for m in MODALITIES}
-    for modality in MODALITIES:
-        if query_shift(space, modality) is not None:
-            queries = onnx_model(space, modality, role="query", dtype=dtype)
-            models[f"{modality}_query.onnx"] = queries
-
-    def write(folder: Path) -> None:
-        for name, model in models.items():
-            (folder / name).write_bytes(model.SerializeToString())
-
-    return write
-
-
-def _sentence_transformers(
-    space: MixedSpace, model: str | Path | None, queries: Modality | None
-) -> Callable[[Path], None]:
-    """Return what writes a whole model with the module appended."""
+def _pipeline(space: MixedSpace, model: str | Path | None, queries: Modality | None) -> Any:
+    """Return a whole model of sentence-transformers with the module appended."""
     if model is None:
         raise InputError(
             "the model must be given for sentence-transformers, got none. "
@@ -123,29 +120,11 @@ def _sentence_transformers(
             f"{model} must be a model of sentence-transformers, got one that cannot be loaded "
             f"({str(error).partition(chr(10))[0][:200]}). Save the model there again."
         ) from error
-    found = pipeline.get_embedding_dimension()
-    if found is not None and found != space.n_features:
+    n_features = pipeline.get_embedding_dimension()
+    if n_features is not None and n_features != space.n_features:
         raise InputError(
             f"the model must give embeddings of dimension {space.n_features}, as the space takes "
-            f"them, got {found}. Pass the model that the space was made for."
+            f"them, got {n_features}. Pass the model that the space was made for."
         )
     pipeline.append(module)
-    return lambda folder: pipeline.save(str(folder), create_model_card=False)
-
-
-def _recipe(files: Mapping[str, str]) -> Callable[[Path], None]:
-    """Return what writes the files of a recipe."""
-
-    def write(folder: Path) -> None:
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
-
-    return write
-
-
-#: Names on the command line, and what each is.
-FORMATS: Final[dict[str, str]] = {
-    "onnx": "a graph for each modality",
-    "sentence-transformers": "a model with the space as its last module",
-    **{engine: f"a recipe for {engine}" for engine in ENGINES},
-}
+    return pipeline

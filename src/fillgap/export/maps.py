@@ -25,41 +25,20 @@ ROLES: tuple[Role, Role] = ("document", "query")
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """Reference queries; documents that are near to many of them score less (NNN).
+    """Reference queries; documents that are near to many of them score less (NNN)."""
 
-    Attributes
-    ----------
-    rows : array of shape (n_bank, n_components)
-        Unit rows.
-    k : int
-        How many of the largest products with a document count, at most n_bank.
-    weight : float
-        What their mean is multiplied by; the product is subtracted.
-    apart : bool
-        Whether a reference query that is the document itself does not count.
-    """
-
-    rows: Array
-    k: int
-    weight: float
-    apart: bool
+    rows: Array  # of shape (n_bank, n_components), unit rows
+    k: int  # how many of the largest products with a document count, at most n_bank
+    weight: float  # what their mean is multiplied by before it is subtracted
+    apart: bool  # whether a reference query that is the document itself does not count
 
 
 @dataclass(frozen=True, eq=False)
 class RowMap:
     """Rows to unit rows u = normalise((x / ‖x‖ − center) · matrix + offset), and then slope · u.
 
-    Attributes
-    ----------
-    n_features, n_components : int
-        Dimension of x and of u.
-    center, matrix, offset : array or None
-        Of shapes (n_features,), (n_features, n_components) and (n_components,); None does nothing.
-    slope, extra : float or None
-        Where they are given, slope · u is followed by the coordinate `extra`: inner products are
-        then calibrated scores.
-    bank : Bank or None
-        Where it is given, it lowers `extra` by what u is to it.
+    Where they are given, slope · u is followed by the coordinate `extra`, which the bank lowers by
+    what u is to it: inner products are then calibrated scores. Parts that are None do nothing.
     """
 
     n_features: int
@@ -78,32 +57,26 @@ class RowMap:
 
 
 def as_space(source: MixedSpace | Aligner) -> MixedSpace:
-    """Return a space: `source` itself, or that of a fitted aligner, whose maps are affine.
-
-    Raises
-    ------
-    InputTypeError
-        If `source` is neither.
-    NotFittedError
-        If the aligner is not fitted.
-    InputError
-        If the aligner is no affine map.
-    """
-    if isinstance(source, Aligner):
-        if not hasattr(source, "n_features_in_"):
-            raise NotFittedError(
-                f"{type(source).__name__} must be fitted before it is exported. Call fit first."
-            )
-        _check_linear(source)
-        return MixedSpace(source)
-    if not isinstance(source, MixedSpace):
+    """Return a space: `source` itself, or that of a fitted aligner, whose maps are affine."""
+    if isinstance(source, Aligner) and not hasattr(source, "n_features_in_"):
+        raise NotFittedError(
+            f"{type(source).__name__} must be fitted before it is exported. Call fit first."
+        )
+    if not isinstance(source, MixedSpace | Aligner):
         raise InputTypeError(
             f"what is exported must be a MixedSpace or a fitted aligner, got "
             f"{type(source).__name__}. Load it with load_space."
         )
-    if source.aligner is not None:
-        _check_linear(source.aligner)
-    return source
+    aligner = source if isinstance(source, Aligner) else source.aligner
+    if aligner is not None and not aligner.linear:
+        remedy = "Use a method that is."
+        if hasattr(aligner, "extension"):
+            remedy = "Fit it with extension='affine'."
+        raise InputError(
+            "the aligner must be an affine map for each modality to be exported, got "
+            f"{method_name(aligner)}, which looks up the nearest row of its fit. {remedy}"
+        )
+    return MixedSpace(source) if isinstance(source, Aligner) else source
 
 
 def row_map(
@@ -115,35 +88,21 @@ def row_map(
 ) -> RowMap:
     """Return the map of rows of one modality in one role.
 
-    Parameters
-    ----------
-    space : MixedSpace
-    modality : {"image", "text"}
-        Of the rows.
-    role : {"document", "query"}
-        What the rows are in a search.
-    queries : {"image", "text"}, optional
-        Add the coordinate of the calibration for queries of this modality: documents become
-        `space.stored`, queries become `space.asked`. For a query it must be its own modality.
-
-    Raises
-    ------
-    InputError
-        If a word is none of these, or the calibration has no such coordinate.
+    With `queries` it has the coordinate of the calibration for queries of this modality: documents
+    become `space.stored`, queries become `space.asked`. For a query it must be its own modality.
     """
     check_modality(modality)
     check_choice(role, "role", ROLES)
-    aligner = space.aligner
-    map_ = AffineMap()
+    aligner, affine = space.aligner, AffineMap()
     if aligner is not None:
-        map_ = aligner.map_x_ if modality == "image" else aligner.map_y_
-    center = map_.center
+        affine = aligner.map_x_ if modality == "image" else aligner.map_y_
+    center = affine.center
     shift = query_shift(space, modality) if role == "query" else None
     if shift is not None:
         center = shift if center is None else center + shift
-    found = RowMap(space.n_features, space.n_components, center, map_.matrix, map_.offset)
+    aligned = RowMap(space.n_features, space.n_components, center, affine.matrix, affine.offset)
     if queries is None:
-        return found
+        return aligned
     check_modality(queries)
     if role == "query":
         if queries != modality:
@@ -151,9 +110,9 @@ def row_map(
                 f"queries must be {modality!r} for {modality} queries, got {queries!r}. "
                 "Leave it out, or name the modality of these rows."
             )
-        return replace(found, slope=1.0, extra=1.0)
+        return replace(aligned, slope=1.0, extra=1.0)
     slope, extra, bank = _coefficients(space, document=modality, query=queries)
-    return replace(found, slope=slope, extra=extra, bank=bank)
+    return replace(aligned, slope=slope, extra=extra, bank=bank)
 
 
 def query_shift(space: MixedSpace, modality: Modality) -> Array | None:
@@ -210,18 +169,3 @@ def _coefficients(
     rows = np.asarray(first.fitted_[f"{query}.bank"], dtype=np.float64)
     bank = Bank(rows, min(first.k, len(rows)), weight, apart=query == document)
     return a, b + a * float(first.biases(probe, document=document, query=query)[0]), bank
-
-
-def _check_linear(aligner: Aligner) -> None:
-    if aligner.linear:
-        return
-    name = method_name(aligner)
-    remedy = (
-        "Fit it with extension='affine'."
-        if hasattr(aligner, "extension")
-        else "Use a method that is."
-    )
-    raise InputError(
-        f"the aligner must be an affine map for each modality to be exported, got {name}, which "
-        f"looks up the nearest row of its fit. {remedy}"
-    )

@@ -86,7 +86,19 @@ def fold(source: MixedSpace | Aligner, projection: Any, modality: Modality) -> A
     """
     torch = require("torch", "torch", "Folding into a layer")
     space = as_space(source)
-    matrix = _linear_part(space, modality)
+    if space.calibration is not None:
+        raise InputError(
+            "what is folded must be an aligner without calibration, got a calibrated space. "
+            "Fold its aligner, or append torch_module(space, ...) to the model."
+        )
+    map_ = row_map(space, modality)
+    if any(part is not None and np.any(part) for part in (map_.center, map_.offset)):
+        name = method_name(space.aligner) if space.aligner is not None else "space"
+        raise InputError(
+            f"a map must have no offset to be folded into a layer, got {name}, which moves rows of "
+            f"length one. Append torch_module(aligner, {modality!r}) to the model instead."
+        )
+    matrix = np.eye(space.n_features) if map_.matrix is None else map_.matrix
     if not isinstance(projection, torch.nn.Linear):
         raise InputTypeError(
             f"projection must be a torch.nn.Linear, got {type(projection).__name__}. "
@@ -97,38 +109,15 @@ def fold(source: MixedSpace | Aligner, projection: Any, modality: Modality) -> A
             f"projection must have {space.n_features} outputs, as the aligner takes them, got "
             f"{projection.out_features}. Fold an aligner that was fitted to this model."
         )
-    weight = projection.weight
-    layer = torch.nn.Linear(
-        projection.in_features,
-        matrix.shape[1],
-        bias=projection.bias is not None,
-        device=weight.device,
-        dtype=weight.dtype,
-    )
+    weight, bias = projection.weight, projection.bias is not None
+    shape = projection.in_features, matrix.shape[1]
+    layer = torch.nn.Linear(*shape, bias=bias, device=weight.device, dtype=weight.dtype)
     with torch.no_grad():
         for name, old in projection.named_parameters():
             wide = old.detach().cpu().double().numpy()
             getattr(layer, name).copy_(torch.from_numpy(matrix.T @ wide))
     layer.requires_grad_(weight.requires_grad)
     return layer
-
-
-def _linear_part(space: MixedSpace, modality: Modality) -> Any:
-    """Return the matrix of a map that is nothing but a matrix."""
-    if space.calibration is not None:
-        raise InputError(
-            "what is folded must be an aligner without calibration, got a calibrated space. "
-            "Fold its aligner, or append torch_module(space, ...) to the model."
-        )
-    map_ = row_map(space, modality)
-    moved = [part for part in (map_.center, map_.offset) if part is not None and np.any(part)]
-    if moved:
-        name = method_name(space.aligner) if space.aligner is not None else "space"
-        raise InputError(
-            f"a map must have no offset to be folded into a layer, got {name}, which moves rows of "
-            f"length one. Append torch_module(aligner, {modality!r}) to the model instead."
-        )
-    return np.eye(space.n_features) if map_.matrix is None else map_.matrix
 
 
 def row_module(map_: RowMap) -> Any:
@@ -149,7 +138,7 @@ def _module_class() -> type:
         def __init__(self, map_: RowMap) -> None:
             super().__init__()
             self.slope, self.extra, self.nearest = map_.slope, map_.extra, map_.bank
-            parts = {name: getattr(map_, name) for name in ("center", "matrix", "offset")}
+            parts = {name: getattr(map_, name) for name in _ARRAYS}
             parts["bank"] = None if map_.bank is None else map_.bank.rows
             for name, part in parts.items():
                 tensor = None if part is None else torch.tensor(part, dtype=torch.float32)
@@ -188,9 +177,9 @@ def _module_class() -> type:
     return AlignedRows
 
 
-_PARTS = ("center", "matrix", "offset")
-_NUMBERS = ("n_features", "n_components", "slope", "extra")
-_OF_BANK = ("k", "weight", "apart")
+#: What of a map and of its bank is arrays, and what is numbers.
+_ARRAYS = ("center", "matrix", "offset")
+_NUMBERS, _OF_BANK = ("n_features", "n_components", "slope", "extra"), ("k", "weight", "apart")
 #: What the loader of a model says about the place of its files.
 _WHERE = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
 
@@ -254,15 +243,6 @@ def __getattr__(name: str) -> Any:
     return _sentence_module_class()
 
 
-def _described(map_: RowMap) -> dict[str, Any]:
-    """Return the numbers of a map that are no arrays."""
-    found = {name: getattr(map_, name) for name in _NUMBERS}
-    bank = map_.bank
-    return found | (
-        {} if bank is None else {"bank": {name: getattr(bank, name) for name in _OF_BANK}}
-    )
-
-
 @cache
 def _sentence_module_class() -> type:
     """Return the class, made when sentence-transformers is first asked for."""
@@ -280,8 +260,14 @@ def _sentence_module_class() -> type:
         ) -> None:
             super().__init__()
             self.fingerprint, self.queries = fingerprint, queries
-            self.described = {name: _described(map_) for name, map_ in maps.items()}
-            self.maps = torch.nn.ModuleDict({name: row_module(map_) for name, map_ in maps.items()})
+            self.described: dict[str, dict[str, Any]] = {}
+            self.maps = torch.nn.ModuleDict()
+            for name, map_ in maps.items():
+                self.maps[name], bank = row_module(map_), map_.bank
+                numbers = {number: getattr(map_, number) for number in _NUMBERS}
+                if bank is not None:
+                    numbers["bank"] = {number: getattr(bank, number) for number in _OF_BANK}
+                self.described[name] = numbers
 
         def forward(self, features: dict[str, Any], task: str | None = None) -> dict[str, Any]:
             """Return the features with the embeddings aligned."""
@@ -314,11 +300,8 @@ def _sentence_module_class() -> type:
 
         def get_config_dict(self) -> dict[str, Any]:
             """Return all that is no array."""
-            return {
-                "fingerprint": self.fingerprint,
-                "queries": self.queries,
-                "maps": self.described,
-            }
+            kept = {"fingerprint": self.fingerprint, "queries": self.queries}
+            return {**kept, "maps": self.described}
 
         def save(self, output_path: str, *_: Any, **__: Any) -> None:
             """Write the module, always as safetensors."""
@@ -336,25 +319,17 @@ def _sentence_module_class() -> type:
                     f"{model_name_or_path} must hold config.json and model.safetensors of the "
                     "aligned space, got a folder without. Copy the whole folder again."
                 )
-            return cls(
-                _restored(config["maps"], load_file(weights)),
-                config["fingerprint"],
-                config["queries"],
-            )
+            tensors, maps = load_file(weights), {}
+            for name, numbers in config["maps"].items():
+                arrays = {
+                    part: tensors[f"maps.{name}.{part}"].double().numpy()
+                    for part in (*_ARRAYS, "bank")
+                    if f"maps.{name}.{part}" in tensors
+                }
+                if "bank" in numbers:
+                    arrays["bank"] = Bank(arrays["bank"], **numbers["bank"])
+                maps[name] = RowMap(**{**numbers, **arrays})
+            return cls(maps, config["fingerprint"], config["queries"])
 
     SpaceModule.__qualname__ = "SpaceModule"
     return SpaceModule
-
-
-def _restored(described: dict[str, Any], tensors: dict[str, Any]) -> dict[str, RowMap]:
-    """Return maps from their numbers and their arrays."""
-    maps = {}
-    for name, numbers in described.items():
-        found = {part: tensors.get(f"maps.{name}.{part}") for part in (*_PARTS, "bank")}
-        arrays: dict[str, Any] = {
-            part: None if t is None else t.double().numpy() for part, t in found.items()
-        }
-        rows, of_bank = arrays.pop("bank"), numbers.get("bank")
-        bank = None if of_bank is None else Bank(rows, **of_bank)
-        maps[name] = RowMap(**{n: numbers[n] for n in _NUMBERS}, **arrays, bank=bank)
-    return maps

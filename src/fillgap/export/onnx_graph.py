@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -64,35 +63,45 @@ def onnx_model(
     onnx = require("onnx", "onnx", "Export to ONNX")
     space = as_space(source)
     check_choice(dtype, "dtype", DTYPES)
+    trunk = row_map(space, modality, role=role)
+    outputs = {_ALIGNED: trunk}
+    pairs = calibrated_pairs(space)
+    both = query_shift(space, modality) is None
+    for query in MODALITIES if role == "document" or both else ():
+        if (query, modality) in pairs:
+            stored = row_map(space, modality, queries=query)
+            outputs[f"stored_for_{query}_queries"] = stored
+    if (role == "query" or both) and any(query == modality for query, _ in pairs):
+        outputs["asked"] = row_map(space, modality, role="query", queries=modality)
     graph = _Graph(onnx)
-    outputs = _outputs(space, modality, role)
-    trunk = outputs[_ALIGNED]
-    graph.trunk(trunk, half=dtype == "float16")
+    graph.add_trunk(trunk, half=dtype == "float16")
     for name, map_ in outputs.items():
         if map_ is not trunk:
-            graph.extended(map_, name)
+            graph.add_extended(map_, name)
+    helper, kinds = onnx.helper, onnx.TensorProto
+    describe = helper.make_tensor_value_info
+    given = kinds.FLOAT16 if dtype == "float16" else kinds.FLOAT
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            f"fillgap_{modality}_{role}",
+            [describe(_INPUT, given, ["n", trunk.n_features])],
+            [describe(name, kinds.FLOAT, ["n", map_.n_outputs]) for name, map_ in outputs.items()],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="fillgap",
+    )
     properties = {
         "fillgap.fingerprint": space.fingerprint,
         "fillgap.modality": modality,
         "fillgap.role": role,
         "fillgap.model": space.model or "",
     }
-    return graph.model(trunk, outputs, dtype, f"fillgap_{modality}_{role}", properties)
-
-
-def _outputs(space: MixedSpace, modality: Modality, role: Role) -> dict[str, RowMap]:
-    """Return the maps that a graph computes, by the names of its outputs."""
-    found = {_ALIGNED: row_map(space, modality, role=role)}
-    pairs = calibrated_pairs(space)
-    both = query_shift(space, modality) is None
-    if role == "document" or both:
-        for query in MODALITIES:
-            if (query, modality) in pairs:
-                name = f"stored_for_{query}_queries"
-                found[name] = row_map(space, modality, queries=query)
-    if (role == "query" or both) and any(query == modality for query, _ in pairs):
-        found["asked"] = row_map(space, modality, role="query", queries=modality)
-    return found
+    helper.set_model_props(model, properties)
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 class _Graph:
@@ -100,10 +109,10 @@ class _Graph:
 
     def __init__(self, onnx: Any) -> None:
         self._onnx = onnx
-        self._nodes: list[Any] = []
-        self._constants: list[Any] = []
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
 
-    def trunk(self, map_: RowMap, *, half: bool) -> None:
+    def add_trunk(self, map_: RowMap, *, half: bool) -> None:
         """Add the nodes from `rows` to `aligned`."""
         rows = _INPUT
         if half:
@@ -121,19 +130,18 @@ class _Graph:
         length = self._add("Max", [self._length(rows), tiny])  # a row sent to zero stays zero
         self._add("Div", [rows, length], output=_ALIGNED)
 
-    def extended(self, map_: RowMap, name: str) -> None:
+    def add_extended(self, map_: RowMap, name: str) -> None:
         """Add the nodes from `aligned` to an output with the coordinate of the calibration."""
         rows = _ALIGNED
         if map_.slope != 1:
             rows = self._add("Mul", [rows, self._constant(f"{name}.slope", map_.slope)])
-        if map_.bank is not None:
-            extra = self._constant(f"{name}.extra", map_.extra)
-            extra = self._add("Sub", [extra, self._hubness(map_.bank, name)])
-            self._add("Concat", [rows, extra], output=name, axis=1)
-            return
-        pads = self._constant("pads", np.array([0, 0, 0, 1]), np.int64)
         extra = self._constant(f"{name}.extra", map_.extra)
-        self._add("Pad", [rows, pads, extra], output=name)
+        if map_.bank is None:
+            pads = self._constant("pads", np.array([0, 0, 0, 1]), np.int64)
+            self._add("Pad", [rows, pads, extra], output=name)
+            return
+        extra = self._add("Sub", [extra, self._hubness(map_.bank, name)])
+        self._add("Concat", [rows, extra], output=name, axis=1)
 
     def _hubness(self, bank: Bank, name: str) -> str:
         """Add the nodes from `aligned` to what the extra coordinate is lowered by, one column."""
@@ -144,7 +152,7 @@ class _Graph:
             scores = self._add("Where", [others, scores, self._constant("none", _NONE)])
         k = self._constant(f"{name}.k", np.array([bank.k]), np.int64)
         best = f"{name}.best"
-        self._nodes.append(
+        self.nodes.append(
             self._onnx.helper.make_node("TopK", [scores, k], [best, f"{best}_at"], name=best)
         )
         there = self._add("Greater", [best, self._constant("none", _NONE)])
@@ -155,48 +163,19 @@ class _Graph:
         mean = self._add("Div", [total, self._add("Max", [count, self._constant("one", 1)])])
         return self._add("Mul", [mean, self._constant(f"{name}.weight", bank.weight)])
 
-    def model(
-        self,
-        map_: RowMap,
-        outputs: Mapping[str, RowMap],
-        dtype: str,
-        name: str,
-        properties: Mapping[str, str],
-    ) -> Any:
-        """Return the finished model, checked."""
-        helper, kinds = self._onnx.helper, self._onnx.TensorProto
-        given = kinds.FLOAT16 if dtype == "float16" else kinds.FLOAT
-        graph = helper.make_graph(
-            self._nodes,
-            name,
-            [helper.make_tensor_value_info(_INPUT, given, ["n", map_.n_features])],
-            [
-                helper.make_tensor_value_info(output, kinds.FLOAT, ["n", one.n_outputs])
-                for output, one in outputs.items()
-            ],
-            self._constants,
-        )
-        opset = [helper.make_opsetid("", _OPSET)]
-        model = helper.make_model(
-            graph, opset_imports=opset, ir_version=_IR_VERSION, producer_name="fillgap"
-        )
-        helper.set_model_props(model, properties)
-        self._onnx.checker.check_model(model, full_check=True)
-        return model
-
     def _length(self, rows: str) -> str:
         return self._add("ReduceL2", [rows], axes=[1], keepdims=1)
 
     def _add(self, operator: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
         """Add a node and return the name of what it computes."""
-        name = output or f"{operator.lower()}_{len(self._nodes)}"
+        name = output or f"{operator.lower()}_{len(self.nodes)}"
         node = self._onnx.helper.make_node(operator, inputs, [name], name=name, **attributes)
-        self._nodes.append(node)
+        self.nodes.append(node)
         return name
 
     def _constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
         """Add a constant, once, and return its name."""
-        if all(constant.name != name for constant in self._constants):
+        if all(constant.name != name for constant in self.constants):
             array = np.asarray(value, dtype=dtype)
-            self._constants.append(self._onnx.numpy_helper.from_array(array, name))
+            self.constants.append(self._onnx.numpy_helper.from_array(array, name))
         return name

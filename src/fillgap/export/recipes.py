@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
@@ -22,58 +22,16 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 @dataclass(frozen=True)
 class Layout:
-    """What an engine keeps of each item.
+    """What an engine keeps of each item."""
 
-    Attributes
-    ----------
-    name : str
-        Of the collection, index or table.
-    space : MixedSpace
-    size : int
-        Dimension of the vectors.
-    vectors : tuple of str
-        Their names: `aligned` where the space is not calibrated, and otherwise one for each
-        modality that asks, `for_image_queries` and `for_text_queries`.
-    slopes : mapping
-        From (query, document) modality to (a, b) of calibrated score = a · cosine + b.
-    """
-
-    name: str
+    name: str  # of the collection, index or table
     space: MixedSpace
-    size: int
+    size: int  # dimension of the vectors
+    #: `aligned` where the space is not calibrated, and otherwise one for each modality that asks,
+    #: `for_image_queries` and `for_text_queries`.
     vectors: tuple[str, ...]
+    #: From (query, document) modality to (a, b) of calibrated score = a · cosine + b.
     slopes: Mapping[tuple[Modality, Modality], tuple[float, float]]
-
-
-def layout_of(space: MixedSpace, name: str) -> Layout:
-    """Return what an engine has to keep for a space.
-
-    Raises
-    ------
-    InputError
-        If the name would have to be quoted, or the calibration does not fold.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InputError(
-            f"the name must be lower-case letters, digits and _, at most 40, got {name!r}. "
-            "Choose for example 'items'."
-        )
-    if space.calibration is None:
-        return Layout(name, space, space.n_components, ("aligned",), {})
-    if not space.folds:
-        kind = type(space.calibration).__name__
-        raise InputError(
-            f"the calibration must fold to be kept in stored vectors, got {kind}. "
-            "Apply MixedSpace.calibrate to a longer list of hits, or choose one that folds "
-            "(fillgap recommend --folds)."
-        )
-    pairs = calibrated_pairs(space)
-    asking = [query for query in MODALITIES if any(query == one for one, _ in pairs)]
-    slopes = {}
-    if not space.calibration.needs_documents:  # else a and b are in the vectors, and nowhere else
-        slopes = {(q, d): _coefficients(space, q, d) for q, d in pairs}
-    vectors = tuple(f"for_{query}_queries" for query in asking)
-    return Layout(name, space, space.n_components + 1, vectors, slopes)
 
 
 def render_recipe(
@@ -109,18 +67,40 @@ def render_recipe(
     ['README.md', 'schema.sql', 'search.sql']
     """
     if engine not in ENGINES:
-        near = get_close_matches(str(engine), ENGINES, n=2, cutoff=0.4)
-        remedy = f"Did you mean {' or '.join(near)}?" if near else "Choose one of them."
         raise InputError(
-            f"the engine must be one of {', '.join(ENGINES)}, got {engine!r}. {remedy}"
+            f"the engine must be one of {', '.join(ENGINES)}, got {engine!r}. "
+            f"{did_you_mean(engine, ENGINES)}"
         )
-    layout = layout_of(as_space(source), name)
+    space = as_space(source)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(
+            f"the name must be lower-case letters, digits and _, at most 40, got {name!r}. "
+            "Choose for example 'items'."
+        )
+    layout = Layout(name, space, space.n_components, ("aligned",), {})
+    if space.calibration is not None:
+        if not space.folds:
+            kind = type(space.calibration).__name__
+            raise InputError(
+                f"the calibration must fold to be kept in stored vectors, got {kind}. "
+                "Apply MixedSpace.calibrate to a longer list of hits, or choose one that folds "
+                "(fillgap recommend --folds)."
+            )
+        pairs, slopes = calibrated_pairs(space), {}
+        if not space.calibration.needs_documents:  # else a and b are in the vectors alone
+            for query, document in pairs:
+                map_ = row_map(space, document, queries=query)
+                slopes[query, document] = float(map_.slope or 0.0), float(map_.extra or 0.0)
+        asking = [query for query in MODALITIES if any(query == pair[0] for pair in pairs)]
+        vectors = tuple(f"for_{query}_queries" for query in asking)
+        layout = Layout(name, space, space.n_components + 1, vectors, slopes)
     return ENGINES[engine](layout) | {"README.md": _template("README.md.j2", layout, engine=engine)}
 
 
-def _coefficients(space: MixedSpace, query: Modality, document: Modality) -> tuple[float, float]:
-    map_ = row_map(space, document, queries=query)
-    return float(map_.slope or 0.0), float(map_.extra or 0.0)
+def did_you_mean(name: object, choices: Iterable[str]) -> str:
+    """Return what to do about a name that is none of the choices."""
+    near = get_close_matches(str(name), choices, n=2, cutoff=0.4)
+    return f"Did you mean {' or '.join(near)}?" if near else "Choose one of them."
 
 
 def _template(template: str, layout: Layout, **more: Any) -> str:
@@ -151,39 +131,38 @@ def _qdrant(layout: Layout) -> dict[str, str]:
         search = {"query": PLACEHOLDER, "using": vector, "limit": 10, "with_payload": True}
         files[f"search_{vector}.json"] = _json(search)
     if layout.slopes:
-        one = {"aligned": layout.space.n_components}
-        files["collection_formula.json"] = _json(_qdrant_collection(one))
+        sizes = {"aligned": layout.space.n_components}
+        files["collection_formula.json"] = _json(_qdrant_collection(sizes))
     for query in MODALITIES:
-        known = {d: layout.slopes[query, d] for d in MODALITIES if (query, d) in layout.slopes}
-        if known:
-            files[f"formula_for_{query}_queries.json"] = _json(_qdrant_formula(known))
+        # Items of each modality are found by cosine, and ranked by calibrated score.
+        prefetch, terms = [], []
+        for document in MODALITIES:
+            if (query, document) not in layout.slopes:
+                continue
+            slope, offset = layout.slopes[query, document]
+            condition = {"key": "modality", "match": {"value": document}}
+            prefetch.append(
+                {
+                    "query": PLACEHOLDER,
+                    "using": "aligned",
+                    "filter": {"must": [condition]},
+                    "limit": 100,
+                }
+            )
+            terms.append({"mult": [condition, {"sum": [{"mult": [slope, "$score"]}, offset]}]})
+        if terms:
+            formula = {
+                "prefetch": prefetch,
+                "query": {"formula": {"sum": terms}},
+                "limit": 10,
+                "with_payload": True,
+            }
+            files[f"formula_for_{query}_queries.json"] = _json(formula)
     return files
 
 
 def _qdrant_collection(sizes: Mapping[str, int]) -> dict[str, Any]:
     return {"vectors": {name: {"size": size, "distance": "Dot"} for name, size in sizes.items()}}
-
-
-def _qdrant_formula(slopes: Mapping[Modality, tuple[float, float]]) -> dict[str, Any]:
-    """Return a query that finds items of each modality by cosine, and ranks them calibrated."""
-    prefetch, terms = [], []
-    for document, (slope, offset) in slopes.items():
-        condition = {"key": "modality", "match": {"value": document}}
-        prefetch.append(
-            {
-                "query": PLACEHOLDER,
-                "using": "aligned",
-                "filter": {"must": [condition]},
-                "limit": 100,
-            }
-        )
-        terms.append({"mult": [condition, {"sum": [{"mult": [slope, "$score"]}, offset]}]})
-    return {
-        "prefetch": prefetch,
-        "query": {"formula": {"sum": terms}},
-        "limit": 10,
-        "with_payload": True,
-    }
 
 
 def _opensearch(layout: Layout) -> dict[str, str]:

@@ -1,9 +1,12 @@
 """Spaces in frameworks that people already use, by the protocols of those frameworks."""
 
 from fillgap.integrations.encoding import SpaceEncoder
-from fillgap.integrations.haystack import haystack_document_aligner, haystack_query_aligner
-from fillgap.integrations.langchain import LangChainEmbeddings
-from fillgap.integrations.llama_index import llama_index_embedding
+from fillgap.integrations.frameworks import (
+    LangChainEmbeddings,
+    haystack_document_aligner,
+    haystack_query_aligner,
+    llama_index_embedding,
+)
 from fillgap.integrations.mteb import MTEBEncoder
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,20 +13,14 @@ from fillgap.calibration.base import Modality, check_modality
 from fillgap.errors import InputError, InputTypeError
 from fillgap.space import MixedSpace
 
-__all__ = ["SpaceEncoder"]
-
 Array: TypeAlias = NDArray[np.float32]
 
 #: Methods that take a list, in the order in which they are looked for: fillgap, LangChain,
 #: LlamaIndex, sentence-transformers.
+_IMAGES = ("encode_images", "embed_images", "embed_image", "get_image_embedding_batch")
 _LISTS = {
-    ("image", "document"): (
-        "encode_images", "embed_images", "embed_image", "get_image_embedding_batch", "encode",
-    ),
-    ("image", "query"): (
-        "encode_images", "embed_images", "embed_image", "get_image_embedding_batch",
-        "encode_query", "encode",
-    ),
+    ("image", "document"): (*_IMAGES, "encode"),
+    ("image", "query"): (*_IMAGES, "encode_query", "encode"),
     ("text", "document"): (
         "encode_texts", "embed_documents", "get_text_embedding_batch", "encode_document", "encode",
     ),
@@ -72,13 +66,11 @@ class SpaceEncoder:
 
     def documents(self, items: Sequence[Any], modality: Modality) -> Array:
         """Return one row for each image or text that is to be found."""
-        rows = self._encoded(items, modality, "document")
-        return self.document_rows(rows, modality)
+        return self.document_rows(self._encoded(items, modality, "document"), modality)
 
     def query(self, items: Sequence[Any], modality: Modality) -> Array:
         """Return one row for each image or text that asks."""
-        rows = self._encoded(items, modality, "query")
-        return self.query_rows(rows, modality)
+        return self.query_rows(self._encoded(items, modality, "query"), modality)
 
     def document_rows(self, rows: Any, modality: Modality) -> Array:
         """Return documents of which the encoder's rows are known."""
@@ -99,29 +91,28 @@ class SpaceEncoder:
 
     def _encoded(self, items: Sequence[Any], modality: Modality, role: str) -> NDArray[Any]:
         """Return the rows of the user's encoder as an array, one for each item."""
-        rows = as_rows(self._method(modality, role)(list(items)))
+        single = _SINGLE if (modality, role) == ("text", "query") else ()
+        names = _LISTS[modality, role]
+        methods = [
+            (name, method)
+            for name in (*single, *names)
+            if callable(method := getattr(self.encoder, name, None))
+        ]
+        if not methods:
+            raise InputTypeError(
+                f"the encoder must have one of the methods {', '.join(names)} to encode "
+                f"{modality}s, got {type(self.encoder).__name__} without. Wrap it in a class that "
+                "has one."
+            )
+        name, encode = methods[0]
+        given = list(items)
+        rows = as_rows([encode(item) for item in given] if name in single else encode(given))
         if len(rows) != len(items):
             raise InputError(
                 f"the encoder must give one row for each item, got {len(rows)} for {len(items)}. "
                 "Check what its method returns for a list."
             )
         return rows
-
-    def _method(self, modality: Modality, role: str) -> Callable[[list[Any]], Any]:
-        if modality == "text" and role == "query":
-            for name in _SINGLE:
-                one = getattr(self.encoder, name, None)
-                if callable(one):
-                    return lambda items: [one(item) for item in items]
-        names = _LISTS[modality, role]
-        for name in names:
-            many = getattr(self.encoder, name, None)
-            if callable(many):
-                return many
-        raise InputTypeError(
-            f"the encoder must have one of the methods {', '.join(names)} to encode {modality}s, "
-            f"got {type(self.encoder).__name__} without. Wrap it in a class that has one."
-        )
 
 
 def as_rows(rows: Any) -> NDArray[Any]:

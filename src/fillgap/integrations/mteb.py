@@ -14,8 +14,6 @@ from fillgap.integrations.encoding import SpaceEncoder, as_array, as_rows
 from fillgap.maps import scale_to_unit
 from fillgap.space import MixedSpace
 
-__all__ = ["MTEBEncoder"]
-
 
 class MTEBEncoder:
     """What `mteb.evaluate` asks of a model, with aligned embeddings.
@@ -57,41 +55,39 @@ class MTEBEncoder:
             The task, its split and subset, and options; passed on to a model of MTEB.
         """
         query = getattr(prompt_type, "value", prompt_type) == "query"
-        found = [self._batch(batch, query, prompt_type, context) for batch in inputs]
-        if not found:
+        rows = []
+        for batch in inputs:
+            sides: list[Modality] = [side for side in ("image", "text") if side in batch]
+            if not sides:
+                columns = ", ".join(sorted(batch)) or "nothing"
+                raise InputError(
+                    f"a batch must have images or texts, got {columns}. "
+                    "Choose tasks of these modalities."
+                )
+            total = sum(
+                self._aligned(batch[side], side, query, prompt_type, context) for side in sides
+            )
+            rows.append(np.asarray(total, dtype=np.float32))
+        if not rows:
             raise InputError("inputs must be at least one batch, got none. Check the data set.")
-        return np.concatenate(found)
+        return np.concatenate(rows)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> NDArray[Any]:
         """Return the cosine of each row of the first with each row of the second."""
-        first, second = (_unit(rows) for rows in (embeddings1, embeddings2))
-        return first @ second.T
+        return _unit(embeddings1) @ _unit(embeddings2).T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> NDArray[Any]:
         """Return the cosine of row i of the first with row i of the second."""
-        first, second = (_unit(rows) for rows in (embeddings1, embeddings2))
-        return np.einsum("ij,ij->i", first, second)
+        return np.einsum("ij,ij->i", _unit(embeddings1), _unit(embeddings2))
 
-    def _batch(
-        self, batch: Any, query: bool, prompt_type: Any, context: dict[str, Any]
+    def _aligned(
+        self, items: Any, side: Modality, query: bool, prompt_type: Any, context: dict[str, Any]
     ) -> NDArray[np.float32]:
-        sides: list[Modality] = [side for side in ("image", "text") if side in batch]
-        if not sides:
-            raise InputError(
-                f"a batch must have images or texts, got {', '.join(sorted(batch)) or 'nothing'}. "
-                "Choose tasks of these modalities."
-            )
-        total = sum(self._side(batch, side, query, prompt_type, context) for side in sides)
-        return np.asarray(total, dtype=np.float32)
-
-    def _side(
-        self, batch: Any, side: Modality, query: bool, prompt_type: Any, context: dict[str, Any]
-    ) -> NDArray[np.float32]:
-        items, encoder = batch[side], self._encoder
+        encoder = self._encoder
         if not hasattr(encoder.encoder, "mteb_model_meta"):
             return encoder.query(items, side) if query else encoder.documents(items, side)
-        one = [{side: items}]
-        rows = as_rows(encoder.encoder.encode(_Batches(one), prompt_type=prompt_type, **context))
+        batches = _Batches([{side: items}])
+        rows = as_rows(encoder.encoder.encode(batches, prompt_type=prompt_type, **context))
         return encoder.query_rows(rows, side) if query else encoder.document_rows(rows, side)
 
 

@@ -1,18 +1,6 @@
 """One index of images and texts, asked by either, with scores that are comparable."""
 
-from fillgap.search.backend import Kind
-from fillgap.search.index import MixedIndex
-from fillgap.search.opening import create_index, fit_space, index_files, new_index, open_index
-from fillgap.search.scoring import Explanation, Hit
+from fillgap.search.index import Hit, MixedIndex
+from fillgap.search.opening import create_index, fit_space, index_files, open_index
 
-__all__ = [
-    "Explanation",
-    "Hit",
-    "Kind",
-    "MixedIndex",
-    "create_index",
-    "fit_space",
-    "index_files",
-    "new_index",
-    "open_index",
-]
+__all__ = ["Hit", "MixedIndex", "create_index", "fit_space", "index_files", "open_index"]

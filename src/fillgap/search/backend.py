@@ -1,18 +1,19 @@
-"""What the engine behind an index must do: keep vectors by field, and find the largest products."""
+"""What the engine behind an index does: keep vectors by field, and find the largest products."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fillgap.errors import InputError
+
 #: What a document may be.
 Kind = Literal["image", "text", "image+text"]
-MODALITIES: tuple[Kind, ...] = ("image", "text", "image+text")
+MODALITIES: tuple[Kind, ...] = get_args(Kind)
 
 Vectors = NDArray[np.float32]
 
@@ -20,25 +21,13 @@ Vectors = NDArray[np.float32]
 _LONGER = 10
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Documents of one modality on their way into an engine.
-
-    Attributes
-    ----------
-    modality : {"image", "text", "image+text"}
-    ids : list of str
-        Distinct.
-    payloads : list of str
-        JSON, one text a document.
-    vectors : mapping from str to array of shape (n_documents, dimension)
-        Every field of the index, float32.
-    """
+class Batch(NamedTuple):
+    """Documents of one modality on their way into an engine."""
 
     modality: Kind
-    ids: list[str]
-    payloads: list[str]
-    vectors: Mapping[str, Vectors]
+    ids: list[str]  # distinct
+    payloads: list[str]  # JSON
+    vectors: Mapping[str, Vectors]  # every field of the index, one row a document
 
 
 class Term(NamedTuple):
@@ -48,27 +37,33 @@ class Term(NamedTuple):
     queries: Vectors
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
+class Found(NamedTuple):
     """A document that an engine returns; `vectors` by field, where they were asked for."""
 
     id: str
     modality: str
     payload: str
     score: float
-    vectors: Mapping[str, Vectors] = field(default_factory=dict)
+    vectors: Mapping[str, Vectors]
 
 
-class Backend(Protocol):
+class Backend:
     """An engine. Documents are added, replaced by id, found, fetched and deleted.
 
-    It is opened as `Engine(folder, fields, create=..., **options)`. Options that an index must keep
-    beyond those given are in its attribute `kept_options`, where it has one.
+    It is opened as `Engine(folder, fields, create=..., **options)`: `fields` are the dimensions by
+    name, `create` says whether it is made or must exist. Where engines have graphs, `exact=True`
+    leaves them aside in a search.
     """
+
+    #: Options that an index must keep beyond those given.
+    kept_options: Mapping[str, Any] = {}
+
+    def __init__(self, fields: Mapping[str, int], *, exact: bool) -> None:
+        self._fields, self._exact = dict(fields), exact
 
     def add(self, batch: Batch) -> None:
         """Keep a batch, whole or not at all; a document with a known id takes its place."""
-        ...
+        raise NotImplementedError
 
     def search(
         self,
@@ -78,116 +73,85 @@ class Backend(Protocol):
         *,
         with_vectors: bool = False,
     ) -> list[list[Found]]:
-        """Return the k best documents of each query, best first; all where there are fewer."""
-        ...
+        """Return the k best documents of each query, best first; all where there are fewer.
 
-    def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Found]:
-        """Return the documents of these ids that there are, in any order."""
-        ...
+        An engine that searches one field at a time gives a longer list of each, with vectors; the
+        union of the lists is scored exactly.
+        """
+        if len(terms) == 1:
+            return self._nearest(terms[0], k, modalities, with_vectors)
+        lists = [self._nearest(term, _LONGER * k + 100, modalities, True) for term in terms]
+        best = []
+        for i in range(len(terms[0].queries)):
+            union = {found.id: found for single in lists for found in single[i]}
+            scored = [
+                found._replace(
+                    score=float(sum(t.queries[i] @ found.vectors[t.field] for t in terms))
+                )
+                for found in union.values()
+            ]
+            best.append(sorted(scored, key=lambda found: -found.score)[:k])
+        return best
 
-    def sample(self, modality: str, n: int) -> list[Found]:
-        """Return at most n documents of one modality with their vectors, the same each time."""
-        ...
-
-    def count(self) -> dict[str, int]:
-        """Return the number of documents of each modality that occurs."""
-        ...
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Remove documents, and return how many there were."""
-        ...
-
-    def optimise(self) -> None:
-        """Build or bring up to date what makes searches fast, after much was added."""
-        ...
-
-    def close(self) -> None:
-        """Let go of files and connections."""
-        ...
-
-    def drop(self) -> None:
-        """Remove what lies outside the folder of the index."""
-        ...
-
-
-class ListEngine:
-    """Base of engines that give a list for one field at a time and keep all in their folder.
-
-    Parameters
-    ----------
-    exact : bool
-        Whether graphs are left aside in a search.
-    """
-
-    def __init__(self, *, exact: bool) -> None:
-        self._exact = exact
-
-    def search(
-        self,
-        terms: Sequence[Term],
-        k: int,
-        modalities: Collection[str] | None,
-        *,
-        with_vectors: bool = False,
-    ) -> list[list[Found]]:
-        """Return the k best documents of each query."""
-        search_one = partial(self._lists, modalities)
-        return search_by_lists(search_one, terms, k, with_vectors=with_vectors)
-
-    def drop(self) -> None:
-        """Do nothing: all there is lies in the folder."""
-
-    def _lists(
-        self, modalities: Collection[str] | None, term: Term, k: int, with_vectors: bool
+    def _nearest(
+        self, term: Term, k: int, modalities: Collection[str] | None, with_vectors: bool
     ) -> list[list[Found]]:
         """Return the k best documents of each query by one field."""
         raise NotImplementedError
 
-    def _extent(self, k: int, total: int) -> tuple[int, bool]:
+    def _extent(self, k: int) -> tuple[int, bool]:
         """Return how many to ask for, and whether exactly: long lists have no use for a graph."""
+        total = self._total()
         limit = max(1, min(k, total))
         return limit, self._exact or 10 * limit > total
 
+    def _total(self, modality: str | None = None) -> int:
+        """Return the number of documents, or of those of one modality."""
+        raise NotImplementedError
 
-def search_by_lists(
-    search_one: Callable[[Term, int, bool], list[list[Found]]],
-    terms: Sequence[Term],
-    k: int,
-    *,
-    with_vectors: bool,
-) -> list[list[Found]]:
-    """Add the products of several terms for an engine that searches one field at a time.
+    def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Found]:
+        """Return the documents of these ids that there are, in any order."""
+        raise NotImplementedError
 
-    Each field gives a longer list with vectors; the union of the lists is scored exactly.
+    def sample(self, modality: str, n: int) -> list[Found]:
+        """Return at most n documents of one modality with their vectors, the same each time."""
+        raise NotImplementedError
 
-    Parameters
-    ----------
-    search_one : callable
-        (term, k, with vectors) to the k best documents of each query.
-    terms : sequence of Term
-    k : int
-        Documents to return for each query.
-    """
-    if len(terms) == 1:
-        return search_one(terms[0], k, with_vectors)
-    lists = [search_one(term, _LONGER * k + 100, True) for term in terms]
-    return [
-        sum_terms([found[i] for found in lists], [(t.field, t.queries[i]) for t in terms])[:k]
-        for i in range(len(terms[0].queries))
-    ]
+    def count(self) -> dict[str, int]:
+        """Return the number of documents of each modality that occurs."""
+        totals = {modality: self._total(modality) for modality in MODALITIES}
+        return {modality: n for modality, n in totals.items() if n}
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove documents, and return how many there were."""
+        known = [found.id for found in self.get(ids)]
+        if known:
+            self._remove(known)
+        return len(known)
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        """Remove documents that there are."""
+        raise NotImplementedError
+
+    def optimise(self) -> None:
+        """Build or bring up to date what makes searches fast, after much was added."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+    def drop(self) -> None:
+        """Remove what lies outside the folder of the index."""
 
 
-def sum_terms(lists: Sequence[list[Found]], query: Sequence[tuple[str, Any]]) -> list[Found]:
-    """Return the union of lists for one query, scored by the sum of its terms, best first."""
-    union = {found.id: found for found in (one for single in lists for one in single)}
-    scored = [
-        Found(
-            found.id,
-            found.modality,
-            found.payload,
-            float(sum(vector @ found.vectors[name] for name, vector in query)),
-            found.vectors,
-        )
-        for found in union.values()
-    ]
-    return sorted(scored, key=lambda found: -found.score)
+@contextmanager
+def told(*kinds: type[Exception]) -> Iterator[None]:
+    """Say in one sentence what an engine says in errors of these kinds."""
+    try:
+        yield
+    except InputError:
+        raise
+    except kinds as error:
+        raise InputError(
+            "the vectors of the index must be whole, got "
+            f"{str(error).partition(chr(10))[0][:200]}. Build the index again."
+        ) from error

@@ -1,7 +1,8 @@
-"""Exact search: the largest inner products of queries with rows that need not fit into memory.
+"""Exact search in a folder of segments, whose rows need not fit into memory.
 
-The rows are multiplied in blocks. A block is folded into maxima over groups of its columns; only
-groups that reach the k-th best score found so far are looked at, so that nothing is partitioned.
+For the largest inner products the rows are multiplied in blocks. A block is folded into maxima over
+groups of its columns; only groups that reach the k-th best score found so far are looked at, so
+that nothing is partitioned.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ import tokenize
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from fillgap.errors import InputError
 from fillgap.files import atomic_file
-from fillgap.search.backend import MODALITIES, Batch, Found, Kind, Term
+from fillgap.search.backend import MODALITIES, Backend, Batch, Found, Kind, Term
 
 Array = NDArray[Any]
 
@@ -36,52 +36,28 @@ _MOST_QUERIES = 256
 _LONGEST_FOLD, _GROUPS_PER_K = 32, 4
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Rows that are searched together.
-
-    Attributes
-    ----------
-    rows : list of array of shape (n_rows, dimension)
-        One for each term.
-    dead : array of int
-        Rows that must not be found, in ascending order.
-    """
-
-    rows: list[Array]
-    dead: Array
+#: Rows that are searched together, one matrix of shape (n_rows, dimension) for each term, and the
+#: numbers of those among them that must not be found, ascending.
+Part = tuple[list[Array], Array]
 
 
 def nearest(queries: Sequence[Array], parts: Sequence[Part], k: int) -> tuple[Array, Array]:
     """Return the numbers and the scores of the k rows with the largest sums of products.
 
-    Parameters
-    ----------
-    queries : sequence of array of shape (n_queries, dimension)
-        One for each term.
-    parts : sequence of Part
-        Rows are numbered from the first part to the last.
-    k : int
-        At least 1; where there are fewer rows, all are returned.
-
-    Returns
-    -------
-    items : array of int of shape (n_queries, min(k, n_rows))
-        Best first; of equal scores the lower number is first.
-    scores : array of the same shape, float32
+    `queries` has one matrix for each term. Rows are numbered from the first part to the last. Both
+    results are of shape (n_queries, k), or less where there are fewer rows; the best is first, and
+    of equal scores the lower number.
     """
-    n, alive = len(queries[0]), sum(len(part.rows[0]) - len(part.dead) for part in parts)
-    k = min(k, alive)
+    n = len(queries[0])
+    k = min(k, sum(len(rows[0]) - len(dead) for rows, dead in parts))
     items, scores = np.zeros((n, k), dtype=np.int64), np.zeros((n, k), dtype=np.float32)
-    if k == 0:
-        return items, scores
-    for at in range(0, n, _MOST_QUERIES):
+    for at in range(0, n if k else 0, _MOST_QUERIES):
         chosen = slice(at, at + _MOST_QUERIES)
         scan = _Scan([side[chosen] for side in queries], k)
         first = 0
-        for part in parts:
-            scan.read(part, first)
-            first += len(part.rows[0])
+        for rows, dead in parts:
+            scan.read(rows, dead, first)
+            first += len(rows[0])
         items[chosen], scores[chosen] = scan.items, scan.scores
     return items, scores
 
@@ -99,24 +75,19 @@ class _Scan:
         self.items = np.zeros((n, k), dtype=np.int64)
         self.scores = np.full((n, k), -np.inf, dtype=np.float32)
 
-    def read(self, part: Part, first: int) -> None:
+    def read(self, rows: list[Array], dead: Array, first: int) -> None:
         """Look at the rows of a part, which are numbered from `first`."""
-        step, size = self.block.shape[1], len(part.rows[0])
+        step, size = self.block.shape[1], len(rows[0])
         for start in range(0, size, step):
             stop = min(start + step, size)
-            self._multiply([rows[start:stop] for rows in part.rows])
-            low, high = np.searchsorted(part.dead, (start, stop))
-            self.block[:, part.dead[low:high] - start] = -np.inf
+            block = self.block[:, : stop - start]
+            np.matmul(self.queries[0], rows[0][start:stop].T, out=block)
+            for queries, more in zip(self.queries[1:], rows[1:], strict=True):
+                block += queries @ more[start:stop].T
+            self.block[:, stop - start :] = -np.inf
+            low, high = np.searchsorted(dead, (start, stop))
+            self.block[:, dead[low:high] - start] = -np.inf
             self._keep(first + start)
-
-    def _multiply(self, rows: list[Array]) -> None:
-        """Fill the block with scores, and with -inf beyond them."""
-        width = len(rows[0])
-        block = self.block[:, :width]
-        np.matmul(self.queries[0], rows[0].T, out=block)
-        for queries, more in zip(self.queries[1:], rows[1:], strict=True):
-            block += queries @ more.T
-        self.block[:, width:] = -np.inf
 
     def _keep(self, first: int) -> None:
         """Put what the block has above the k-th best score into the list of each query."""
@@ -135,9 +106,7 @@ class _Scan:
         columns = group[:, None] + self.groups * np.arange(self.fold)
         values = self.block[row[:, None], columns]
         hit = np.nonzero(values > bounds[row, None])
-        self._merge(row[hit[0]], first + columns[hit], values[hit])
-
-    def _merge(self, row: Array, item: Array, value: Array) -> None:
+        row, item, value = row[hit[0]], first + columns[hit], values[hit]
         touched = np.unique(row)
         row = np.concatenate([np.repeat(touched, self.k), row])
         item = np.concatenate([self.items[touched].ravel(), item])
@@ -156,38 +125,47 @@ _SCHEMA = pa.schema([("id", pa.string()), ("payload", pa.large_string())])
 class Segment:
     """Documents of one modality: a mapped matrix for each field, and a mapped table of names.
 
-    Parameters
-    ----------
-    folder : path
-    entry : mapping
-        Its line in the list of segments: name, modality, count, and the file of dead rows or None.
-    fields : mapping from str to int
-        Dimension of each field.
-
-    Raises
-    ------
-    InputError
-        If a file is damaged. FileNotFoundError passes: a writer may have replaced the segment.
+    A damaged file is refused. FileNotFoundError passes: a writer may have replaced the segment.
     """
 
     def __init__(self, folder: Path, entry: dict[str, Any], fields: Mapping[str, int]) -> None:
-        self.entry = entry
+        self.entry = entry  # its line in the list of segments
         self.name: str = entry["name"]
         self.modality: Kind = entry["modality"]
         self.count: int = entry["count"]
-        self.vectors = {
-            name: _mapped(folder / f"{self.name}.{name}.npy", (self.count, width))
-            for name, width in fields.items()
-        }
-        self._names = _table(folder / f"{self.name}.arrow", self.count)
-        self.dead: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        if entry["dead"] is not None:
-            self.dead = _dead(folder / entry["dead"], self.count)
+        self.vectors: dict[str, NDArray[np.float32]] = {}
+        for field, width in fields.items():
+            with _whole(path := folder / f"{self.name}.{field}.npy"):
+                matrix = self.vectors[field] = np.load(path, mmap_mode="r", allow_pickle=False)
+                shape = (self.count, width)
+                if matrix.shape != shape or matrix.dtype != np.float32:
+                    raise ValueError(f"{matrix.dtype} of shape {matrix.shape} instead of {shape}")
+        with _whole(path := folder / f"{self.name}.arrow"):
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            if table.schema != _SCHEMA or table.num_rows != self.count:
+                raise ValueError(f"{table.num_rows} names instead of {self.count}")
+            table.validate(full=True)  # a wrong offset would otherwise end the whole program
+            self._names = table.combine_chunks()
+        self.dead: NDArray[np.int64] = np.zeros(0, dtype=np.int64)  # ascending rows
+        if entry["dead"] is None:
+            return
+        with _whole(path := folder / entry["dead"]):
+            rows = self.dead = np.load(path, allow_pickle=False)
+            if rows.dtype != np.int64 or rows.ndim != 1 or (np.diff(rows, prepend=-1) < 1).any():
+                raise ValueError(
+                    f"{rows.dtype} of shape {rows.shape} instead of rising row numbers"
+                )
+            if rows[-1:] >= self.count:
+                raise ValueError(f"row {rows[-1]} of {self.count}")
 
     @property
     def alive(self) -> int:
         """Number of documents that can be found."""
         return self.count - len(self.dead)
+
+    def living(self) -> NDArray[np.int64]:
+        """Return all living rows."""
+        return np.setdiff1d(np.arange(self.count), self.dead, assume_unique=True)
 
     def rows_of(self, ids: pa.Array) -> NDArray[np.int64]:
         """Return the living rows whose ids are among these."""
@@ -195,23 +173,16 @@ class Segment:
         rows = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
         return np.setdiff1d(rows, self.dead, assume_unique=True)
 
-    def living(self) -> NDArray[np.int64]:
-        """Return all living rows."""
-        return np.setdiff1d(np.arange(self.count), self.dead, assume_unique=True)
-
     def found(self, row: int, score: float, *, with_vectors: bool) -> Found:
         """Return one document."""
-        vectors = (
-            {name: np.array(rows[row]) for name, rows in self.vectors.items()}
-            if with_vectors
-            else {}
-        )
+        fields = self.vectors if with_vectors else {}
+        vectors = {name: np.array(rows[row]) for name, rows in fields.items()}
         identity, payload = self._names["id"][row].as_py(), self._names["payload"][row].as_py()
         return Found(identity, self.modality, payload, score, vectors)
 
-    def batch(self) -> Batch:
-        """Return the living documents, to be written elsewhere."""
-        rows = self.living()
+    def batch(self, *, without: pa.Array) -> Batch:
+        """Return the living documents but for those with these ids, to be written elsewhere."""
+        rows = np.setdiff1d(self.living(), self.rows_of(without), assume_unique=True)
         names = self._names.take(rows)
         return Batch(
             self.modality,
@@ -224,85 +195,50 @@ class Segment:
 def write_segment(folder: Path, name: str, batches: Sequence[Batch]) -> dict[str, Any]:
     """Write the files of one segment, and return its line for the list of segments."""
     for field in batches[0].vectors:
-        matrix = np.concatenate([batch.vectors[field] for batch in batches])
         with _new_file(folder / f"{name}.{field}.npy") as file:
+            matrix = np.concatenate([batch.vectors[field] for batch in batches])
             np.save(file, matrix, allow_pickle=False)
-            _synchronise(file)
     ids = [identity for batch in batches for identity in batch.ids]
     payloads = [payload for batch in batches for payload in batch.payloads]
     table = pa.table({"id": ids, "payload": payloads}, schema=_SCHEMA)
-    with _new_file(folder / f"{name}.arrow") as file:
-        with pa.ipc.new_file(file, _SCHEMA) as writer:
-            writer.write_table(table)
-        _synchronise(file)
+    with (
+        _new_file(folder / f"{name}.arrow") as file,
+        pa.ipc.new_file(file, _SCHEMA) as writer,
+    ):
+        writer.write_table(table)
     return {"name": name, "modality": batches[0].modality, "count": len(ids), "dead": None}
 
 
-def write_dead(folder: Path, name: str, rows: NDArray[np.int64]) -> str:
-    """Write the rows of a segment that must not be found, and return the name of the file."""
-    with _new_file(folder / f"{name}.dead.npy") as file:
-        np.save(file, np.sort(rows), allow_pickle=False)
-        _synchronise(file)
-    return f"{name}.dead.npy"
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that is new, whatever a crash left there, and bring it onto the disk."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def damaged(path: Path, reason: object) -> InputError:
-    """Return the refusal of a file of an index that is not as it was written."""
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Refuse a file that is not as it was written; that it is missing passes."""
+    try:
+        yield
+    except (FileNotFoundError, InputError):
+        raise
+    except (
+        KeyError, TypeError, ValueError, OSError, EOFError, SyntaxError, RecursionError,
+        tokenize.TokenError, pa.ArrowException,
+    ) as error:  # fmt: skip
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, reason: object) -> InputError:
     text = str(reason).partition("\n")[0]
     return InputError(
         f"{path} must be a whole file of an index, got one that cannot be read ({text}). "
         "Copy the index again, or build it again."
     )
-
-
-def _loaded(path: Path, mode: Literal["r"] | None) -> NDArray[Any]:
-    try:
-        found: NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
-    except FileNotFoundError:
-        raise
-    except (ValueError, OSError, EOFError, SyntaxError, tokenize.TokenError) as error:
-        raise damaged(path, error) from error
-    return found
-
-
-def _mapped(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
-    matrix = _loaded(path, "r")
-    if matrix.shape != shape or matrix.dtype != np.float32:
-        raise damaged(path, f"{matrix.dtype} of shape {matrix.shape} instead of {shape}")
-    return matrix
-
-
-def _dead(path: Path, count: int) -> NDArray[np.int64]:
-    rows = _loaded(path, None)
-    if rows.dtype != np.int64 or rows.ndim != 1 or (np.diff(rows, prepend=-1) < 1).any():
-        raise damaged(path, f"{rows.dtype} of shape {rows.shape} instead of rising row numbers")
-    if rows[-1:] >= count:
-        raise damaged(path, f"row {rows[-1]} of {count}")
-    return rows
-
-
-def _table(path: Path, count: int) -> pa.Table:
-    try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        if table.schema == _SCHEMA and table.num_rows == count:
-            table.validate(full=True)  # a wrong offset would otherwise end the whole program
-            return table.combine_chunks()
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(path, error) from error
-    raise damaged(path, f"{table.num_rows} names instead of {count}")
-
-
-def _new_file(path: Path) -> BinaryIO:
-    """Open a file that is new: what a crash left under its name is not written into."""
-    path.unlink(missing_ok=True)
-    return path.open("xb")
-
-
-def _synchronise(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 _LIST = "segments.json"
@@ -311,20 +247,12 @@ _LARGE = 32_768
 _ATTEMPTS = 5
 
 
-class ExactBackend:
-    """Exact search over a folder of segments.
-
-    Parameters
-    ----------
-    folder : path
-    fields : mapping from str to int
-        Dimension of each field.
-    create : bool
-        Whether the folder is made, or must exist.
-    """
+class ExactBackend(Backend):
+    """Exact search over a folder of segments."""
 
     def __init__(self, folder: Path, fields: Mapping[str, int], *, create: bool) -> None:
-        self.folder, self.fields = folder, dict(fields)
+        super().__init__(fields, exact=True)
+        self._folder = folder
         if create:
             folder.mkdir()
             self._write_list({"next": 1, "segments": []})
@@ -338,12 +266,21 @@ class ExactBackend:
         """Keep a batch as a new segment, together with the small segments before it."""
         with self._writing():
             dead = self._kill(batch.ids)
-            taken = self._small_before(batch)
-            kept = [dead.get(s.name, s.entry) for s in self._segments if s not in taken]
-            batches = [self._left(segment, batch.ids) for segment in reversed(taken)]
+            # Joined are the last segments of this modality that are no larger than what follows
+            # them: single documents are thereby written again a logarithmic number of times, and
+            # the number of segments stays logarithmic too.
+            total, joined = len(batch.ids), list[Segment]()
+            for segment in reversed(self._segments):
+                if segment.modality == batch.modality:
+                    if segment.alive > min(total, _LARGE):
+                        break
+                    joined.insert(0, segment)
+                    total += segment.alive
+            kept = [dead.get(s.name, s.entry) for s in self._segments if s not in joined]
+            gone = pa.array(batch.ids, pa.string())
+            batches = [segment.batch(without=gone) for segment in joined]
             batches = [*(one for one in batches if one.ids), batch]
-            entry = write_segment(self.folder, self._new_name(), batches)
-            self._commit([*kept, entry])
+            self._commit([*kept, write_segment(self._folder, self._new_name(), batches)])
 
     def search(
         self,
@@ -356,7 +293,7 @@ class ExactBackend:
         """Return the k best documents of each query, exactly."""
         self._refresh()
         segments = [s for s in self._segments if modalities is None or s.modality in modalities]
-        parts = [Part([s.vectors[term.field] for term in terms], s.dead) for s in segments]
+        parts = [([s.vectors[term.field] for term in terms], s.dead) for s in segments]
         items, scores = nearest([term.queries for term in terms], parts, k)
         starts = np.cumsum([0, *(segment.count for segment in segments)])
         at = np.searchsorted(starts, items, side="right") - 1
@@ -408,56 +345,22 @@ class ExactBackend:
             self._commit([dead.get(s.name, s.entry) for s in self._segments])
             return before - sum(segment.alive for segment in self._segments)
 
-    def optimise(self) -> None:
-        """Do nothing: segments are joined while documents are added."""
-
     def close(self) -> None:
         """Let go of the mapped files."""
         self._segments, self._seen = [], None
 
-    def drop(self) -> None:
-        """Do nothing: all there is lies in the folder."""
-
     def _kill(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Write which rows these ids have; return the new lines of the segments concerned."""
-        wanted, found = pa.array(ids, pa.string()), {}
+        wanted, lines = pa.array(ids, pa.string()), {}
         for segment in self._segments:
             rows = segment.rows_of(wanted)
             if len(rows):
-                name = f"{segment.name}-{self._new_name()}"
-                file = write_dead(self.folder, name, np.concatenate([segment.dead, rows]))
-                found[segment.name] = dict(segment.entry) | {"dead": file}
-        return found
-
-    def _small_before(self, batch: Batch) -> list[Segment]:
-        """Return the last segments of this modality that are no larger than what follows them.
-
-        Single documents are thereby written again a logarithmic number of times, and the number of
-        segments stays logarithmic too.
-        """
-        total, taken = len(batch.ids), []
-        for segment in reversed(self._segments):
-            if segment.modality != batch.modality:
-                continue
-            if segment.alive > min(total, _LARGE):
-                break
-            taken.append(segment)
-            total += segment.alive
-        return taken
-
-    @staticmethod
-    def _left(segment: Segment, ids: Sequence[str]) -> Batch:
-        """Return the living documents of a segment but for those with these ids."""
-        whole, gone = segment.batch(), set(ids)
-        rows = [i for i, identity in enumerate(whole.ids) if identity not in gone]
-        if len(rows) == len(whole.ids):
-            return whole
-        return Batch(
-            whole.modality,
-            [whole.ids[i] for i in rows],
-            [whole.payloads[i] for i in rows],
-            {name: matrix[rows] for name, matrix in whole.vectors.items()},
-        )
+                name = f"{segment.name}-{self._new_name()}.dead.npy"
+                with _new_file(self._folder / name) as file:
+                    dead = np.sort(np.concatenate([segment.dead, rows]))
+                    np.save(file, dead, allow_pickle=False)
+                lines[segment.name] = dict(segment.entry) | {"dead": name}
+        return lines
 
     def _new_name(self) -> str:
         self._list["next"] += 1
@@ -468,55 +371,55 @@ class ExactBackend:
         self._write_list({"next": self._list["next"], "segments": entries})
         self._refresh()
         named = {entry["name"] for entry in entries} | {entry["dead"] for entry in entries}
-        for path in self.folder.iterdir():
+        for path in self._folder.iterdir():
             known = path.name in named or path.name.partition(".")[0] in named
             if not known and path.suffix in {".npy", ".arrow", ".tmp"}:
                 with suppress(OSError):
                     path.unlink()
 
     def _write_list(self, content: dict[str, Any]) -> None:
-        with atomic_file(self.folder / _LIST) as temporary:
+        with atomic_file(self._folder / _LIST) as temporary:
             temporary.write_text(json.dumps(content), encoding="utf-8")
 
     def _refresh(self) -> None:
-        """Read the list again if a writer has replaced it, and map new segments.
-
-        One thread at a time: a slow one must not put back an older list than the one that is known,
-        from which names of files would be given out twice.
-        """
+        """Read the list again if a writer has replaced it, and map new segments."""
+        # One thread at a time: a slow one must not put back an older list than the one that is
+        # known, from which names of files would be given out twice.
         with self._refreshing:
-            self._read_list()
+            for attempt in range(_ATTEMPTS):
+                try:
+                    self._read_list()
+                except FileNotFoundError as error:  # replaced between two lines of ours: look again
+                    if attempt == _ATTEMPTS - 1:
+                        missing = Path(error.filename or self._folder / _LIST)
+                        raise _damaged(missing, error.strerror) from error
+                else:
+                    return
 
     def _read_list(self) -> None:
-        path = self.folder / _LIST
-        for attempt in range(_ATTEMPTS):
-            try:
-                # Its inode, time and size are no sign: the next list but one may have the same.
-                seen = path.read_bytes()
-                if seen == self._seen:
-                    return
-                content = _checked(json.loads(seen))
-                known = {json.dumps(s.entry, sort_keys=True): s for s in self._segments}
-                segments = [
-                    known.get(json.dumps(entry, sort_keys=True))
-                    or Segment(self.folder, entry, self.fields)
-                    for entry in content["segments"]
-                ]
-            except FileNotFoundError as error:  # replaced between two lines of ours: look again
-                if attempt == _ATTEMPTS - 1:
-                    raise damaged(Path(error.filename or path), error.strerror) from error
-                continue
-            except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
-                raise error if isinstance(error, InputError) else damaged(path, error) from error
+        with _whole(path := self._folder / _LIST):
+            # Its inode, time and size are no sign: the next list but one may have the same.
+            seen = path.read_bytes()
+            if seen == self._seen:
+                return
+            content = _checked(json.loads(seen))
+            known = {json.dumps(s.entry, sort_keys=True): s for s in self._segments}
+            segments = [
+                known.get(json.dumps(entry, sort_keys=True))
+                or Segment(self._folder, entry, self._fields)
+                for entry in content["segments"]
+            ]
             self._list, self._segments, self._seen = content, segments, seen
-            return
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Hold the right to write; another program that holds it is a refusal."""
-        with (self.folder / "write.lock").open("a") as lock:
+        with (self._folder / "write.lock").open("a") as lock:
             try:
-                _lock(lock.fileno())
+                if os.name == "posix":
+                    import fcntl
+
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the file is closed
             except OSError as error:
                 raise InputError(
                     "an index must be written by one program at a time, got a second one. "
@@ -541,11 +444,3 @@ def _checked(content: Any) -> Any:
     if len(set(names)) < len(names):
         raise ValueError("a segment is named twice")
     return content
-
-
-def _lock(descriptor: int) -> None:
-    """Lock a file until it is closed, where the operating system can."""
-    if os.name == "posix":
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

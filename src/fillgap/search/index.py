@@ -1,36 +1,85 @@
-"""One index of images and texts that is asked by either."""
+"""One index of images and texts that is asked by either: documents in, queries scored, hits out."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, cast, get_args
+from typing import Any, Literal, Self, cast, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fillgap.calibration.base import MODALITIES as SIDES
 from fillgap.calibration.base import Modality
-from fillgap.errors import InputError, check_choice, check_integer, check_same_count
-from fillgap.search.backend import MODALITIES, Backend, Batch, Found, Kind
+from fillgap.errors import (
+    InputError,
+    InputTypeError,
+    as_array,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_same_count,
+    unit_rows,
+)
+from fillgap.search.backend import MODALITIES, Backend, Batch, Found, Kind, Term
 from fillgap.search.documents import (
+    ALIGNED,
+    RAW,
+    STORED,
     Manifest,
     check_ids,
-    check_model,
     check_rows,
     encode_payloads,
+    mean_rows,
+    refuse_other_side,
     vectors,
-)
-from fillgap.search.scoring import (
-    Hit,
-    Scoring,
-    Stage,
-    check_flags,
-    check_modalities,
-    given_sides,
-    number_hits,
-    one_row,
 )
 from fillgap.space import MixedSpace
 
-STAGES: tuple[Stage, ...] = get_args(Stage)
+Array = NDArray[Any]
+Stage = Literal["raw", "aligned", "calibrated"]
+
+#: Where a calibration does not fold, this many times k documents of each modality are rescored.
+_LONGER, _AT_LEAST = 4, 200
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a score came about; a query of both kinds, and a document of both, give means."""
+
+    raw: float  # cosine of the embeddings as the model gives them
+    aligned: float | None = None  # cosine after alignment, where there is an aligner
+    calibrated: float | None = None  # calibrated score, where there is a calibration
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A document that was found.
+
+    Attributes
+    ----------
+    id : str
+    modality : {"image", "text", "image+text"}
+    score : float
+        In units of the stage that was searched: a cosine, or a calibrated score.
+    rank, rank_in_modality : int
+        Place in the list, and among the documents of its modality, from 1.
+    payload : mapping
+        What was added with it.
+    explanation : Explanation or None
+        Where it was asked for: its `raw` and `aligned` cosine and its `calibrated` score.
+    """
+
+    id: str
+    modality: str
+    score: float
+    rank: int
+    rank_in_modality: int
+    payload: Mapping[str, Any]
+    explanation: Explanation | None = None
 
 
 class MixedIndex:
@@ -68,8 +117,12 @@ class MixedIndex:
     def __init__(self, path: Path, space: MixedSpace, manifest: Manifest, backend: Backend) -> None:
         self.path, self.space, self.manifest = path, space, manifest
         self._backend = backend
-        self._scoring = Scoring(space, backend)
-        self.stages: tuple[Stage, ...] = self._scoring.stages
+        stages: list[Stage] = ["raw"]
+        if space.aligner is not None:
+            stages.append("aligned")
+        if space.calibration is not None:
+            stages.append("calibrated")
+        self.stages = tuple(stages)
 
     def add_images(
         self,
@@ -103,22 +156,19 @@ class MixedIndex:
         InputError
             If an id is known already, a row is zero or not finite, or anything does not fit.
         """
-        rows: dict[Modality, Any] = {"image": images}
-        self._add(rows, ids, payloads, replace=replace, model=model, check_side=check_side)
+        self._add(
+            {"image": images}, ids, payloads, replace=replace, model=model, check_side=check_side
+        )
 
     def add_texts(
         self,
         ids: Sequence[str],
         texts: Any,
         payloads: Sequence[Mapping[str, Any]] | None = None,
-        *,
-        replace: bool = False,
-        model: str | None = None,
-        check_side: bool = True,
+        **options: Any,
     ) -> None:
         """Add texts, all of them or none. Parameters as for `add_images`."""
-        rows: dict[Modality, Any] = {"text": texts}
-        self._add(rows, ids, payloads, replace=replace, model=model, check_side=check_side)
+        self._add({"text": texts}, ids, payloads, **options)
 
     def add_documents(
         self,
@@ -126,18 +176,14 @@ class MixedIndex:
         images: Any,
         texts: Any,
         payloads: Sequence[Mapping[str, Any]] | None = None,
-        *,
-        replace: bool = False,
-        model: str | None = None,
-        check_side: bool = True,
+        **options: Any,
     ) -> None:
         """Add documents that are an image and a text each: row i of both belongs to id i.
 
         Such a document scores the mean of what its image and its text score. Parameters as for
         `add_images`.
         """
-        rows: dict[Modality, Any] = {"image": images, "text": texts}
-        self._add(rows, ids, payloads, replace=replace, model=model, check_side=check_side)
+        self._add({"image": images, "text": texts}, ids, payloads, **options)
 
     def search(
         self,
@@ -196,19 +242,21 @@ class MixedIndex:
             Given both, row i of both is one query.
         """
         check_integer(k, "k", low=1)
-        check_flags(explain=explain, check_side=check_side)
-        chosen = self.check_stage(stage)
-        wanted = check_modalities(modalities)
+        check_flag(explain, "explain")
+        check_flag(check_side, "check_side")
+        chosen, wanted = self.check_stage(stage), check_modalities(modalities)
         rows = {
-            side: check_rows(self.space, given, side, check_side=False, what=f"{side} queries")
+            side: check_rows(self.space, given, side, f"{side} queries")
             for side, given in given_sides(images, texts).items()
         }
         if check_side:
-            for side, one in ((side, row) for side, given in rows.items() for row in given):
-                check_rows(self.space, one[None], side, check_side=True, what=f"{side} queries")
+            for side, given in rows.items():
+                for row in given:
+                    refuse_other_side(self.space, row[None], side, f"{side} queries")
         if len(rows) == 2:
             check_same_count(rows["image"], rows["text"], "of one query each")
-        lists = (asked := self._scoring.ask(rows)).best(chosen, k, wanted, with_vectors=explain)
+        asked = Asked(self.space, self._backend, rows)
+        lists = asked.best(chosen, k, wanted, with_vectors=explain)
         return [
             number_hits(found, partial(asked.explain, i=i) if explain else None)
             for i, found in enumerate(lists)
@@ -218,7 +266,7 @@ class MixedIndex:
         """Return a stage that this index has; its last one for None."""
         if stage is None:
             return self.stages[-1]
-        check_choice(stage, "stage", STAGES)
+        check_choice(stage, "stage", get_args(Stage))
         if stage not in self.stages:
             missing = "an aligner" if stage == "aligned" else "a calibration"
             raise InputError(
@@ -241,7 +289,7 @@ class MixedIndex:
                 f"the id must be that of a document in the index, got {identity!r}. "
                 "Look it up with a search."
             )
-        return number_hits(found, None)[0]
+        return number_hits(found)[0]
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove documents, and return how many there were."""
@@ -284,25 +332,189 @@ class MixedIndex:
         ids: Sequence[str],
         payloads: Sequence[Mapping[str, Any]] | None,
         *,
-        replace: bool,
-        model: str | None,
-        check_side: bool,
+        replace: bool = False,
+        model: str | None = None,
+        check_side: bool = True,
     ) -> None:
-        check_flags(replace=replace, check_side=check_side)
-        check_model(model, self.manifest.model)
-        checked = {
-            side: check_rows(self.space, part, side, check_side=check_side)
-            for side, part in rows.items()
-        }
+        check_flag(replace, "replace")
+        check_flag(check_side, "check_side")
+        if model is not None and self.manifest.model is not None and model != self.manifest.model:
+            raise InputError(
+                f"embeddings must be of the model of the index, {self.manifest.model!r}, got "
+                f"{model!r}. Embed with that model, or build another index."
+            )
+        checked = {}
+        for side, part in rows.items():
+            checked[side] = check_rows(self.space, part, side)
+            if check_side:
+                refuse_other_side(self.space, checked[side], side)
         if len(checked) == 2:
             check_same_count(checked["image"], checked["text"], "in documents of both")
         n = len(next(iter(checked.values())))
         names, texts = check_ids(ids, n), encode_payloads(payloads, n)
-        known = [] if replace else [found.id for found in self._backend.get(names)]
+        known = [] if replace else self._backend.get(names)
         if known:
             raise InputError(
-                f"ids must be new, got {known[0]!r}, which is in the index already. "
+                f"ids must be new, got {known[0].id!r}, which is in the index already. "
                 "Choose another, or allow it to be replaced (replace=True)."
             )
         kind = cast("Kind", "+".join(rows))
         self._backend.add(Batch(kind, names, texts, vectors(self.space, checked)))
+
+
+class Asked:
+    """A block of queries in the form that each stage needs; row i of both modalities is one."""
+
+    def __init__(self, space: MixedSpace, backend: Backend, rows: Mapping[Modality, Any]) -> None:
+        self._space, self._backend = space, backend
+        self._field = ALIGNED if space.aligner is not None else RAW
+        self._raw = mean_rows([unit_rows(part, f"{side} queries") for side, part in rows.items()])
+        self._of = {side: space.align_queries(part, side) for side, part in rows.items()}
+        self._aligned = mean_rows(list(self._of.values()))
+        self._with_one = {
+            side: np.concatenate([part, np.ones((len(part), 1), dtype=np.float32)], axis=1)
+            for side, part in self._of.items()
+        }
+        self._depth, self._lists = _AT_LEAST, dict[str, list[list[Found]]]()
+
+    def best(
+        self, stage: Stage, k: int, modalities: Collection[str] | None, *, with_vectors: bool
+    ) -> list[list[Found]]:
+        """Return the k best documents of each query at a stage."""
+        self._depth, self._lists = max(_LONGER * k, _AT_LEAST), {}
+        if stage == "calibrated" and not self._space.folds:
+            return self._rescored(k, modalities)
+        if stage == "calibrated":
+            terms = [
+                Term(STORED[side], (rows / len(self._of)).astype(np.float32))
+                for side, rows in self._with_one.items()
+            ]
+        elif stage == "aligned":
+            terms = [Term(self._field, self._aligned)]
+        else:
+            terms = [Term(RAW, self._raw)]
+        return self._backend.search(terms, k, modalities, with_vectors=with_vectors)
+
+    def explain(self, found: Found, i: int) -> Explanation:
+        """Return how query i and a document, found with its vectors, score at each stage."""
+        space, calibrated = self._space, None
+        if space.calibration is not None and space.folds:
+            scores = [rows[i] @ found.vectors[STORED[s]] for s, rows in self._with_one.items()]
+            calibrated = float(np.mean(scores))
+        elif space.calibration is not None:
+            beside: list[Found] = []
+            if space.calibration.reads_list:
+                beside = [one for one in self._list(found.modality)[i] if one.id != found.id]
+            calibrated = float(self._rescore([*beside, found], i)[-1])
+        aligned = None
+        if space.aligner is not None:
+            aligned = float(self._aligned[i] @ found.vectors[ALIGNED])
+        return Explanation(float(self._raw[i] @ found.vectors[RAW]), aligned, calibrated)
+
+    def _rescored(self, k: int, modalities: Collection[str] | None) -> list[list[Found]]:
+        """Take a longer list of each modality by aligned cosine, and calibrate it."""
+        kinds = MODALITIES if modalities is None else sorted(modalities)
+        lists = [self._list(modality) for modality in kinds]
+        best = []
+        for i in range(len(self._aligned)):
+            union: list[Found] = []
+            for found in (single[i] for single in lists if single[i]):
+                scores = self._rescore(found, i)
+                union += [
+                    document._replace(score=float(score))
+                    for document, score in zip(found, scores, strict=True)
+                ]
+            best.append(sorted(union, key=lambda document: -document.score)[:k])
+        return best
+
+    def _list(self, modality: str) -> list[list[Found]]:
+        """Return the longer list of one modality of each query, by aligned cosine."""
+        if modality not in self._lists:
+            self._lists[modality] = self._backend.search(
+                [Term(self._field, self._aligned)], self._depth, {modality}, with_vectors=True
+            )
+        return self._lists[modality]
+
+    def _rescore(self, found: list[Found], i: int) -> Array:
+        """Return calibrated scores of documents of one modality, the mean over both where both."""
+        rows = np.stack([document.vectors[self._field] for document in found])
+        scores = [
+            self._space.calibrate(
+                (asked[i] @ rows.T)[None], query=side, document=half, documents=rows
+            )[0]
+            for side, asked in self._of.items()
+            for half in SIDES
+            if half in found[0].modality.split("+")
+        ]
+        return np.mean(scores, axis=0)
+
+
+def given_sides(image: Any | None, text: Any | None) -> dict[Modality, Any]:
+    """Return the sides of a query that are there."""
+    sides: dict[Modality, Any] = {"image": image, "text": text}
+    given = {side: rows for side, rows in sides.items() if rows is not None}
+    if not given:
+        raise InputError("a query must be an image, a text or both, got neither. Pass a vector.")
+    return given
+
+
+def one_row(row: Any, side: str) -> Any:
+    """Return one query as a matrix of one row."""
+    vector = as_array(row, f"the {side} query")
+    if vector.ndim == 2 and len(vector) == 1:
+        vector = vector[0]
+    if vector.ndim != 1:
+        raise InputError(
+            f"the {side} query must be one vector, got shape {vector.shape}. "
+            "Use search_batch for several."
+        )
+    if vector.dtype.kind == "f":  # other types, and lengths, are refused as those of documents are
+        if not vector.size:
+            raise InputError(
+                f"the {side} query must be a vector, got an empty one. Look for a failed encoding."
+            )
+        if not np.isfinite(vector).all() or not vector.any():
+            got = "all zeros" if np.isfinite(vector).all() else "NaN or infinity"
+            raise InputError(
+                f"the {side} query must be finite numbers that are not all zero, got {got}. "
+                "Look for a failed encoding."
+            )
+    return vector[None]
+
+
+def check_modalities(modalities: str | Collection[str] | None) -> set[str] | None:
+    """Return the modalities that a search is restricted to, or None."""
+    if modalities is None:
+        return None
+    if not isinstance(modalities, str | Collection):
+        raise InputTypeError(
+            f"modalities must be a name or several, got {modalities!r}. "
+            f"Choose of {', '.join(MODALITIES)}."
+        )
+    listed = [modalities] if isinstance(modalities, str) else list(modalities)
+    if not listed:
+        raise InputError(
+            "modalities must be at least one, got none. Leave it out to search them all."
+        )
+    return {check_choice(one, "modality", MODALITIES) for one in listed}
+
+
+def number_hits(
+    found: Sequence[Found], explain: Callable[[Found], Explanation] | None = None
+) -> list[Hit]:
+    """Return hits with their ranks; `explain` says how each score came about."""
+    hits: list[Hit] = []
+    ranks: dict[str, int] = dict.fromkeys(MODALITIES, 0)
+    for rank, document in enumerate(found, start=1):
+        identity, modality, text, score, _ = document
+        ranks[modality] += 1
+        try:
+            payload = json.loads(text)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"the payload of {identity!r} must be JSON, got something else ({error}). "
+                "The index is damaged: copy it again, or build it again."
+            ) from error
+        explanation = explain(document) if explain else None
+        hits.append(Hit(identity, modality, score, rank, ranks[modality], payload, explanation))
+    return hits

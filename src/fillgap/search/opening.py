@@ -1,12 +1,15 @@
-"""Making an index and opening one."""
+"""Making an index, of vectors at hand or of embeddings on disk, and opening one."""
 
 from __future__ import annotations
 
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,15 +19,27 @@ from fillgap.calibration.hubness import NNN
 from fillgap.calibration.pairwise import ZScore
 from fillgap.encoders.base import ENCODERS
 from fillgap.errors import InputError, InputTypeError, check_choice, check_flag, check_matrix
+from fillgap.files import check_target
 from fillgap.io._pairs import open_pair
 from fillgap.pair import iter_blocks
 from fillgap.runtime import Progress, silent
 from fillgap.search.backend import Backend
-from fillgap.search.documents import Manifest, fields_of, new_folder, open_backend
+from fillgap.search.documents import Manifest, fields_of
 from fillgap.search.index import MixedIndex
 from fillgap.space import MixedSpace, load_space, save_space
 
+#: Engines by name: the module of the adapter, and its class.
+BACKENDS = {
+    "exact": ("fillgap.search.exact", "ExactBackend"),
+    "qdrant-edge": ("fillgap.search.qdrant_edge", "QdrantEdgeBackend"),
+    "lancedb": ("fillgap.search.lancedb", "LanceDBBackend"),
+    "pgvector": ("fillgap.search.pgvector", "PgvectorBackend"),
+}
 _SPACE, _VECTORS = "space.safetensors", "vectors"
+#: Documents added at a time: 4 fields of 512 float32 are 128 MB.
+_BATCH = 16_384
+#: Rows of each side that the calibration is fitted to.
+_SAMPLE = 4096
 
 
 def create_index(path: str | Path, space: MixedSpace, **parameters: Any) -> MixedIndex:
@@ -36,8 +51,23 @@ def create_index(path: str | Path, space: MixedSpace, **parameters: Any) -> Mixe
         The folder that should exist afterwards.
     space : MixedSpace
         Kept with the index.
+    backend : {"exact", "qdrant-edge", "lancedb", "pgvector"}
+        The engine: exact search in NumPy, the default; Qdrant or LanceDB in this program; a
+        PostgreSQL server with pgvector.
+    encoder : str, optional
+        How `open_encoder` opens the encoder of queries, for example "digit-scenes".
+    model : str, optional
+        The model behind the embeddings, where the space does not say it.
+    name : str
+        What pages call the collection; "index" by default.
+    notes : sequence of str
+        What its users should know.
+    overwrite : bool
+        Whether an index that exists may be replaced. Another folder never is.
     **parameters
-        As for `new_index`.
+        Options of the engine; the exact one has none. `exact=True`: search without graphs.
+        pgvector: `server`, a connection string of libpq, whose password is not kept; what it leaves
+        out is taken from PGHOST, PGPASSWORD and the like.
 
     Raises
     ------
@@ -45,10 +75,9 @@ def create_index(path: str | Path, space: MixedSpace, **parameters: Any) -> Mixe
         If the folder exists or cannot be written, or the engine refuses.
     """
     known = {"backend", "encoder", "model", "name", "notes", "overwrite"}
-    options = {key: value for key, value in parameters.items() if key not in known}
     with new_index(path, space, **parameters):
         pass
-    return open_index(path, **options)
+    return open_index(path, **{key: parameters[key] for key in parameters.keys() - known})
 
 
 @contextmanager
@@ -67,36 +96,7 @@ def new_index(
     """Yield an index to be filled, which appears at `path` when the block ends without error.
 
     Until then an index that is to be replaced stays in place and in use; when the block fails,
-    nothing is left.
-
-    Parameters
-    ----------
-    path : str or path
-        The folder that should exist afterwards.
-    space : MixedSpace
-        Kept with the index.
-    backend : {"exact", "qdrant-edge", "lancedb", "pgvector"}
-        The engine: exact search in NumPy; Qdrant or LanceDB in this program; a PostgreSQL server
-        with pgvector.
-    encoder : str, optional
-        How `open_encoder` opens the encoder of queries, for example "digit-scenes".
-    model : str, optional
-        The model behind the embeddings, where the space does not say it.
-    name : str
-        What pages call the collection.
-    notes : sequence of str
-        What its users should know.
-    overwrite : bool
-        Whether an index that exists may be replaced. Another folder never is.
-    **options
-        Of the engine; the exact one has none. `exact=True`: search without graphs. pgvector:
-        `server`, a connection string of libpq, whose password is not kept; what it leaves out is
-        taken from PGHOST, PGPASSWORD and the like.
-
-    Raises
-    ------
-    InputError
-        If the folder exists or cannot be written, or the engine refuses.
+    nothing is left. Parameters and errors are those of `create_index`.
     """
     check_flag(overwrite, "overwrite")
     _check_space(space)
@@ -121,12 +121,16 @@ def new_index(
             "Pass strings for backend, model, name and notes."
         ) from error
     path = _folder(path)
-    replaced = _outside(Path(path), options) if overwrite else None
-    with new_folder(path, overwrite=overwrite) as folder:
+    replaced = None
+    if overwrite and path.is_dir():
+        old = Manifest.read(path)
+        if "server" in old.options:  # which keeps vectors outside of the folder
+            server = {key: options[key] for key in ("server",) if key in options}
+            replaced = _engine(replace(old, options={**old.options, **server}), path)
+    with _new_folder(path, overwrite=overwrite) as folder:
         save_space(space, folder / _SPACE)
-        engine = open_backend(backend, folder / _VECTORS, manifest.fields, options, create=True)
-        kept = getattr(engine, "kept_options", {})
-        manifest = replace(manifest, options={**options, **kept})
+        engine = _engine(manifest, folder, create=True)
+        manifest = replace(manifest, options={**options, **engine.kept_options})
         manifest.write(folder)
         try:
             yield MixedIndex(folder, space, manifest, engine)
@@ -141,6 +145,49 @@ def new_index(
         replaced.close()
 
 
+@contextmanager
+def _new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a hidden folder beside `target` that takes its place at the end, in one step.
+
+    Only an index is ever replaced, never another folder. Nothing is left when the body fails.
+    """
+    if check_target(target, overwrite=overwrite).exists():
+        Manifest.read(target)
+    final = target.resolve()
+    hidden = final.with_name(f".fillgap-{secrets.token_hex(6)}")
+    temporary, old = (hidden.with_suffix(suffix) for suffix in (".tmp", ".old"))
+    try:
+        temporary.mkdir()
+        yield temporary
+        if final.exists():
+            final.rename(old)
+        temporary.rename(final)
+    except OSError as error:
+        raise InputError(
+            f"{target} must be writable, got {error.strerror or error!s}. "
+            "Free space or choose another folder; no half-written index is left."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _engine(manifest: Manifest, folder: Path, *, create: bool = False) -> Backend:
+    """Return the engine over the vectors of an index, which are there or are made."""
+    name, options = manifest.backend, manifest.options
+    module, cls = BACKENDS[check_choice(name, "backend", tuple(BACKENDS))]
+    try:
+        engine = getattr(import_module(module), cls)
+        return cast("Backend", engine(folder / _VECTORS, manifest.fields, create=create, **options))
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise InputTypeError(
+            f"options of the backend {name!r} must be known to it, got "
+            f"{', '.join(map(repr, options))}. Leave them out."
+        ) from error
+
+
 def _check_space(space: object) -> None:
     if not isinstance(space, MixedSpace):
         raise InputTypeError(
@@ -150,23 +197,11 @@ def _check_space(space: object) -> None:
 
 
 def _folder(path: str | Path) -> Path:
-    """Return the folder of an index as a path."""
     if not isinstance(path, str | Path) or "\0" in str(path):
         raise InputTypeError(
             f"the path of an index must name a folder, got {path!r}. Pass a string or a Path."
         )
     return Path(path)
-
-
-def _outside(path: Path, options: Mapping[str, Any]) -> Backend | None:
-    """Return the engine of an index that is to be replaced, where it keeps things elsewhere."""
-    if not path.is_dir():
-        return None
-    old = Manifest.read(path)
-    if "server" not in old.options:
-        return None
-    known = {key: options[key] for key in ("server",) if key in options}
-    return open_backend(old.backend, path / _VECTORS, old.fields, {**old.options, **known})
 
 
 def open_index(path: str | Path, *, space: MixedSpace | None = None, **options: Any) -> MixedIndex:
@@ -189,28 +224,21 @@ def open_index(path: str | Path, *, space: MixedSpace | None = None, **options: 
     if space is not None:
         _check_space(space)
     manifest = Manifest.read(folder)
-    own = load_space(folder / _SPACE)
-    for found, whose in ((own, "beside it"), (space, "given")):
-        if found is not None and found.fingerprint != manifest.fingerprint:
+    kept = load_space(folder / _SPACE)
+    for candidate, whose in ((kept, "beside it"), (space, "given")):
+        if candidate is not None and candidate.fingerprint != manifest.fingerprint:
             raise InputError(
                 f"{folder} must be searched with the space that it was built with "
                 f"({manifest.fingerprint[:12]}), got another one {whose} "
-                f"({found.fingerprint[:12]}). Build the index again with that space."
+                f"({candidate.fingerprint[:12]}). Build the index again with that space."
             )
-    if fields_of(own) != manifest.fields:
+    if fields_of(kept) != manifest.fields:
         raise InputError(
-            f"{folder} must have the fields {fields_of(own)}, got {manifest.fields}. "
+            f"{folder} must have the fields {fields_of(kept)}, got {manifest.fields}. "
             "The description is damaged: build the index again."
         )
-    options = {**manifest.options, **options}
-    engine = open_backend(manifest.backend, folder / _VECTORS, manifest.fields, options)
-    return MixedIndex(folder, own, manifest, engine)
-
-
-#: Documents added at a time: 4 fields of 512 float32 are 128 MB.
-_BATCH = 16_384
-#: Rows of each side that the calibration is fitted to.
-_SAMPLE = 4096
+    engine = _engine(replace(manifest, options={**manifest.options, **options}), folder)
+    return MixedIndex(folder, kept, manifest, engine)
 
 
 def index_files(
@@ -242,7 +270,7 @@ def index_files(
     progress : callable, optional
         Called as progress(rows done, rows in all, what).
     **parameters
-        As for `new_index`.
+        As for `create_index`.
 
     Returns
     -------
@@ -270,12 +298,30 @@ def index_files(
     parameters.setdefault("name", Path(images).stem)
     with new_index(target, space, model=model, notes=notes, **parameters) as index:
         for side, rows in sides.items():
+            add = index.add_images if side == "image" else index.add_texts
             for start, block in iter_blocks(rows, side, _BATCH):
                 numbers = range(start, start + len(block))
-                _add(index, side, block, numbers, known)
+                payloads = [_payload(side, number, known) for number in numbers]
+                add([f"{side}:{number}" for number in numbers], block, payloads)
                 done += len(block)
                 (progress or silent)(done, total, "indexing")
         return {"count": index.count(), "notes": notes, "fingerprint": space.fingerprint}
+
+
+def _payload(side: Modality, number: int, known: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is known about one row, and where a text belongs."""
+
+    def part(name: str) -> str:
+        values = known.get(name)
+        return "" if values is None else str(values[number])
+
+    if side == "image":
+        return {"name": part("image_ids")}
+    payload = {"caption": part("captions"), "name": part("text_ids")}
+    if known["paired"]:
+        owner = known.get("image_index")
+        payload["image"] = f"image:{number if owner is None else int(owner[number])}"
+    return payload
 
 
 def fit_space(
@@ -316,29 +362,3 @@ def _sample(rows: Any, what: str) -> Any:
         low, high = np.searchsorted(wanted, (start, start + len(block)))
         parts.append(np.array(block[wanted[low:high] - start]))
     return np.concatenate(parts)
-
-
-def _add(
-    index: MixedIndex, side: Modality, block: Any, numbers: range, known: Mapping[str, Any]
-) -> None:
-    """Add a block with ids that are distinct in the whole index, and what is known about it."""
-    if side == "image":
-        index.add_images(
-            [f"image:{number}" for number in numbers],
-            block,
-            [{"name": name} for name in _part(known.get("image_ids"), numbers)],
-        )
-        return
-    owner = known.get("image_index")
-    captions, names = (_part(known.get(key), numbers) for key in ("captions", "text_ids"))
-    payloads = []
-    for i, number in enumerate(numbers):
-        payload = {"caption": captions[i], "name": names[i]}
-        if known["paired"]:
-            payload["image"] = f"image:{number if owner is None else int(owner[number])}"
-        payloads.append(payload)
-    index.add_texts([f"text:{number}" for number in numbers], block, payloads)
-
-
-def _part(values: Any, numbers: range) -> list[str]:
-    return [""] * len(numbers) if values is None else [str(values[number]) for number in numbers]

@@ -1,4 +1,4 @@
-"""Names without the place on this machine."""
+"""The page and its JSON interface: one index, its encoder and its map, as answers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 import fillgap
 from fillgap.errors import InputError, InputTypeError, unit_rows
 from fillgap.search.backend import Kind
-from fillgap.search.index import MixedIndex
-from fillgap.search.scoring import Hit
+from fillgap.search.index import Hit, MixedIndex, Stage
 from fillgap.serve.guard import Guard
 from fillgap.serve.queries import MAX_BYTES, MAX_PIXELS, QueryEncoder, open_query_encoder
 
@@ -38,9 +38,8 @@ def without_place(value: Any) -> Any:
     Embeddings that name their rows by the paths of pictures, and models in a folder, would
     otherwise tell how this machine is laid out.
     """
-    if not isinstance(value, str) or not (found := _PLACE.fullmatch(value)):
-        return value
-    return (found["kind"] or "") + found["last"]
+    path = _PLACE.fullmatch(value) if isinstance(value, str) else None
+    return value if path is None else (path["kind"] or "") + path["last"]
 
 
 class AsciiJSON(JSONResponse):
@@ -76,17 +75,8 @@ _SAMPLE = 500
 class Atlas:
     """Two maps of one sample: `raw`, and `aligned` where the index has an aligner.
 
-    Parameters
-    ----------
-    index : MixedIndex
-
-    Attributes
-    ----------
-    points : dict
-        For each map a list of [x, y], in the order of `modalities`; coordinates are within −1 to 1
-        for the sample.
-    modalities : list of str
-        Of each point.
+    `points` has a list of [x, y] for each map, in the order of `modalities`; coordinates are within
+    −1 to 1 for the sample.
     """
 
     def __init__(self, index: MixedIndex) -> None:
@@ -94,10 +84,10 @@ class Atlas:
         kinds = [kind for kind in get_args(Kind) if kind in index.count()]
         found = [one for kind in kinds for one in index.sample(kind, _SAMPLE)]
         self.modalities = [one.modality for one in found]
-        self.names = ["raw", *(["aligned"] if "aligned" in index.stages else [])]
+        names = ["raw", *(["aligned"] if "aligned" in index.stages else [])]
         self._maps: dict[str, _Plane] = {}
-        self.points: dict[str, list[list[float]]] = {name: [] for name in self.names}
-        for name in self.names if len(found) > 2 else ():
+        self.points: dict[str, list[list[float]]] = {name: [] for name in names}
+        for name in names if len(found) > 2 else ():
             rows = np.stack([one.vectors[name] for one in found])
             self._maps[name] = _Plane(rows)
             self.points[name] = self._maps[name](rows)
@@ -147,8 +137,6 @@ _PICTURE = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/=]+")
 _DEPTH = 1000
 _MOST = 100
 
-Stage = Literal["raw", "aligned", "calibrated"]
-
 
 class SearchRequest(BaseModel):
     """A query by text, by a document of the index, or by a vector."""
@@ -186,52 +174,51 @@ class _Service:
             "version": fillgap.__version__,
         }
 
-    def map(self) -> dict[str, Any]:
-        return {"points": self.atlas.points, "modalities": self.atlas.modalities}
-
     def by_request(self, request: SearchRequest) -> dict[str, Any]:
         given = [request.text, request.document, request.vector]
-        if sum(value is not None for value in given) != 1:
+        n_given = sum(value is not None for value in given)
+        if n_given != 1:
             raise InputError(
                 "a query must be one of text, document and vector, got "
-                f"{sum(value is not None for value in given)} of them. Send one."
+                f"{n_given} of them. Send one."
             )
+        sides: dict[str, Any]
         unknown: list[str] = []
         if request.text is not None:
-            encoder = self._encoder()
-            unknown = encoder.unknown_words(request.text)
-            sides = {"text": encoder.text(request.text)}
+            sides, unknown = self.encoded(request.text, None)
         elif request.vector is not None:
             sides = {request.vector_modality: np.asarray(request.vector, dtype=np.float64)}
         else:
-            sides = self._like(str(request.document))
-        return self.answer(
-            sides,
-            request.k,
-            request.stage,
-            request.modality,
-            unknown=unknown,
-            leave_out=request.document,
-        )
+            found = self.index.fetch([str(request.document)])
+            if not found or found[0].modality == "image+text":
+                raise InputError(
+                    "document must be the id of an image or a text of the index, got another. "
+                    "Choose one of the hits."
+                )
+            sides = {found[0].modality: found[0].vectors["raw"]}
+        asked = request.k, request.stage, request.modality
+        return self.answer(sides, unknown, *asked, leave_out=request.document)
 
-    def by_picture(
-        self, data: bytes, text: str | None, k: int, stage: Stage | None, modality: Kind | None
-    ) -> dict[str, Any]:
-        encoder = self._encoder()
-        sides = {"image": encoder.image(data)}
-        unknown: list[str] = []
-        if text:
-            unknown, sides["text"] = encoder.unknown_words(text), encoder.text(text)
-        return self.answer(sides, k, stage, modality, unknown=unknown)
+    def encoded(self, text: str | None, picture: bytes | None) -> tuple[dict[str, Any], list[str]]:
+        """Return the vectors of a query by modality, and words that the encoder does not know."""
+        if self.encoder is None:
+            raise InputError(
+                "a query must be a vector or a document of this index, which names no encoder, got "
+                "a text or a picture. Build the index with --encoder."
+            )
+        sides = {} if picture is None else {"image": self.encoder.image(picture)}
+        if text is None:
+            return sides, []
+        return {**sides, "text": self.encoder.text(text)}, self.encoder.unknown_words(text)
 
     def answer(
         self,
         sides: Mapping[str, Any],
+        unknown: list[str],
         k: int,
         stage: Stage | None,
         modality: Kind | None,
         *,
-        unknown: list[str],
         leave_out: str | None = None,
     ) -> dict[str, Any]:
         """Return the raw ranking and the chosen one, with what was moved, and all on the map."""
@@ -259,38 +246,17 @@ class _Service:
             "seconds": round(seconds, 4),
         }
 
-    def _encoder(self) -> QueryEncoder:
-        if self.encoder is None:
-            raise InputError(
-                "a query must be a vector or a document of this index, which names no encoder, got "
-                "a text or a picture. Build the index with --encoder."
-            )
-        return self.encoder
-
-    def _like(self, identity: str) -> dict[str, Any]:
-        found = self.index.fetch([identity])
-        if not found or found[0].modality == "image+text":
-            raise InputError(
-                "document must be the id of an image or a text of the index, got another. "
-                "Choose one of the hits."
-            )
-        return {found[0].modality: found[0].vectors["raw"]}
-
     def _shown(self, hit: Hit, places: Mapping[str, int] | None = None) -> dict[str, Any]:
         """Return a hit for the page; pictures only as data that can be nothing but a picture."""
         payload = {
             key: without_place(value) for key, value in hit.payload.items() if key != "thumbnail"
         }
-        explained = None if hit.explanation is None else vars(hit.explanation)
         return {
-            "id": hit.id,
-            "modality": hit.modality,
+            **vars(hit),
             "score": None if np.isnan(hit.score) else hit.score,
-            "rank": hit.rank,
-            "rank_in_modality": hit.rank_in_modality,
             "payload": payload,
             "thumbnail": self._thumbnail(hit),
-            "explanation": explained,
+            "explanation": None if hit.explanation is None else vars(hit.explanation),
             "raw_rank": None if places is None else places.get(hit.id),
         }
 
@@ -311,7 +277,7 @@ def make_app(
     max_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
 ) -> FastAPI:
-    """Return the application; see `fillgap.serve.create_app`."""
+    """Return the application; see `create_app`."""
     chosen = encoder or open_query_encoder(index.manifest.encoder)
     if chosen is not None:
         chosen.max_bytes, chosen.max_pixels = max_bytes, max_pixels
@@ -325,7 +291,10 @@ def make_app(
         redoc_url=None,
         default_response_class=AsciiJSON,
     )
-    _add_files(app)
+    folder = resources.files("fillgap.serve") / "page"
+    for path, (name, kind) in _FILES.items():
+        send = _sender((folder / name).read_bytes(), kind)
+        app.add_api_route(path, send, include_in_schema=False)
     _add_interface(app, service)
 
     @app.exception_handler(InputError)
@@ -350,14 +319,6 @@ def make_app(
     return app
 
 
-def _add_files(app: FastAPI) -> None:
-    folder = resources.files("fillgap.serve") / "page"
-    for path, (name, kind) in _FILES.items():
-        app.add_api_route(
-            path, _sender((folder / name).read_bytes(), kind), include_in_schema=False
-        )
-
-
 def _sender(content: bytes, kind: str) -> Callable[[], Response]:
     """Return an end point that sends one file of the page."""
 
@@ -374,7 +335,7 @@ def _add_interface(app: FastAPI, service: _Service) -> None:
 
     @app.get("/api/map", summary="A sample of both modalities in two dimensions")
     def places() -> dict[str, Any]:
-        return service.map()
+        return {"points": service.atlas.points, "modalities": service.atlas.modalities}
 
     @app.post("/api/search", summary="Search by text, by a document, or by a vector")
     def search(request: SearchRequest) -> dict[str, Any]:
@@ -388,7 +349,7 @@ def _add_interface(app: FastAPI, service: _Service) -> None:
         stage: Stage | None = None,
         modality: Kind | None = None,
     ) -> dict[str, Any]:
-        from starlette.concurrency import run_in_threadpool
+        def answer(picture: bytes) -> dict[str, Any]:
+            return service.answer(*service.encoded(text or None, picture), k, stage, modality)
 
-        data = await request.body()
-        return await run_in_threadpool(service.by_picture, data, text, k, stage, modality)
+        return await run_in_threadpool(answer, await request.body())

@@ -18,24 +18,15 @@ MAX_BYTES, MAX_PIXELS = 10 * 2**20, 40_000_000
 
 
 def open_query_encoder(spec: str | None) -> QueryEncoder | None:
-    """Return the encoder that an index names, or None where it names none.
-
-    Raises
-    ------
-    InputError
-        If there is no such encoder, or it cannot be loaded.
-    """
+    """Return the encoder that an index names, or None where it names none."""
     return None if spec is None else QueryEncoder(open_encoder(spec))
 
 
 class QueryEncoder:
     """One text or one picture at a time, checked.
 
-    Parameters
-    ----------
-    encoder : Encoder
-    max_bytes, max_pixels : int
-        Larger pictures are refused, the second before they are decoded.
+    Pictures of more than `max_bytes` are refused, and those of more than `max_pixels` before they
+    are decoded.
     """
 
     def __init__(
@@ -44,13 +35,7 @@ class QueryEncoder:
         self.encoder, self.max_bytes, self.max_pixels = encoder, max_bytes, max_pixels
 
     def text(self, text: str) -> NDArray[Any]:
-        """Return the vector of a text.
-
-        Raises
-        ------
-        InputError
-            If it is empty, or the encoder refuses it.
-        """
+        """Return the vector of a text that is not empty."""
         if not text.strip():
             raise InputError("the text must be at least one word, got none. Type what to find.")
         return np.asarray(self.encoder.encode_texts([text]))[0]
@@ -61,13 +46,7 @@ class QueryEncoder:
         return list(named(text)) if named else []
 
     def image(self, data: bytes) -> NDArray[Any]:
-        """Return the vector of an encoded picture (PNG, JPEG, ...).
-
-        Raises
-        ------
-        InputError
-            If it is too large, or no picture.
-        """
+        """Return the vector of an encoded picture (PNG, JPEG, ...)."""
         picture = self._decoded(data)
         if isinstance(self.encoder, DigitSceneEncoder):
             pixels = scene_pixels(picture, self.encoder.size)

@@ -75,22 +75,18 @@ def serve(
     uvicorn = require("uvicorn", "serve", "the page")
     app = create_app(index, **options)
     config = uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False)
-    with _listening(host, port) as listening:
-        if ready is not None:
-            ready()
-        uvicorn.Server(config).run(sockets=[listening])
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; uvicorn would end the program where it cannot."""
-    try:
+    try:  # uvicorn would end the program where it cannot listen
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server((str(address[0]), port), family=family)
+        listening = socket.create_server((str(address[0]), port), family=family)
     except OSError as error:
         raise InputError(
             f"the address must be a free one of this machine, got {host or 'no host,'} port {port} "
             f"({error.strerror or error}). Choose another with --port or --host."
         ) from error
+    with listening:
+        if ready is not None:
+            ready()
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def build_demo_index(target: str | Path, **parameters: Any) -> Path:
@@ -103,7 +99,7 @@ def build_demo_index(target: str | Path, **parameters: Any) -> Path:
     target : str or path
         The index, which appears when it is complete.
     **parameters
-        As for `fillgap.search.new_index`.
+        As for `fillgap.search.create_index`.
 
     Raises
     ------
@@ -113,6 +109,12 @@ def build_demo_index(target: str | Path, **parameters: Any) -> Path:
     fitting, scenes = load_digit_scenes("fitting"), load_digit_scenes()
     space = fit_space(fitting.images, fitting.texts, model="digit-scenes")
     notes = ["Aligner and calibration were fitted to 1000 other scenes."]
+
+    def png(pixels: NDArray[np.uint8]) -> str:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
     named = {"encoder": "digit-scenes", "name": "Scenes of handwritten digits", "notes": notes}
     pictures: Any = scenes.thumbnails if scenes.thumbnails is not None else []
     owner = np.asarray(scenes.image_index).tolist()
@@ -120,7 +122,7 @@ def build_demo_index(target: str | Path, **parameters: Any) -> Path:
         index.add_images(
             [f"image:{i}" for i in range(scenes.n_images)],
             scenes.images,
-            [{"name": f"scene {i}", "thumbnail": _png(p)} for i, p in enumerate(pictures)],
+            [{"name": f"scene {i}", "thumbnail": png(p)} for i, p in enumerate(pictures)],
         )
         index.add_texts(
             [f"text:{i}" for i in range(scenes.n_texts)],
@@ -131,10 +133,3 @@ def build_demo_index(target: str | Path, **parameters: Any) -> Path:
             ],
         )
     return Path(target)
-
-
-def _png(pixels: NDArray[np.uint8]) -> str:
-    """Return a grey picture as a PNG in a data URI."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,246 @@
+"""A space in LangChain, in LlamaIndex and in pipelines of Haystack, by their own protocols."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from fillgap.aligners.base import Aligner
+from fillgap.calibration.base import Modality, check_modality
+from fillgap.errors import InputError, require
+from fillgap.integrations.encoding import SpaceEncoder, as_rows
+from fillgap.space import MixedSpace
+
+
+class LangChainEmbeddings:
+    """The methods of LangChain's `Embeddings`, and `embed_images` beside them.
+
+    Vector stores call nothing else, so it needs no LangChain to be made. `embed_image` is another
+    name of `embed_images`, the one that multimodal stores look for.
+
+    Parameters
+    ----------
+    encoder : object
+        An `Embeddings` of LangChain, or any other encoder that `SpaceEncoder` takes.
+    space : MixedSpace or Aligner
+        Fitted to embeddings of that encoder.
+    queries : {"image", "text"}, optional
+        Add the coordinate of the calibration, for a store that compares by inner product.
+    """
+
+    def __init__(
+        self, encoder: Any, space: MixedSpace | Aligner, *, queries: Modality | None = None
+    ) -> None:
+        self._encoder = SpaceEncoder(encoder, space, queries=queries)
+
+    def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return one vector for each text that is to be found."""
+        return self._encoder.documents(texts, "text").tolist() if len(texts) else []
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of a text that asks."""
+        return self._encoder.query([text], "text")[0].tolist()
+
+    def embed_images(self, images: Sequence[Any]) -> list[list[float]]:
+        """Return one vector for each image that is to be found, in the form its encoder takes."""
+        return self._encoder.documents(images, "image").tolist() if len(images) else []
+
+    def embed_image(self, uris: Sequence[Any]) -> list[list[float]]:
+        """Return `embed_images`."""
+        return self.embed_images(uris)
+
+    def embed_image_query(self, image: Any) -> list[float]:
+        """Return the vector of an image that asks."""
+        return self._encoder.query([image], "image")[0].tolist()
+
+    async def aembed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return `embed_documents`, computed in a thread."""
+        return await asyncio.to_thread(self.embed_documents, texts)
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """Return `embed_query`, computed in a thread."""
+        return await asyncio.to_thread(self.embed_query, text)
+
+    async def aembed_images(self, images: Sequence[Any]) -> list[list[float]]:
+        """Return `embed_images`, computed in a thread."""
+        return await asyncio.to_thread(self.embed_images, images)
+
+
+def llama_index_embedding(
+    encoder: Any, space: MixedSpace | Aligner, *, queries: Modality | None = None
+) -> Any:
+    """Return a `MultiModalEmbedding` of LlamaIndex that gives aligned embeddings.
+
+    LlamaIndex accepts only objects of its own classes, so the subclass is made here, when it is
+    asked for.
+
+    Parameters
+    ----------
+    encoder : object
+        A `BaseEmbedding` of LlamaIndex, or any other encoder that `SpaceEncoder` takes.
+    space : MixedSpace or Aligner
+        Fitted to embeddings of that encoder.
+    queries : {"image", "text"}, optional
+        Add the coordinate of the calibration, for a store that compares by inner product.
+
+    Raises
+    ------
+    ImportError
+        If llama-index-core is not installed.
+    """
+    require("llama_index.core", "llamaindex", "An embedding of LlamaIndex")
+    aligned = SpaceEncoder(encoder, space, queries=queries)
+    name = getattr(encoder, "model_name", None) or getattr(encoder, "name", None)
+    return _embedding_class()(aligned, str(name or type(encoder).__name__))
+
+
+@cache
+def _embedding_class() -> type:
+    from llama_index.core.bridge.pydantic import PrivateAttr
+    from llama_index.core.embeddings import MultiModalEmbedding
+
+    class SpaceEmbedding(MultiModalEmbedding):
+        """What LlamaIndex asks of an embedding, answered by an encoder and a space."""
+
+        _aligned: SpaceEncoder = PrivateAttr()
+
+        def __init__(self, aligned: SpaceEncoder, model_name: str) -> None:
+            super().__init__(model_name=model_name)
+            self._aligned = aligned
+
+        def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+            return self._aligned.documents(texts, "text").tolist()
+
+        def _get_text_embedding(self, text: str) -> list[float]:
+            return self._get_text_embeddings([text])[0]
+
+        def _get_query_embedding(self, query: str) -> list[float]:
+            return self._aligned.query([query], "text").tolist()[0]
+
+        def _get_image_embeddings(self, img_file_paths: list[Any]) -> list[list[float]]:
+            return self._aligned.documents(img_file_paths, "image").tolist()
+
+        def _get_image_embedding(self, img_file_path: Any) -> list[float]:
+            return self._get_image_embeddings([img_file_path])[0]
+
+        async def _aget_query_embedding(self, query: str) -> list[float]:
+            return await asyncio.to_thread(self._get_query_embedding, query)
+
+        async def _aget_text_embedding(self, text: str) -> list[float]:
+            return await asyncio.to_thread(self._get_text_embedding, text)
+
+        async def _aget_image_embedding(self, img_file_path: Any) -> list[float]:
+            return await asyncio.to_thread(self._get_image_embedding, img_file_path)
+
+    return SpaceEmbedding
+
+
+def haystack_document_aligner(
+    space: MixedSpace | Aligner, *, queries: Modality | None = None
+) -> Any:
+    """Return a component that aligns embedded documents, to stand behind any document embedder.
+
+    Its input and its output are `documents`. A document is an image where its `meta` says
+    "modality": "image", or where it has an image as its blob and no text; otherwise it is a text.
+
+    Parameters
+    ----------
+    space : MixedSpace or Aligner
+        Fitted to embeddings of that embedder.
+    queries : {"image", "text"}, optional
+        Add the coordinate of the calibration, for a store that compares by inner product.
+
+    Raises
+    ------
+    ImportError
+        If haystack-ai is not installed.
+    """
+    require("haystack", "haystack", "A component of Haystack")
+    return _haystack_classes()[0](SpaceEncoder(None, space, queries=queries))
+
+
+def haystack_query_aligner(
+    space: MixedSpace | Aligner, modality: Modality = "text", *, queries: Modality | None = None
+) -> Any:
+    """Return a component that aligns the embedding of a query, to stand behind any text embedder.
+
+    Its input and its output are `embedding`.
+
+    Parameters
+    ----------
+    space : MixedSpace or Aligner
+        Fitted to embeddings of that embedder.
+    modality : {"image", "text"}
+        Of the queries.
+    queries : {"image", "text"}, optional
+        Add the coordinate of the calibration; it must then be the modality of the queries.
+
+    Raises
+    ------
+    ImportError
+        If haystack-ai is not installed.
+    """
+    require("haystack", "haystack", "A component of Haystack")
+    check_modality(modality)
+    return _haystack_classes()[1](SpaceEncoder(None, space, queries=queries), modality)
+
+
+@cache
+def _haystack_classes() -> tuple[type, type]:
+    """Return both components; Haystack reads their types from the signatures of `run`."""
+    from haystack import Document, component
+
+    class SpaceDocumentAligner:
+        """Aligns the embeddings of documents."""
+
+        def __init__(self, encoder: SpaceEncoder) -> None:
+            self.encoder = encoder
+
+        def run(self, documents: list[Any]) -> dict[str, Any]:
+            """Return copies of the documents with their embeddings aligned, in the same order."""
+            groups: dict[Modality, list[int]] = {"image": [], "text": []}
+            for place, document in enumerate(documents):
+                if document.embedding is None:
+                    raise InputError(
+                        f"documents must be embedded before they are aligned, got document {place} "
+                        "without an embedding. Put an embedder before this component."
+                    )
+                groups[_modality(document)].append(place)
+            aligned = list(documents)
+            for modality, places in groups.items():
+                if places:
+                    rows = as_rows([documents[place].embedding for place in places])
+                    vectors = self.encoder.document_rows(rows, modality).tolist()
+                    for place, vector in zip(places, vectors, strict=True):
+                        aligned[place] = replace(documents[place], embedding=vector)
+            return {"documents": aligned}
+
+    class SpaceQueryAligner:
+        """Aligns the embedding of a query."""
+
+        def __init__(self, encoder: SpaceEncoder, modality: Modality) -> None:
+            self.encoder, self.modality = encoder, modality
+
+        def run(self, embedding: list[float]) -> dict[str, Any]:
+            """Return the embedding aligned."""
+            rows = self.encoder.query_rows(as_rows([embedding]), self.modality)
+            return {"embedding": rows[0].tolist()}
+
+    # Real types, not words: names inside a function cannot be looked up from outside.
+    SpaceDocumentAligner.run.__annotations__ |= {"documents": list[Document]}
+    SpaceQueryAligner.run.__annotations__ |= {"embedding": list[float]}
+    component.output_types(documents=list[Document])(SpaceDocumentAligner.run)
+    component.output_types(embedding=list[float])(SpaceQueryAligner.run)
+    return component(SpaceDocumentAligner), component(SpaceQueryAligner)
+
+
+def _modality(document: Any) -> Modality:
+    """Return what a document of Haystack says of itself."""
+    stated = document.meta.get("modality")
+    if stated is not None:
+        return check_modality(stated)
+    kind = getattr(document.blob, "mime_type", None) or ""
+    return "image" if document.content is None and kind.startswith("image/") else "text"
