@@ -121,7 +121,7 @@ def test_the_dense_solver_takes_over_when_rounds_run_out(monkeypatch: pytest.Mon
 #: 22 rows and columns with one near tie, on which bidding for prices goes on for ever.
 NEAR_TIE = """
 import numpy as np
-from fillgap.aligners.transport.assignment import _Edges, _match
+from fillgap.aligners.transport.assignment import _match
 rows = [0, 8, 2, 3, 5, 15, 4, 14, 15, 7, 3, 5, 6, 3, 4, 5, 6, 15, 5, 9, 13, 21, 5, 16, 4, 11, 0,
         20, 1, 12, 13, 14, 18, 10, 17, 4, 14, 18, 19, 18, 20, 21]
 columns = [11, 1, 2, 3, 3, 3, 15, 15, 15, 7, 5, 5, 5, 6, 6, 6, 6, 6, 9, 9, 9, 9, 10, 10, 4, 4, 0,
@@ -129,7 +129,7 @@ columns = [11, 1, 2, 3, 3, 3, 15, 15, 15, 7, 5, 5, 5, 6, 6, 6, 6, 6, 9, 9, 9, 9,
 millionths = [0, 18643, 0, 1072, 13425, 3548, 0, 114700, 0, 0, 5781, 6144, 0, 0, 73436, 12353,
               6209, 57379, 98905, 0, 76456, 56985, 68796, 105612, 1144, 0, 2145, 27904, 1784, 0,
               9212, 0, 0, 64457, 0, 6234, 1e-5, 0, 0, 43200, 0, 0]
-edges = _Edges(np.array(rows), np.array(columns), 1e-6 * np.array(millionths))
+edges = np.array(rows), np.array(columns), 1e-6 * np.array(millionths)
 print(*_match(edges, 22))
 """
 

@@ -10,15 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from fillgap.aligners.transport import problem
-from fillgap.aligners.transport.assignment import AssignmentOracle, AssignmentSolver, FlowOracle
-from fillgap.aligners.transport.problem import (
+from fillgap.aligners.transport import solver
+from fillgap.aligners.transport.assignment import AssignmentSolver, flow_oracle
+from fillgap.aligners.transport.solver import (
     GaussLaplacian,
+    Mixture,
+    TransportPlan,
     TransportProblem,
+    best_weights,
     default_bandwidth,
     neighbour_laplacian,
+    solve_transport,
 )
-from fillgap.aligners.transport.solver import Mixture, TransportPlan, _best_weights, solve_transport
 from fillgap.runtime import silent
 
 ot = pytest.importorskip("ot")
@@ -51,7 +54,7 @@ def make_problem(
 
 
 def solve(problem: TransportProblem, *, max_iter: int = 100, tol: float = 0.0) -> TransportPlan:
-    oracle = AssignmentOracle(len(problem.X))
+    oracle = AssignmentSolver(len(problem.X))
     return solve_transport(problem, oracle, max_iter=max_iter, tol=tol, progress=silent)
 
 
@@ -155,7 +158,7 @@ def test_unequal_sizes_and_weights(coco: tuple[np.ndarray, np.ndarray]) -> None:
     problem = make_problem(X, Y, a=a / a.sum(), b=b / b.sum())
     plan = solve_transport(
         problem,
-        FlowOracle(ot, problem.a, problem.b),
+        flow_oracle(ot, problem.a, problem.b),
         max_iter=60,
         tol=0.0,
         progress=silent,
@@ -171,7 +174,7 @@ def test_unequal_sizes_and_weights(coco: tuple[np.ndarray, np.ndarray]) -> None:
 def test_both_oracles_find_the_same_optimum() -> None:
     problem = make_problem(units(40, 5, 0), units(40, 5, 1), eta=5.0)
     flow = solve_transport(
-        problem, FlowOracle(ot, problem.a, problem.b), max_iter=100, tol=1e-8, progress=silent
+        problem, flow_oracle(ot, problem.a, problem.b), max_iter=100, tol=1e-8, progress=silent
     )
     ours = solve(problem, tol=1e-8)
     assert ours.converged
@@ -220,7 +223,7 @@ def test_progress_counts_iterations() -> None:
     seen = []
     problem = make_problem(units(30, 4, 0), units(30, 4, 1), eta=100.0)
     solve_transport(
-        problem, AssignmentOracle(30), max_iter=3, tol=0.0, progress=lambda *a: seen.append(a)
+        problem, AssignmentSolver(30), max_iter=3, tol=0.0, progress=lambda *a: seen.append(a)
     )
     assert seen == [(1, 3, "transport"), (2, 3, "transport"), (3, 3, "transport")]
 
@@ -244,7 +247,7 @@ def test_laplacians_are_those_of_pot(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(neighbour_laplacian(X, 3).toarray(), expected, atol=1e-12)
     assert default_bandwidth(X) == pytest.approx(1 / (2 * np.mean(ot.dist(X, X)) ** 2))
     expected = ot.utils.laplacian(ot.utils.kernel(X, X, method="gauss", sigma=0.6))
-    monkeypatch.setattr(problem, "BLOCK_BYTES", 8 * 40 * 7)
+    monkeypatch.setattr(solver, "BLOCK_BYTES", 8 * 40 * 7)
     np.testing.assert_allclose(GaussLaplacian(X, 0.6) @ np.eye(40), expected, atol=1e-12)
 
 
@@ -252,12 +255,12 @@ def test_products_with_few_and_with_many_plans_agree(monkeypatch: pytest.MonkeyP
     rng = np.random.default_rng(0)
     for alpha in (0.4, 1.0):
         problem = make_problem(units(30, 4, 0), units(30, 4, 1), alpha=alpha)
-        oracle = AssignmentOracle(30)
+        oracle = AssignmentSolver(30)
         plans = [oracle([(rng.normal(size=(30, 2)), rng.normal(size=(30, 2)))]) for _ in range(5)]
         slope = problem.curvature(problem.images(plans[0]))
-        monkeypatch.setattr(problem, "ROWS_PER_PLAN", 1)
+        monkeypatch.setattr(solver, "ROWS_PER_PLAN", 1)
         few = problem.products(slope, plans)
-        monkeypatch.setattr(problem, "ROWS_PER_PLAN", 32)
+        monkeypatch.setattr(solver, "ROWS_PER_PLAN", 32)
         np.testing.assert_allclose(problem.products(slope, plans), few, atol=1e-14)
 
 
@@ -266,7 +269,7 @@ def test_the_mixture_knows_its_objective_and_drops_what_has_no_weight() -> None:
     mixture = Mixture(problem)
     independent = np.outer(problem.a, problem.b)
     assert mixture.value() == pytest.approx(dense_objective(independent, problem))
-    oracle = AssignmentOracle(30)
+    oracle = AssignmentSolver(30)
     for _ in range(6):
         vertex = oracle(problem.terms(problem.gradient(mixture.images())))
         mixture.add(vertex, problem.images(vertex), 1e-6)
@@ -286,7 +289,7 @@ def test_weights_minimise_the_parabola(seed: int, k: int) -> None:
     root = rng.normal(size=(k, k + 1))
     gram, linear = root @ root.T, rng.normal(size=k)
     start = np.append(rng.dirichlet(np.ones(k - 1)), 0.0)
-    weights = _best_weights(gram, linear, start, 1e-10)
+    weights = best_weights(gram, linear, start, 1e-10)
     assert weights.min() >= 0
     assert weights.sum() == pytest.approx(1)
 
@@ -304,4 +307,3 @@ def test_the_solver_is_deterministic() -> None:
     first, second = solve(problem, max_iter=10), solve(problem, max_iter=10)
     assert np.array_equal(first.mean_images, second.mean_images)
     assert np.array_equal(first.objective, second.objective)
-    assert isinstance(AssignmentOracle(3)._solver, AssignmentSolver)
