@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from fillgap.maps import AffineMap
 from fillgap.moments import PairMoments
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class BalancedAligner(MomentAligner):
     """Centre both modalities and balance their covariances by one linear map each.
 
@@ -64,18 +66,9 @@ class BalancedAligner(MomentAligner):
 
     extra_arrays = ("singular_values_",)
 
-    def __init__(
-        self,
-        *,
-        n_components: int | str | None = "auto",
-        power: float = 0.5,
-        ridge: float = 0.5,
-        normalize: bool = True,
-    ) -> None:
-        self.n_components = n_components
-        self.power = power
-        self.ridge = ridge
-        self.normalize = normalize
+    n_components: int | str | None = "auto"
+    power: float = 0.5
+    ridge: float = 0.5
 
     def _solve(self, moments: PairMoments) -> None:
         maps, self.singular_values_ = start_maps(self, moments)

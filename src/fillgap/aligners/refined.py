@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ Matrix = NDArray[np.float64]
 Pairs = tuple[Matrix, Matrix, NDArray[np.intp]]  # rows of both sides, and their groups
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RefinedAligner(Aligner):
     """Start from the balanced maps, and let pairs improve them.
 
@@ -122,28 +124,15 @@ class RefinedAligner(Aligner):
     needs_pairs = True
     passes = 0
 
-    def __init__(
-        self,
-        *,
-        n_components: int | str | None = "auto",
-        power: float = 0.5,
-        ridge: float = 0.5,
-        temperature: float = 0.07,
-        penalty: float | Sequence[float] = (10.0, 30.0, 100.0, 300.0),
-        max_pairs: int = 500,
-        max_iter: int = 150,
-        random_state: int = 0,
-        normalize: bool = True,
-    ) -> None:
-        self.n_components = n_components
-        self.power = power
-        self.ridge = ridge
-        self.temperature = temperature
-        self.penalty = penalty
-        self.max_pairs = max_pairs
-        self.max_iter = max_iter
-        self.random_state = random_state
-        self.normalize = normalize
+    n_components: int | str | None = "auto"
+    power: float = 0.5
+    ridge: float = 0.5
+    temperature: float = 0.07
+    penalty: float | Sequence[float] = (10.0, 30.0, 100.0, 300.0)
+    max_pairs: int = 500
+    max_iter: int = 150
+    random_state: int = 0
+    normalize: bool = True
 
     def _fit(self, X: Any, Y: Any, progress: Progress) -> None:
         penalties = self._check_parameters()

@@ -136,6 +136,7 @@ def _bordered(weighted: Any, column: Any, shift: float) -> Matrix:
     return np.block([[inner, border[:, None]], [border[None, :], corner]])
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SpectralAligner(SumAligner):
     """Embed both modalities by the eigenvectors of their bipartite similarity graph.
 
@@ -172,12 +173,8 @@ class SpectralAligner(SumAligner):
     passes = 2
     extra_arrays = ("shift_", "eigenvalues_")
 
-    def __init__(
-        self, *, n_components: int = 60, negative: str = "shift", normalize: bool = True
-    ) -> None:
-        self.n_components = n_components
-        self.negative = negative
-        self.normalize = normalize
+    n_components: int = 60
+    negative: str = "shift"
 
     def fit_steps(self) -> FitSteps:
         """Ask for the totals, then for the moments weighted by degree, and solve."""

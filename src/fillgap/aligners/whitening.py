@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fillgap.aligners.base import MomentAligner
@@ -22,9 +24,6 @@ class Standardisation(MomentAligner):
         Return unit rows; False returns the affine image as it is.
     """
 
-    def __init__(self, *, normalize: bool = True) -> None:
-        self.normalize = normalize
-
     def _solve(self, moments: PairMoments) -> None:
         self.map_x_ = _standardising_map(moments.x)
         self.map_y_ = _standardising_map(moments.y)
@@ -38,6 +37,7 @@ def _standardising_map(moments: Moments) -> AffineMap:
     return AffineMap(center=moments.mean, matrix=np.diag(1 / scale))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Whitening(MomentAligner):
     """Subtract each modality's mean and whiten it: (x − μ_x) G_x^-½, and the same for texts.
 
@@ -53,9 +53,7 @@ class Whitening(MomentAligner):
         Return unit rows; False returns the affine image as it is.
     """
 
-    def __init__(self, *, ridge: float = 0.3, normalize: bool = True) -> None:
-        self.ridge = ridge
-        self.normalize = normalize
+    ridge: float = 0.3
 
     def _solve(self, moments: PairMoments) -> None:
         ridge = check_real(self.ridge, "ridge", low=0)
@@ -70,6 +68,7 @@ class Whitening(MomentAligner):
             self._note_if_few_rows("Whitening without a ridge")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PCAProjection(MomentAligner):
     """Project both modalities on the first principal components of the stacked rows.
 
@@ -95,9 +94,7 @@ class PCAProjection(MomentAligner):
 
     extra_arrays = ("explained_variance_ratio_",)
 
-    def __init__(self, *, n_components: int = 60, normalize: bool = True) -> None:
-        self.n_components = n_components
-        self.normalize = normalize
+    n_components: int = 60
 
     def _solve(self, moments: PairMoments) -> None:
         stacked = Moments(moments.x.count, moments.x.mean, moments.x.scatter.copy())
@@ -117,6 +114,7 @@ class PCAProjection(MomentAligner):
         self.map_x_ = self.map_y_ = AffineMap(center=stacked.mean, matrix=matrix)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GaussianTransport(MomentAligner):
     """Transport the images to the texts as one Gaussian to another; the texts stay.
 
@@ -136,9 +134,7 @@ class GaussianTransport(MomentAligner):
     Knott and Smith (1984); Peyré and Cuturi (2019), "Computational Optimal Transport", remark 2.31.
     """
 
-    def __init__(self, *, ridge: float = 0.3, normalize: bool = True) -> None:
-        self.ridge = ridge
-        self.normalize = normalize
+    ridge: float = 0.3
 
     def _solve(self, moments: PairMoments) -> None:
         ridge = check_real(self.ridge, "ridge", low=0)

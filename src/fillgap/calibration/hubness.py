@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -105,6 +106,7 @@ class BankCalibration(Calibration):
         return np.asarray(scores - self.biases(documents, document=document, query=query))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NNN(BankCalibration):
     """Nearest neighbour normalisation: s' = s − α · mean of the document's k best bank scores.
 
@@ -121,9 +123,8 @@ class NNN(BankCalibration):
     (arXiv:2410.24114).
     """
 
-    def __init__(self, *, k: int = 16, alpha: float = 0.5) -> None:
-        self.k = k
-        self.alpha = alpha
+    k: int = 16
+    alpha: float = 0.5
 
     def _check_parameters(self) -> None:
         check_integer(self.k, "k", low=1)
@@ -133,6 +134,7 @@ class NNN(BankCalibration):
         return self.alpha * mean_of_largest(scores, allowed, self.k)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CSLS(BankCalibration):
     """Cross-domain similarity local scaling: s' = 2s − r(document) − r(query).
 
@@ -154,8 +156,7 @@ class CSLS(BankCalibration):
     folds = False
     reads_list = True
 
-    def __init__(self, *, k: int = 10) -> None:
-        self.k = k
+    k: int = 10
 
     def _check_parameters(self) -> None:
         check_integer(self.k, "k", low=1)
@@ -171,6 +172,7 @@ class CSLS(BankCalibration):
         return 2 * scores - bias - own[:, None]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class QBNorm(BankCalibration):
     """Querybank normalisation: s' = s − (1/β) log of the mean over the bank of exp(β · score).
 
@@ -191,9 +193,8 @@ class QBNorm(BankCalibration):
     Bogolin et al., "Cross Modal Retrieval with Querybank Normalisation" (CVPR 2022).
     """
 
-    def __init__(self, *, beta: float = 20.0, dynamic: bool = False) -> None:
-        self.beta = beta
-        self.dynamic = dynamic
+    beta: float = 20.0
+    dynamic: bool = False
 
     @property
     def folds(self) -> bool:  # type: ignore[override]

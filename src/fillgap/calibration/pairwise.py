@@ -101,6 +101,7 @@ class Block:
         return np.asarray(inside.max(axis=1))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PairwiseCalibration(Calibration):
     """Base of calibrations that look only at the score and at the two modalities.
 
@@ -110,9 +111,7 @@ class PairwiseCalibration(Calibration):
     memory then, and asks all of them of the documents that it is given.
     """
 
-    after: Calibration | None
-    after_: Calibration
-    asked_: tuple[Sides, Relevant]
+    after: Calibration | None = None
 
     @property
     def folds(self) -> bool:  # type: ignore[override]
@@ -258,6 +257,7 @@ def add_to_all(calibrations: Sequence[PairwiseCalibration], sample: Sample) -> N
 ON = ("pseudo-positives", "all")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ZScore(PairwiseCalibration):
     """Subtract the mean and divide by the standard deviation: s' = (s − μ) / σ.
 
@@ -285,9 +285,7 @@ class ZScore(PairwiseCalibration):
     (1, 2)
     """
 
-    def __init__(self, *, on: str = "pseudo-positives", after: Calibration | None = None) -> None:
-        self.on = on
-        self.after = after
+    on: str = "pseudo-positives"
 
     def _check_parameters(self) -> None:
         check_choice(self.on, "on", ON)

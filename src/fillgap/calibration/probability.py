@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.calibration.base import Calibration, Modality
+from fillgap.calibration.base import Modality
 from fillgap.calibration.pairwise import ON, Block, PairwiseCalibration, Sample
 from fillgap.errors import InputError, InputTypeError, as_array, check_choice
 
@@ -81,6 +82,7 @@ _LEVELS: Final = np.unique(
 )
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class QuantileMap(PairwiseCalibration):
     """Map each score to the score that has the same quantile on average over all modality pairs.
 
@@ -101,9 +103,7 @@ class QuantileMap(PairwiseCalibration):
     Quantile normalisation: Bolstad et al. (2003), "A comparison of normalization methods".
     """
 
-    def __init__(self, *, on: str = "all", after: Calibration | None = None) -> None:
-        self.on = on
-        self.after = after
+    on: str = "all"
 
     @property
     def _affine(self) -> bool:
@@ -154,6 +154,7 @@ def _rising(values: Array) -> Array:
     return np.asarray(np.maximum.accumulate(values) + 1e-9 * np.arange(len(values)))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RelevanceProbability(PairwiseCalibration):
     """The log-odds that a document of this score is relevant, for each pair of modalities.
 
@@ -183,9 +184,7 @@ class RelevanceProbability(PairwiseCalibration):
 
     needs_relevant = True
 
-    def __init__(self, *, kind: str = "logistic", after: Calibration | None = None) -> None:
-        self.kind = kind
-        self.after = after
+    kind: str = "logistic"
 
     @property
     def _affine(self) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.calibration.base import Calibration, Modality, check_documents, others
+from fillgap.calibration.base import Modality, check_documents, others
 from fillgap.calibration.fusion import moments_of_best
 from fillgap.calibration.hubness import mean_of_largest
 from fillgap.calibration.pairwise import PairwiseCalibration, Sample
@@ -61,6 +62,7 @@ class OwnListCalibration(PairwiseCalibration):
         return scores
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class QueryCentering(OwnListCalibration):
     """Subtract a part of the mean of the query's k best scores: s' = s − w · r(query).
 
@@ -94,12 +96,8 @@ class QueryCentering(OwnListCalibration):
     array([[0. , 0.1]])
     """
 
-    def __init__(
-        self, *, k: int = 10, weight: float = 0.5, after: Calibration | None = None
-    ) -> None:
-        self.k = k
-        self.weight = weight
-        self.after = after
+    k: int = 10
+    weight: float = 0.5
 
     def _check_parameters(self) -> None:
         check_integer(self.k, "k", low=1)
@@ -111,6 +109,7 @@ class QueryCentering(OwnListCalibration):
         return scores - self.weight * best[:, None]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class QueryStandardisation(OwnListCalibration):
     """How far a score stands out of the query's own list: s' = (s − mean) / deviation.
 
@@ -146,12 +145,8 @@ class QueryStandardisation(OwnListCalibration):
     array([[ 3., -1.,  1.]])
     """
 
-    def __init__(
-        self, *, depth: int = 100, leave_out: int = 5, after: Calibration | None = None
-    ) -> None:
-        self.depth = depth
-        self.leave_out = leave_out
-        self.after = after
+    depth: int = 100
+    leave_out: int = 5
 
     def _check_parameters(self) -> None:
         check_integer(self.depth, "depth", low=2)
