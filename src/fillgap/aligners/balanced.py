@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -71,64 +70,41 @@ class BalancedAligner(MomentAligner):
     ridge: float = 0.5
 
     def _solve(self, moments: PairMoments) -> None:
-        maps, self.singular_values_ = start_maps(self, moments)
+        A_x, A_y, self.singular_values_ = start_maps(
+            moments, n_components=self.n_components, power=self.power, ridge=self.ridge
+        )
         if isinstance(self.n_components, int) and len(self.singular_values_) < self.n_components:
             self._note(
                 f"n_components is {self.n_components}, but both modalities share only "
                 f"{len(self.singular_values_)} directions: all of them are kept."
             )
-        self.map_x_, self.map_y_ = (
-            AffineMap(center=side.mean, matrix=matrix)
-            for side, matrix in zip((moments.x, moments.y), maps, strict=True)
-        )
+        self.map_x_ = AffineMap(center=moments.x.mean, matrix=A_x)
+        self.map_y_ = AffineMap(center=moments.y.mean, matrix=A_y)
         if self.ridge == 0:
             self._note_if_few_rows("BalancedAligner without a ridge")
 
 
-class _BalancedParameters(Protocol):
-    n_components: int | str | None
-    power: float
-    ridge: float
-
-
 def start_maps(
-    parameters: _BalancedParameters, moments: PairMoments
-) -> tuple[tuple[Matrix, Matrix], Matrix]:
-    """Return the maps that checked parameters ask for, and the singular values behind them."""
-    ridge = check_real(parameters.ridge, "ridge", low=0)
-    power = check_real(parameters.power, "power")
-    wanted = parameters.n_components
-    if isinstance(wanted, str):
-        check_choice(wanted, "n_components", ("auto",))
-    elif wanted is not None:
-        check_integer(wanted, "n_components", low=1, high=moments.n_features)
+    moments: PairMoments, *, n_components: int | str | None, power: float, ridge: float
+) -> tuple[Matrix, Matrix, Matrix]:
+    """Return A_x, A_y and S, directions that one modality lacks left out."""
+    ridge = check_real(ridge, "ridge", low=0)
+    power = check_real(power, "power")
+    if isinstance(n_components, str):
+        check_choice(n_components, "n_components", ("auto",))
+    elif n_components is not None:
+        check_integer(n_components, "n_components", low=1, high=moments.n_features)
     C_x, C_y = moments.x.covariance(ddof=0), moments.y.covariance(ddof=0)
-    A_x, A_y, S = balanced_maps(C_x, C_y, power=power, ridge=ridge)
+    root_x, inverse_x = half_powers(add_ridge(C_x, ridge))
+    root_y, inverse_y = half_powers(add_ridge(C_y, ridge))
+    U, S, Vt = leading_svd(root_x @ root_y, len(root_x))
+    kept = S > 1e-12 * S[0]
+    U, S, V = U[:, kept], S[kept], Vt[kept].T
+    A_x, A_y = fix_signs(inverse_x @ (U * S**power), inverse_y @ (V * S**power))
+    wanted = n_components
     if wanted == "auto":
         wanted = len(S)
         if 3 * min(moments.x.count, moments.y.count) >= moments.n_features:
             mean = np.sqrt(mean_eigenvalue(C_x) * mean_eigenvalue(C_y))
             wanted = max(int(np.sum(S >= (ridge + min(ridge, 0.5) / 2) * mean)), 1)
-    return (A_x[:, :wanted], A_y[:, :wanted]), S[:wanted]
-
-
-def balanced_maps(
-    C_x: Matrix, C_y: Matrix, *, power: float, ridge: float
-) -> tuple[Matrix, Matrix, Matrix]:
-    """Return A_x, A_y and S, directions that one modality lacks left out.
-
-    Parameters
-    ----------
-    C_x, C_y : array of shape (n_features, n_features)
-        Covariances of the images and of the texts.
-    power, ridge : float
-        As in `BalancedAligner`.
-    """
-    root_x, inverse_x = half_powers(add_ridge(C_x, ridge))
-    root_y, inverse_y = half_powers(add_ridge(C_y, ridge))
-    U, S, Vt = leading_svd(root_x @ root_y, len(root_x))
-    kept = S > 1e-12 * S[0]
-    weights = S[kept] ** power
-    A_x, A_y = inverse_x @ (U[:, kept] * weights), inverse_y @ (Vt[kept].T * weights)
-    A_x, A_y = fix_signs(A_x, A_y)
-    return A_x, A_y, S[kept]
+    return A_x[:, :wanted], A_y[:, :wanted], S[:wanted]

@@ -1,4 +1,4 @@
-"""The contrastive loss over the mixed pool, as a function of two linear maps."""
+"""Refined alignment: descent on the contrastive loss over the mixed pool."""
 
 from __future__ import annotations
 
@@ -13,29 +13,25 @@ from scipy.optimize import minimize
 from fillgap.aligners.balanced import start_maps
 from fillgap.aligners.base import Aligner, check_spread
 from fillgap.errors import InputError, check_integer, check_random_state, check_real, unit_rows
+from fillgap.linalg import Matrix
 from fillgap.maps import AffineMap, scale_to_unit
 from fillgap.moments import PairMoments, to_numpy
 from fillgap.pair import iter_blocks
 from fillgap.runtime import Progress
 
-Floats = NDArray[np.floating[Any]]
-Maps = tuple[NDArray[np.float64], NDArray[np.float64]]
+Maps = tuple[Matrix, Matrix]
+#: Rows of both sides; pairs with one group number are of one image.
+Pairs = tuple[Matrix, Matrix, NDArray[np.intp]]
 
 
 class MixedPoolLoss:
     """Mean over all 2n items of −log softmax(cos / τ) of the counterpart among the other items.
 
-    Parameters
-    ----------
-    X, Y : array of shape (n, n_features)
-        Centred rows; row i of one belongs to row i of the other.
-    groups : array of int of shape (n,)
-        Pairs with one number are of one image: none of them counts as wrong for another.
-    temperature : float
-        τ.
+    Row i of the centred X belongs to row i of Y. Pairs of one group are of one image: none of them
+    counts as wrong for another.
     """
 
-    def __init__(self, X: Floats, Y: Floats, groups: NDArray[np.intp], temperature: float) -> None:
+    def __init__(self, X: Matrix, Y: Matrix, groups: NDArray[np.intp], temperature: float) -> None:
         # float32 halves the time, and L-BFGS tolerates gradients of that precision.
         self.sides = X.astype(np.float32), Y.astype(np.float32)
         self.temperature = np.float32(temperature)
@@ -44,10 +40,6 @@ class MixedPoolLoss:
         self.counterpart = np.concatenate([np.arange(n) + n, np.arange(n)])
         same[np.arange(2 * n), self.counterpart] = False
         self.excluded = same
-
-    def value(self, maps: Maps) -> float:
-        """Return the loss at these maps."""
-        return self.value_and_gradient(maps)[0]
 
     def value_and_gradient(self, maps: Maps) -> tuple[float, Maps]:
         """Return the loss and its gradient with respect to both maps."""
@@ -75,10 +67,6 @@ class MixedPoolLoss:
             for side, part in zip(self.sides, (gradient[:n], gradient[n:]), strict=True)
         )
         return loss, (d_x, d_y)
-
-
-Matrix = NDArray[np.float64]
-Pairs = tuple[Matrix, Matrix, NDArray[np.intp]]  # rows of both sides, and their groups
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -135,51 +123,53 @@ class RefinedAligner(Aligner):
     normalize: bool = True
 
     def _fit(self, X: Any, Y: Any, progress: Progress) -> None:
-        penalties = self._check_parameters()
-        rows = tuple(_units(side, what) for side, what in ((X, "images"), (Y, "texts")))
-        rng = check_random_state(self.random_state)
-        start, (self.mean_x_, self.mean_y_) = self._start(*rows)
-        n = len(rows[0])
-        kept = np.arange(n)
-        if n > self.max_pairs:
-            kept = np.sort(rng.choice(n, self.max_pairs, replace=False))
-        X, Y = (side[kept] for side in rows)
-        groups = np.unique(X, axis=0, return_inverse=True)[1].ravel()
-        self.losses_: dict[float, float] = {}
-        self.penalty_ = penalties[0]
-        if len(penalties) > 1:
-            self.penalty_ = self._choose((X, Y, groups), penalties, rng, progress)
-        maps = start
-        if np.isfinite(self.penalty_):
-            centred = X - self.mean_x_, Y - self.mean_y_
-            maps = self._refine((*centred, groups), start, self.penalty_)
-        progress(1, 1, "refine")
-        self.n_samples_, self.n_features_in_ = (n, n), X.shape[1]
-        self.map_x_ = AffineMap(center=self.mean_x_, matrix=maps[0])
-        self.map_y_ = AffineMap(center=self.mean_y_, matrix=maps[1])
-
-    def _check_parameters(self) -> list[float]:
-        """Check what the balanced start does not, and return the penalties to try."""
         check_real(self.temperature, "temperature", low=0, open_low=True)
         check_integer(self.max_pairs, "max_pairs", low=10)
         check_integer(self.max_iter, "max_iter", low=1)
         given = self.penalty if isinstance(self.penalty, Sequence) else [self.penalty]
         if not given:
             raise InputError("penalty must be at least one number, got none. Pass one or several.")
-        return [check_real(value, "penalty", low=0) for value in given]
+        penalties = [check_real(value, "penalty", low=0) for value in given]
+        # Scaled in float64 too: the descent would turn the rounding of another library or of
+        # float32 into other digits of the maps.
+        X, Y = (
+            np.concatenate(
+                [
+                    unit_rows(to_numpy(rows).astype(np.float64), what, first_row=i)
+                    for i, rows in iter_blocks(side, what)
+                ]
+            )
+            for side, what in ((X, "images"), (Y, "texts"))
+        )
+        rng = check_random_state(self.random_state)
+        maps, (self.mean_x_, self.mean_y_) = self._start(X, Y)
+        self.n_samples_, self.n_features_in_ = (len(X), len(X)), X.shape[1]
+        if len(X) > self.max_pairs:
+            kept = np.sort(rng.choice(len(X), self.max_pairs, replace=False))
+            X, Y = X[kept], Y[kept]
+        groups = np.unique(X, axis=0, return_inverse=True)[1].ravel()
+        self.losses_: dict[float, float] = {}
+        self.penalty_ = penalties[0]
+        if len(penalties) > 1:
+            self.penalty_ = self._choose((X, Y, groups), penalties, rng, progress)
+        if np.isfinite(self.penalty_):
+            centred = X - self.mean_x_, Y - self.mean_y_
+            maps = self._refine((*centred, groups), maps, self.penalty_)
+        progress(1, 1, "refine")
+        self.map_x_ = AffineMap(center=self.mean_x_, matrix=maps[0])
+        self.map_y_ = AffineMap(center=self.mean_y_, matrix=maps[1])
 
     def _start(self, X: Matrix, Y: Matrix) -> tuple[Maps, Maps]:
         """Return the balanced maps of these rows, and the means of both sides."""
         moments = PairMoments.from_block(0, X, Y)
         check_spread(moments)
-        return start_maps(self, moments)[0], (moments.x.mean, moments.y.mean)
+        maps = start_maps(
+            moments, n_components=self.n_components, power=self.power, ridge=self.ridge
+        )
+        return maps[:2], (moments.x.mean, moments.y.mean)
 
     def _choose(
-        self,
-        pairs: Pairs,
-        penalties: list[float],
-        rng: np.random.Generator,
-        progress: Progress,
+        self, pairs: Pairs, penalties: list[float], rng: np.random.Generator, progress: Progress
     ) -> float:
         """Return the penalty with the lowest loss on held-out groups; infinity keeps the start."""
         X, Y, groups = pairs
@@ -188,15 +178,13 @@ class RefinedAligner(Aligner):
             return np.inf
         test = np.isin(groups, names[: len(names) // 5])
         start, means = self._start(X[~test], Y[~test])
-        centred = X - means[0], Y - means[1]
-        fitted, spared = (
-            (centred[0][part], centred[1][part], groups[part]) for part in (~test, test)
-        )
-        held = MixedPoolLoss(*spared, self.temperature)
-        self.losses_[np.inf] = held.value(start)
+        X, Y = X - means[0], Y - means[1]
+        held = MixedPoolLoss(X[test], Y[test], groups[test], self.temperature)
+        self.losses_[np.inf] = held.value_and_gradient(start)[0]
         for done, rho in enumerate(penalties):
             progress(done, len(penalties) + 1, "refine")
-            self.losses_[rho] = held.value(self._refine(fitted, start, rho))
+            refined = self._refine((X[~test], Y[~test], groups[~test]), start, rho)
+            self.losses_[rho] = held.value_and_gradient(refined)[0]
         return min(self.losses_, key=self.losses_.__getitem__)
 
     def _refine(self, pairs: Pairs, start: Maps, rho: float) -> Maps:
@@ -231,17 +219,3 @@ class RefinedAligner(Aligner):
         new = split(result.x)
         x, y = (start[i] + bases[i] @ (new[i] - origins[i]) for i in (0, 1))
         return x, y
-
-
-def _units(side: Any, what: str) -> Matrix:
-    """Return all rows at unit length as one float64 array.
-
-    They are scaled in float64 too: the descent would turn the rounding of another library or of
-    float32 into other digits of the maps.
-    """
-    return np.concatenate(
-        [
-            unit_rows(to_numpy(rows).astype(np.float64), what, first_row=i)
-            for i, rows in iter_blocks(side, what)
-        ]
-    )
