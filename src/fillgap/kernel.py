@@ -152,10 +152,6 @@ class _Side:
         self.scores = np.empty((n_block, self.fold * self.groups), rows.dtype)
         self.scores[:, self.size :] = -np.inf
 
-    def fill(self, queries: Array) -> None:
-        """Compute the similarities of a block of queries."""
-        np.matmul(queries, self.rows.T, out=self.scores[: len(queries), : self.size])
-
     def maxima(self, part: slice) -> Array:
         """Return the largest similarity in each group, one row for each query."""
         return self.scores[part].reshape(-1, self.fold, self.groups).max(axis=1)
@@ -197,9 +193,9 @@ class NumpyScanner:
 
     def scan(self, queries: Array, question: Question, out: Scores) -> None:
         """Fill `out` with what a block of queries finds."""
-        self.same.fill(queries)
-        self.other.fill(queries)
         n, first = len(queries), self.same.size
+        for side in self.sides:
+            np.matmul(queries, side.rows.T, out=side.scores[:n, : side.size])
         for into, copy, of_side, original in self.equal:
             self.sides[into].scores[:n, copy] = self.sides[of_side].scores[:n, original]
         of = np.repeat(np.arange(n), np.diff(question.start))
@@ -211,56 +207,43 @@ class NumpyScanner:
         for at in range(0, n, self.step):
             part = slice(at, min(at + self.step, n))
             self._find_neighbours(part, out)
-            self._rank_best_other(part, out)
-            self._rank_pairs(part, question.start, out)
+            best = out.nearest_other[part]
+            beaten = np.flatnonzero(out.nearest_same[part] >= best - self.within)
+            rows = beaten + at
+            out.above[rows], out.level[rows] = self._count(self.same, rows, best[beaten])
+            pairs = slice(question.start[at], question.start[part.stop])
+            for column, side in enumerate(self.sides):
+                above, level = self._count(side, of[pairs], out.pair_score[pairs])
+                out.pair_above[pairs, column], out.pair_level[pairs, column] = above, level
 
     def _find_neighbours(self, part: slice, out: Scores) -> None:
         same, other = self.same.maxima(part), self.other.maxima(part)
         out.nearest_same[part], out.nearest_other[part] = same.max(axis=1), other.max(axis=1)
-        bounds = _kth_largest(np.concatenate([same, other], axis=1), self.k)
-        own_bounds = _kth_largest(same, self.k_own)
-        bounds, own_bounds = bounds - self.within, own_bounds - self.within
+        both = np.concatenate([same, other], axis=1)
+        bounds, own_bounds = (
+            np.partition(values, -k, axis=1)[:, -k] - self.within
+            for values, k in ((both, self.k), (same, self.k_own))
+        )
         near = self.same.reaching(np.minimum(bounds, own_bounds), part, same)
         far = self.other.reaching(bounds, part, other)
         out.own_items[part] = _best(near, self.k_own, self.within)[0]
         far = far._replace(item=far.item + self.same.size)
-        both = _Found(*(np.concatenate(columns) for columns in zip(near, far, strict=True)))
-        out.items[part], out.values[part] = _best(both, self.k, self.within)
+        pool = _Found(*(np.concatenate(columns) for columns in zip(near, far, strict=True)))
+        out.items[part], out.values[part] = _best(pool, self.k, self.within)
         last = out.values[part, -1]
         for found, tied in ((near, out.tied_same), (far, out.tied_other)):
             level = np.abs(found.value - last[found.row]) <= self.within
             tied[part] = np.bincount(found.row[level], minlength=len(last))
 
-    def _rank_best_other(self, part: slice, out: Scores) -> None:
-        best = out.nearest_other[part]
-        beaten = np.flatnonzero(out.nearest_same[part] >= best - self.within)
-        rows = beaten + part.start
-        out.above[rows], out.level[rows] = _count(self.same.scores, rows, best[beaten], self.within)
-
-    def _rank_pairs(self, part: slice, start: Array, out: Scores) -> None:
-        pairs = slice(start[part.start], start[part.stop])
-        rows = np.repeat(
-            np.arange(part.start, part.stop), np.diff(start[part.start : part.stop + 1])
-        )
-        for column, side in enumerate((self.same, self.other)):
-            above, level = _count(side.scores, rows, out.pair_score[pairs], self.within)
-            out.pair_above[pairs, column], out.pair_level[pairs, column] = above, level
-
-
-def _count(scores: Array, rows: Array, levels: Array, within: Any) -> tuple[Array, Array]:
-    """Return how many similarities in each of these rows are above a level, and how many at it."""
-    above, reaching = np.empty((2, len(rows)), dtype=np.int32)
-    bounds = zip(rows.tolist(), levels + within, levels - within, strict=True)
-    for i, (row, upper, lower) in enumerate(bounds):
-        values = scores[row]
-        above[i] = np.count_nonzero(values > upper)
-        reaching[i] = np.count_nonzero(values >= lower)
-    return above, reaching - above
-
-
-def _kth_largest(values: Array, k: int) -> Array:
-    """Return the k-th largest of each row."""
-    return np.partition(values, -k, axis=1)[:, -k]
+    def _count(self, side: _Side, rows: Array, levels: Array) -> tuple[Array, Array]:
+        """Return how many similarities in each of these rows are above a level, and at it."""
+        above, reaching = np.empty((2, len(rows)), dtype=np.int32)
+        bounds = zip(rows.tolist(), levels + self.within, levels - self.within, strict=True)
+        for i, (row, upper, lower) in enumerate(bounds):
+            values = side.scores[row]
+            above[i] = np.count_nonzero(values > upper)
+            reaching[i] = np.count_nonzero(values >= lower)
+        return above, reaching - above
 
 
 def _best(found: _Found, k: int, within: Any) -> tuple[Array, Array]:
@@ -320,22 +303,16 @@ class TorchScanner:
         }
         for name, tensor in found.items():
             getattr(out, name)[...] = tensor.cpu().numpy()
-        self._rank_pairs((same, other), question.start, pair_score, out)
-
-    def _rank_pairs(
-        self, sides: tuple[Any, Any], start: NDArray[Any], score: Any, out: Scores
-    ) -> None:
-        """Count one pair of each query at a time, so that no more than a block is copied."""
-        counts = np.diff(start)
-        for turn in range(int(counts.max(initial=0))):
+        counts = np.diff(question.start)
+        for turn in range(int(counts.max(initial=0))):  # one of each query: less than a block
             rows = np.flatnonzero(counts > turn)
-            pairs = start[rows] + turn
-            level, within = score[self._index(pairs)][:, None], level_within(score.dtype)
-            for column, side in enumerate(sides):
-                chosen = side if len(rows) == len(side) else side[self._index(rows)]
-                above = (chosen > level + within).sum(dim=1)
+            pairs = question.start[rows] + turn
+            at = pair_score[self._index(pairs)][:, None]
+            for column, side in enumerate((same, other)):
+                chosen = side if len(rows) == n else side[self._index(rows)]
+                above = (chosen > at + within).sum(dim=1)
                 out.pair_above[pairs, column] = above.cpu().numpy()
-                out.pair_level[pairs, column] = _level(chosen, level, within).cpu().numpy()
+                out.pair_level[pairs, column] = _level(chosen, at, within).cpu().numpy()
 
     def _index(self, numbers: NDArray[Any]) -> Any:
         import torch
@@ -380,15 +357,11 @@ class Scores:
             "pair_level": (n_pairs, 2),
         }
         cosines = {"nearest_same", "nearest_other", "values", "pair_score"}
-        names = [field.name for field in fields(cls)]
-        return cls(
-            **{
-                name: np.zeros(
-                    shapes.get(name, (n_queries,)), dtype if name in cosines else np.int32
-                )
-                for name in names
-            }
-        )
+        arrays = {}
+        for name in (field.name for field in fields(cls)):
+            shape = shapes.get(name, (n_queries,))
+            arrays[name] = np.zeros(shape, dtype if name in cosines else np.int32)
+        return cls(**arrays)
 
     def part(self, queries: slice, pairs: slice) -> Scores:
         """Return views of some queries and of their pairs."""
