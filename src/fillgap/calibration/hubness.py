@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fillgap.calibration.base import (
     MODALITIES,
@@ -21,9 +20,9 @@ from fillgap.calibration.base import (
 )
 from fillgap.errors import InputError, check_flag, check_integer, check_real
 from fillgap.kernel import level_columns
+from fillgap.linalg import Array
 from fillgap.runtime import Progress
 
-Array = NDArray[Any]
 _BANK: Final = "bank"
 #: Scores turned at a time, so that both copies stay in the cache.
 _CACHED: Final = 2**18
@@ -43,19 +42,17 @@ class BankCalibration(Calibration):
         queries: Sides,
         documents: Sides,
         relevant: Relevant,  # noqa: ARG002  (a bank needs no judgements)
-        progress: Progress,
+        progress: Progress,  # noqa: ARG002
     ) -> None:
         for side in documents:
             if side is not None:
                 check_documents(side)
         for query in MODALITIES:
             rows = queries.of(query)
-            if rows is None:
-                continue
-            before = self.sums_.setdefault(query, [])
-            before.append(rows.astype(np.float32))
-            self.fitted_[f"{query}.{_BANK}"] = np.concatenate(before)
-        self._learn_bank(documents, progress)
+            if rows is not None:
+                before = self.sums_.setdefault(query, [])
+                before.append(rows.astype(np.float32))
+                self.fitted_[f"{query}.{_BANK}"] = np.concatenate(before)
 
     def is_fitted_for(self, query: Modality, document: Modality) -> bool:
         """Return whether there are reference queries of that modality; any document will do."""
@@ -64,23 +61,12 @@ class BankCalibration(Calibration):
         check_modality(document)
         return f"{query}.{_BANK}" in self.fitted_
 
-    def _learn_bank(self, documents: Sides, progress: Progress) -> None:
-        """Learn what depends on documents too."""
-
     def _bias(self, scores: Array, allowed: Array) -> Array:
         """Return the correction of each document from its scores (n_bank, n_documents)."""
         raise NotImplementedError
 
     def biases(self, documents: Any, *, document: Modality, query: Modality) -> Array:
-        """Return what is subtracted from each document's score, of shape (n_documents,).
-
-        Parameters
-        ----------
-        documents : array of shape (n_documents, n_components) or RowSource
-            Aligned rows.
-        document, query : {"image", "text"}
-            Modality of the documents and of the queries.
-        """
+        """Return what is subtracted from each document's score, of shape (n_documents,)."""
         bank = self._get(query, _BANK)
         if documents.shape[1] != bank.shape[1]:
             raise InputError(
@@ -227,33 +213,27 @@ class QBNorm(BankCalibration):
         corrected = scores - bias
         if not self.dynamic:
             return corrected
-        hubs = self._hubs(documents, query=query, document=document)
-        asked = np.where(others(scores, same=query == document), scores, -np.inf)
-        of_hub = hubs[asked.argmax(axis=1)]
-        return np.where(of_hub[:, None], corrected, scores - bias.mean())
-
-    def _hubs(self, documents: Any, *, query: Modality, document: Modality) -> Array:
-        """Return which documents are the best of some query of the bank."""
+        # A hub is the best document of some query of the bank.
         bank = self._get(query, _BANK)
         best, place = np.full(len(bank), -np.inf), np.zeros(len(bank), dtype=np.intp)
-        n = 0
-        for start, block, scores, allowed in score_blocks(bank, documents, same=query == document):
-            inside = np.where(allowed, scores, -np.inf)
+        for start, _, block, allowed in score_blocks(bank, documents, same=query == document):
+            inside = np.where(allowed, block, -np.inf)
             at = inside.argmax(axis=1)
             value = inside[np.arange(len(bank)), at]
             better = value > best
             best[better], place[better] = value[better], start + at[better]
-            n = start + len(block)
-        hubs = np.zeros(n, dtype=bool)
+        hubs = np.zeros(scores.shape[1], dtype=bool)
         hubs[place[np.isfinite(best)]] = True
-        return hubs
+        asked = np.where(others(scores, same=query == document), scores, -np.inf)
+        of_hub = hubs[asked.argmax(axis=1)]
+        return np.where(of_hub[:, None], corrected, scores - bias.mean())
 
 
 def mean_of_largest(scores: Array, allowed: Array, k: int) -> Array:
     """Return the mean of the k largest allowed scores of each column, of those that there are."""
-    found = np.zeros(scores.shape[1])
+    means = np.zeros(scores.shape[1])
     step = max(1, _CACHED // max(len(scores), 1))
-    for start in range(0, len(found), step):
+    for start in range(0, len(means), step):
         part = np.s_[:, start : start + step]
         # Columns in a row each: numpy.partition is fastest along what lies together.
         values = np.ascontiguousarray(np.where(allowed[part], scores[part], -np.inf).T)
@@ -261,5 +241,5 @@ def mean_of_largest(scores: Array, allowed: Array, k: int) -> Array:
             values = np.partition(values, values.shape[1] - k, axis=1)[:, -k:]
         present = np.isfinite(values)
         total = np.where(present, values, 0.0).sum(axis=1, dtype=np.float64)
-        found[part[1]] = total / np.maximum(present.sum(axis=1), 1)
-    return found
+        means[part[1]] = total / np.maximum(present.sum(axis=1), 1)
+    return means

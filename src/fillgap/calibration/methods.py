@@ -8,12 +8,13 @@ from typing import Any, Final
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
-from fillgap.calibration.base import Array, Calibration
+from fillgap.calibration.base import Calibration
 from fillgap.calibration.hubness import CSLS, NNN, QBNorm
 from fillgap.calibration.pairwise import ZScore
 from fillgap.calibration.probability import QuantileMap, RelevanceProbability
 from fillgap.calibration.query_list import QueryCentering, QueryStandardisation
 from fillgap.errors import InputError, make_named
+from fillgap.linalg import Array
 
 CALIBRATIONS: Final[dict[str, type[Calibration]]] = {
     "z-score": ZScore,

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fillgap.calibration.base import Modality, check_documents, others
 from fillgap.calibration.fusion import moments_of_best
 from fillgap.calibration.hubness import mean_of_largest
 from fillgap.calibration.pairwise import PairwiseCalibration, Sample
 from fillgap.errors import check_integer, check_real
-
-Array = NDArray[Any]
+from fillgap.linalg import Array
 
 
 class OwnListCalibration(PairwiseCalibration):
@@ -23,27 +21,18 @@ class OwnListCalibration(PairwiseCalibration):
     The list is of documents of one modality, and no copy of the query is in it.
     """
 
-    @property
-    def reads_list(self) -> bool:  # type: ignore[override]
-        """Whether the other documents count: they do."""
-        return True
-
-    @property
-    def _affine(self) -> bool:
-        return False
+    reads_list = True
+    reads_scores = False
+    _affine = False
 
     def level(self, scores: Array, allowed: Array) -> Array:
         """Return scores, as `after` left them, against those of the documents that are allowed.
 
-        Parameters
-        ----------
-        scores : array of shape (n_queries, n_documents)
-        allowed : array of bool of shape (n_queries, n_documents)
-            Which documents are no copy of the query.
+        Both are of shape (n_queries, n_documents); a copy of the query is not allowed.
         """
         raise NotImplementedError
 
-    def _add(self, sample: Sample) -> None:
+    def _check(self, sample: Sample) -> None:
         if self.after is None:  # what comes first has read them
             check_documents(sample.documents)
         self.fitted_[f"{sample.query}.{sample.document}.fitted"] = np.array(1.0)
