@@ -56,7 +56,6 @@ _HOMES = {
         "MeanCentering",
         "OrthogonalProcrustes",
         "PCAProjection",
-        "Provenance",
         "RefinedAligner",
         "RidgeRegression",
         "SharedSpaceProjection",
@@ -80,6 +79,7 @@ _HOMES = {
         "transform_files",
     ),
     "fillgap.metrics.summary": ("measure",),
+    "fillgap.aligners.methods": ("Provenance",),
     "fillgap.calibration": ("Sides",),
     "fillgap.space": ("MixedSpace", "load_space", "save_space"),
 }

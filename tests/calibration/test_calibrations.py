@@ -25,12 +25,11 @@ from fillgap.calibration import (
     RelevanceProbability,
     Sides,
     ZScore,
-    calibration_state,
     fit_together,
     make_calibration,
-    restore_calibration,
 )
 from fillgap.calibration.base import MODALITIES
+from fillgap.calibration.methods import calibration_state, restore_calibration
 
 PAIRS = [(q, d) for q in ("image", "text") for d in ("image", "text")]
 Q_ROWS, D_ROWS, DIM = 40, 60, 12
