@@ -23,7 +23,7 @@ from fillgap.aligners import (
     SpectralAligner,
     Whitening,
 )
-from fillgap.aligners.refined import MixedPoolLoss
+from fillgap.aligners.balanced import MixedPoolLoss
 from fillgap.errors import InputError
 from fillgap.maps import scale_to_unit
 from reference import unit

@@ -1,6 +1,6 @@
 """Aligners: estimators with two sides that bring images and texts to one place."""
 
-from fillgap.aligners.balanced import BalancedAligner
+from fillgap.aligners.balanced import BalancedAligner, RefinedAligner
 from fillgap.aligners.base import Aligner
 from fillgap.aligners.centring import (
     DimensionRemoval,
@@ -9,7 +9,6 @@ from fillgap.aligners.centring import (
     Translation,
 )
 from fillgap.aligners.methods import METHODS, load_aligner, make_aligner, save_aligner
-from fillgap.aligners.refined import RefinedAligner
 from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
 from fillgap.aligners.spectral import SpectralAligner
 from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection

@@ -206,14 +206,9 @@ class SumAligner(Aligner):
         raise NotImplementedError
 
     def fit_by(self, X: Any, Y: Any, reduce: Callable[[BlockFunction], Any]) -> Self:
-        """Fit to sides whose blocks are summed elsewhere.
+        """Fit to sides whose blocks are summed elsewhere, and of which only the shapes are read.
 
-        Parameters
-        ----------
-        X, Y : array or `RowSource`
-            The sides, of which only the shapes are looked at here.
-        reduce : callable
-            Called with each function of a block; returns its merged sums over all blocks.
+        `reduce` is called with each function of a block; it returns its merged sums over all.
         """
         self._check_sides(X, Y)
         self._reset()
@@ -309,6 +304,11 @@ class MomentAligner(SumAligner):
     def _solve(self, moments: PairMoments) -> None:
         """Set `map_x_` and `map_y_`."""
         raise NotImplementedError
+
+    def _map_centred(self, moments: PairMoments, A_x: Matrix | None, A_y: Matrix | None) -> None:
+        """Map each side by (x − mean) A; None is the identity."""
+        self.map_x_ = AffineMap(center=moments.x.mean, matrix=A_x)
+        self.map_y_ = AffineMap(center=moments.y.mean, matrix=A_y)
 
     def _note_if_few_rows(self, what: str) -> None:
         """Say so where there are fewer rows than the d × d moments need."""

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
-from fillgap.aligners.balanced import BalancedAligner
+from fillgap.aligners.balanced import BalancedAligner, RefinedAligner
 from fillgap.aligners.base import Aligner
 from fillgap.aligners.centring import DimensionRemoval, EmbeddingShift, MeanCentering, Translation
-from fillgap.aligners.refined import RefinedAligner
 from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
 from fillgap.aligners.spectral import SpectralAligner
 from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection

@@ -139,8 +139,7 @@ class CCA(MomentAligner):
             inverse_x @ (U[:, :kept] * weights), inverse_y @ (Vt[:kept].T * weights)
         )
         self.correlations_ = rho[:kept]
-        self.map_x_ = AffineMap(center=moments.x.mean, matrix=A_x)
-        self.map_y_ = AffineMap(center=moments.y.mean, matrix=A_y)
+        self._map_centred(moments, A_x, A_y)
         if self.n_components is not None and kept < wanted:
             self._note(
                 f"n_components is {wanted}, but only {kept} directions correlate: {kept} kept."

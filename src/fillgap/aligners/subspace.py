@@ -145,10 +145,7 @@ class HyperplaneRotation(MomentAligner):
 def direct_rotation(a: Matrix, b: Matrix) -> Matrix:
     """Return the orthogonal R with a_i R = b_i that leaves the complement of both spans alone.
 
-    Parameters
-    ----------
-    a, b : array of shape (n_features, k)
-        Principal vectors: orthonormal columns with aᵀ b diagonal and not negative.
+    Principal vectors are orthonormal columns with aᵀ b diagonal and not negative.
     """
     cosines = np.einsum("ij,ij->j", a, b)
     sideways = b - a * cosines

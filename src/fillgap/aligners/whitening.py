@@ -25,16 +25,13 @@ class Standardisation(MomentAligner):
     """
 
     def _solve(self, moments: PairMoments) -> None:
-        self.map_x_ = _standardising_map(moments.x)
-        self.map_y_ = _standardising_map(moments.y)
-
-
-def _standardising_map(moments: Moments) -> AffineMap:
-    variance = np.diag(moments.covariance(ddof=0))
-    typical = variance.mean()
-    usable = variance > 1e-12 * typical
-    scale = np.sqrt(np.where(usable, variance, typical if typical > 0 else 1.0))
-    return AffineMap(center=moments.mean, matrix=np.diag(1 / scale))
+        scales = []
+        for side in (moments.x, moments.y):
+            variance = np.diag(side.covariance(ddof=0))
+            typical = variance.mean()  # positive: a side without spread is refused
+            usable = variance > 1e-12 * typical
+            scales.append(np.diag(1 / np.sqrt(np.where(usable, variance, typical))))
+        self._map_centred(moments, *scales)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -57,13 +54,9 @@ class Whitening(MomentAligner):
 
     def _solve(self, moments: PairMoments) -> None:
         ridge = check_real(self.ridge, "ridge", low=0)
-        self.map_x_, self.map_y_ = (
-            AffineMap(
-                center=side.mean,
-                matrix=symmetric_power(add_ridge(side.covariance(ddof=0), ridge), -0.5),
-            )
-            for side in (moments.x, moments.y)
-        )
+        covariances = moments.x.covariance(ddof=0), moments.y.covariance(ddof=0)
+        roots = (symmetric_power(add_ridge(G, ridge), -0.5) for G in covariances)
+        self._map_centred(moments, *roots)
         if ridge == 0:
             self._note_if_few_rows("Whitening without a ridge")
 
