@@ -100,6 +100,11 @@ def test_spectral_counts_new_rows_of_no_degree(coco: Pair) -> None:
     with pytest.warns(UserWarning, match="2 of 5 images have a degree that is not positive"):
         out = aligner.transform(strange)
     np.testing.assert_allclose(out[3:], -out[:2], atol=1e-12)
+    mean_x, mean_y = (unit(mean[None])[0] for mean in (aligner.mean_x_, aligner.mean_y_))
+    away = (mean_x - (mean_x @ mean_y + 0.1) * mean_y)[None]  # from texts, and not from images
+    assert away[0] @ mean_y < 0 < away[0] @ mean_x
+    with pytest.warns(UserWarning, match="1 of 1 images have a degree"):
+        aligner.transform(away)
 
 
 def test_balanced_keeps_every_cross_modal_product_and_equals_the_covariances(gapped: Pair) -> None:
