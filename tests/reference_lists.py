@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.calibration import Modality
+from fillgap.calibration.base import Modality
 from fillgap.evaluation.judge import IMAGE_SHARES, TwoSidedPool
 from fillgap.evaluation.shortlists import (
     Scorer,

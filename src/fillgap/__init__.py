@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fillgap.aligners.balanced import BalancedAligner
+    from fillgap.aligners.balanced import BalancedAligner, RefinedAligner
     from fillgap.aligners.centring import (
         DimensionRemoval,
         EmbeddingShift,
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         Translation,
     )
     from fillgap.aligners.methods import Provenance, load_aligner, make_aligner, save_aligner
-    from fillgap.aligners.refined import RefinedAligner
     from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
     from fillgap.aligners.spectral import SpectralAligner
     from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection
@@ -56,7 +55,6 @@ _HOMES = {
         "MeanCentering",
         "OrthogonalProcrustes",
         "PCAProjection",
-        "Provenance",
         "RefinedAligner",
         "RidgeRegression",
         "SharedSpaceProjection",
@@ -80,6 +78,7 @@ _HOMES = {
         "transform_files",
     ),
     "fillgap.metrics.summary": ("measure",),
+    "fillgap.aligners.methods": ("Provenance",),
     "fillgap.calibration": ("Sides",),
     "fillgap.space": ("MixedSpace", "load_space", "save_space"),
 }

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Mapping
+from difflib import get_close_matches
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+Made = TypeVar("Made")
 
 #: Below this, squares of float32 entries lose digits to underflow.
 SMALLEST_NORM = 1e-15
@@ -106,24 +110,9 @@ def check_matrix(X: Any, what: str, *, min_rows: int = 1) -> Any:
 
     Arrays of another array library (PyTorch, CuPy) pass through as they are. The values are not
     read here: `unit_rows` finds NaN, infinities and zero rows while it computes the norms.
-
-    Parameters
-    ----------
-    X : array-like of shape (n_samples, n_features)
-        Rows are embeddings. float16, float32 and float64 are accepted.
-    what : str
-        How the message names it, for example "images".
-    min_rows : int
-        The fewest rows that the caller can work with.
-
-    Raises
-    ------
-    InputTypeError
-        If the entries are not floating point numbers.
-    InputError
-        If the array is not 2-D or has too few rows or columns.
     """
-    array = X if _is_foreign(X) else as_array(X, what)
+    foreign = type(X).__module__.partition(".")[0] in {"torch", "cupy"}
+    array = X if foreign else as_array(X, what)
     if isinstance(array, np.ndarray) and array.dtype.kind != "f":
         kind = "objects" if array.dtype.kind == "O" else str(array.dtype)
         raise InputTypeError(
@@ -149,30 +138,11 @@ def check_matrix(X: Any, what: str, *, min_rows: int = 1) -> Any:
     return array
 
 
-def _is_foreign(X: Any) -> bool:
-    """Tell whether `X` is an array of another library than NumPy."""
-    return not isinstance(X, np.ndarray) and type(X).__module__.partition(".")[0] in {
-        "torch",
-        "cupy",
-    }
-
-
 def unit_rows(X: Any, what: str, *, first_row: int = 0) -> Any:
     """Return the rows of `X` scaled to length one, as float32 or float64.
 
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-        Unnormalised rows are fine. float16 is computed in float32.
-    what : str
-        How the message names it.
-    first_row : int
-        Number of the first row in the whole set, for messages about a block.
-
-    Raises
-    ------
-    InputError
-        If a row holds NaN or infinity, or is zero: such a row has no direction.
+    Refuses the first row that holds NaN or infinity, or is zero: it has no direction. A block says
+    by `first_row` where it stands in the whole set.
     """
     rows, scales = row_scales(X, what, first_row=first_row)
     if rows is X:
@@ -193,7 +163,21 @@ def row_scales(X: Any, what: str, *, first_row: int = 0) -> tuple[Any, Any]:
     norms = row_norms(rows)
     usable = xp.isfinite(norms) & (norms > SMALLEST_NORM)
     if not bool(xp.all(usable)):
-        rows = _rescue(rows, what, first_row, xp)
+        finite = xp.all(xp.isfinite(rows), axis=1)
+        largest = xp.max(xp.abs(rows), axis=1)
+        for bad, rule, got in (
+            (~finite, "finite numbers", "NaN or infinity"),
+            (largest == 0, "non-zero", "all zeros"),
+        ):
+            if bool(xp.any(bad)):
+                row = first_row + int(xp.argmax(xp.astype(bad, xp.int32)))
+                total = int(xp.sum(xp.astype(bad, xp.int32)))
+                raise InputError(
+                    f"{what} must be {rule} in every row, got {got} in row {row} "
+                    f"({total} such row{'s' * (total > 1)} in this block). "
+                    "Remove those rows, and look for a failed encoding."
+                )
+        rows = rows / largest[:, None]  # their squares left the range of the type
         norms = row_norms(rows)
     return rows, 1 / norms
 
@@ -207,23 +191,6 @@ def row_norms(rows: Any) -> Any:
 
     xp = array_namespace(rows)
     return xp.sqrt(xp.sum(rows * rows, axis=1))
-
-
-def _rescue(rows: Any, what: str, first_row: int, xp: Any) -> Any:
-    """Name the first unusable row, or rescale rows whose squares left the range of the type."""
-    finite = xp.all(xp.isfinite(rows), axis=1)
-    largest = xp.max(xp.abs(rows), axis=1)
-    for bad, problem in ((~finite, "finite numbers"), (largest == 0, "non-zero")):
-        if bool(xp.any(bad)):
-            row = first_row + int(xp.argmax(xp.astype(bad, xp.int32)))
-            got = "NaN or infinity" if problem == "finite numbers" else "all zeros"
-            total = int(xp.sum(xp.astype(bad, xp.int32)))
-            raise InputError(
-                f"{what} must be {problem} in every row, got {got} in row {row} "
-                f"({total} such row{'s' * (total > 1)} in this block). "
-                "Remove those rows, and look for a failed encoding."
-            )
-    return rows / largest[:, None]
 
 
 def check_same_features(X: Any, Y: Any, what_x: str = "images", what_y: str = "texts") -> None:
@@ -254,3 +221,28 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
             f"{purpose} needs {module.partition('.')[0]}, which is not installed. "
             f"Run: pip install 'fillgap[{extra}]'"
         ) from error
+
+
+def make_named(
+    table: Mapping[str, type[Made]],
+    what: str,
+    name: object,
+    parameters: Mapping[str, object],
+    *,
+    otherwise: str,
+) -> Made:
+    """Return a new estimator of a table by its name, or offer near names."""
+    if not isinstance(name, str) or name not in table:
+        near = get_close_matches(str(name), table, n=3, cutoff=0.5)
+        remedy = f"Did you mean {' or '.join(near)}?" if near else otherwise
+        raise InputError(f"the {what} must be one of {', '.join(table)}, got {name!r}. {remedy}")
+    made: Any = table[name]()
+    known = made.get_params(deep=False)
+    for parameter in parameters:
+        if parameter not in known:
+            raise InputError(
+                f"a parameter of {name} must be one of {', '.join(known)}, got {parameter!r}. "
+                "Check its spelling."
+            )
+    made.set_params(**parameters)
+    return made

@@ -1,14 +1,13 @@
-"""Rows that occur more than once, which must stay equal and score alike.
+"""One scan of a pool of two modalities: nearest items, ranks of relevant ones, and level scores.
 
 A matrix product may round the columns at its edges, or those of one panel, in another way than the
-others; which ones depends on the processor. Two copies of a caption would then be ranked by chance
-and not as level.
+others; which ones depends on the processor. Copies of a row are therefore found first and given one
+score: two copies of a caption would be ranked by chance otherwise, and not as level.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -17,12 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap.errors import check_integer
+from fillgap.linalg import Array
 from fillgap.runtime import Progress, map_blocks, n_threads, silent
 
-Array = NDArray[Any]
 Rows = NDArray[np.intp]
 
-#: Columns that are looked at first.
+#: Bytes that the similarities of one block may take.
+MEMORY_BYTES = 64 * 2**20
+#: Neighbours within the own modality that a scan keeps.
+N_OWN = 10
+#: A group of items has at most this many members: a longer fold saves no time.
+LONGEST_FOLD = 32
+#: Bytes of similarities that a core works on at a time: near the size of its cache, and enough
+#: rows for what each step costs in Python.
+CACHE_BYTES = 2 * 2**20
+#: Cosines that differ by no more are level: in double precision much less than any difference that
+#: means something, and more than rounding. In single precision these two are not apart.
+_LEVEL: Final = {"float32": 0.0, "float64": 2.0**-44}
+#: Columns that are looked at first for copies.
 _FEW: Final = 16
 #: Bytes of rows that are hashed at a time: they stay in the cache.
 _BLOCK_BYTES: Final = 2**18
@@ -31,15 +42,8 @@ _BLOCK_BYTES: Final = 2**18
 def copies(*sides: Array) -> tuple[Rows, Rows]:
     """Return the rows that are equal to an earlier one, and the first row that each is equal to.
 
-    Parameters
-    ----------
-    *sides : array of shape (n, n_features)
-        Of one type. Rows are counted through all sides.
-
-    Returns
-    -------
-    tuple of array of int of shape (n_copies,)
-        Ascending, and none in both.
+    Rows, of sides of one type, are counted through all sides. The numbers ascend, and none is in
+    both results.
     """
     n, n_features = sum(len(side) for side in sides), sides[0].shape[1]
     if n < 2:
@@ -64,14 +68,7 @@ def copies(*sides: Array) -> tuple[Rows, Rows]:
 
 
 def level_columns(scores: Array, rows: Array) -> Array:
-    """Return scores, changed in place, with one column for all copies of a row.
-
-    Parameters
-    ----------
-    scores : array of shape (..., n_rows)
-    rows : array of shape (n_rows, n_features)
-        What the columns are scores of.
-    """
+    """Return scores (..., n_rows), changed in place, with one column for all copies of a row."""
     copy, first = copies(rows)
     if len(copy):
         scores[..., copy] = scores[..., first]
@@ -81,11 +78,7 @@ def level_columns(scores: Array, rows: Array) -> Array:
 def level_rows(mapped: Any, rows: Any) -> Any:
     """Return mapped rows, changed in place, with equal ones for all copies of a row.
 
-    Parameters
-    ----------
-    mapped : array of shape (n_rows, n_components)
-    rows : array of shape (n_rows, n_features)
-        What they were mapped from; tensors are left as they are.
+    Tensors are left as they are.
     """
     if isinstance(rows, np.ndarray):
         level_columns(mapped.T, rows)
@@ -137,13 +130,6 @@ def _rows(sides: tuple[Array, ...], numbers: Rows) -> Array:
     return found
 
 
-#: A group of items has at most this many members: a longer fold saves no time.
-LONGEST_FOLD = 32
-#: Bytes of similarities that a core works on at a time: near the size of its cache, and enough
-#: rows for what each step costs in Python.
-CACHE_BYTES = 2 * 2**20
-
-
 class _Found(NamedTuple):
     """Items that reach the bound of their row: the row, the item, and the similarity."""
 
@@ -166,10 +152,6 @@ class _Side:
         self.scores = np.empty((n_block, self.fold * self.groups), rows.dtype)
         self.scores[:, self.size :] = -np.inf
 
-    def fill(self, queries: Array) -> None:
-        """Compute the similarities of a block of queries."""
-        np.matmul(queries, self.rows.T, out=self.scores[: len(queries), : self.size])
-
     def maxima(self, part: slice) -> Array:
         """Return the largest similarity in each group, one row for each query."""
         return self.scores[part].reshape(-1, self.fold, self.groups).max(axis=1)
@@ -183,55 +165,39 @@ class _Side:
         return _Found(row[hit // self.fold], columns.take(hit), values.take(hit))
 
 
-class NumpyPool:
-    """A pool of two modalities in memory; several threads may scan it at the same time.
+class NumpyScanner:
+    """A pool of two modalities in memory, and what a thread needs to scan it.
 
-    Parameters
-    ----------
-    same, other : array of shape (n_items, n_features)
-        Unit rows of the modality of the queries, and of the other one.
-    n_block : int
-        Queries in a block at most.
-    k, k_own : int
-        Neighbours to keep in the whole pool, and within `same`.
+    Items are unit rows of the modality of the queries (`same`) and of the other one; `equal` are
+    their copies, and k and k_own the neighbours to keep in the whole pool and within `same`.
     """
 
-    def __init__(self, same: Array, other: Array, n_block: int, k: int, k_own: int) -> None:
-        self.rows, self.sizes = (same, other), (n_block, k, k_own)
-        self.copies = copies(same, other)
-        self._held = threading.local()  # each thread has buffers of its own
+    def __init__(
+        self, rows: tuple[Array, Array], equal: tuple[Rows, Rows], n_block: int, k: int, k_own: int
+    ) -> None:
+        same, n = rows[0], len(rows[0])
+        self.sides = tuple(_Side(side, n_block, max(k, k_own)) for side in rows)
+        self.same, self.other = self.sides
+        self.k, self.k_own = k, k_own
+        width = self.same.scores.shape[1] + self.other.scores.shape[1]
+        self.step = max(1, CACHE_BYTES // (width * same.dtype.itemsize))
+        self.within = same.dtype.type(level_within(same.dtype))
+        #: (side, columns, side, columns that they equal), where there are any.
+        self.equal: list[tuple[int, Rows, int, Rows]] = []
+        copy, first = equal
+        for into in (0, 1):
+            for of in range(into + 1):
+                chosen = ((copy >= n) == into) & ((first >= n) == of)
+                if chosen.any():
+                    self.equal.append((into, copy[chosen] - into * n, of, first[chosen] - of * n))
 
     def scan(self, queries: Array, question: Question, out: Scores) -> None:
         """Fill `out` with what a block of queries finds."""
-        scanner = getattr(self._held, "scanner", None)
-        if scanner is None:
-            scanner = self._held.scanner = _Scanner(self.rows, self.copies, *self.sizes)
-        scanner.scan(queries, question, out)
-
-
-class _Scanner:
-    """The buffers of one thread, and what is found in them."""
-
-    def __init__(
-        self,
-        rows: tuple[Array, Array],
-        equal: tuple[Array, Array],
-        n_block: int,
-        k: int,
-        k_own: int,
-    ) -> None:
-        self.same, self.other = (_Side(side, n_block, max(k, k_own)) for side in rows)
-        self.equal = list(_by_side(equal, len(rows[0])))
-        self.k, self.k_own = k, k_own
-        width = self.same.scores.shape[1] + self.other.scores.shape[1]
-        self.step = max(1, CACHE_BYTES // (width * rows[0].dtype.itemsize))
-        self.within = rows[0].dtype.type(level_within(rows[0].dtype))
-
-    def scan(self, queries: Array, question: Question, out: Scores) -> None:
-        self.same.fill(queries)
-        self.other.fill(queries)
-        self._level(len(queries))
         n, first = len(queries), self.same.size
+        for side in self.sides:
+            np.matmul(queries, side.rows.T, out=side.scores[:n, : side.size])
+        for into, copy, of_side, original in self.equal:
+            self.sides[into].scores[:n, copy] = self.sides[of_side].scores[:n, original]
         of = np.repeat(np.arange(n), np.diff(question.start))
         mine = question.item < first
         out.pair_score[mine] = self.same.scores[of[mine], question.item[mine]]
@@ -241,72 +207,43 @@ class _Scanner:
         for at in range(0, n, self.step):
             part = slice(at, min(at + self.step, n))
             self._find_neighbours(part, out)
-            self._rank_best_other(part, out)
-            self._rank_pairs(part, question.start, out)
-
-    def _level(self, n: int) -> None:
-        """Give all copies of an item one similarity with each of n queries."""
-        sides = (self.same, self.other)
-        for into, copy, of, first in self.equal:
-            sides[into].scores[:n, copy] = sides[of].scores[:n, first]
+            best = out.nearest_other[part]
+            beaten = np.flatnonzero(out.nearest_same[part] >= best - self.within)
+            rows = beaten + at
+            out.above[rows], out.level[rows] = self._count(self.same, rows, best[beaten])
+            pairs = slice(question.start[at], question.start[part.stop])
+            for column, side in enumerate(self.sides):
+                above, level = self._count(side, of[pairs], out.pair_score[pairs])
+                out.pair_above[pairs, column], out.pair_level[pairs, column] = above, level
 
     def _find_neighbours(self, part: slice, out: Scores) -> None:
         same, other = self.same.maxima(part), self.other.maxima(part)
         out.nearest_same[part], out.nearest_other[part] = same.max(axis=1), other.max(axis=1)
-        bounds = _kth_largest(np.concatenate([same, other], axis=1), self.k)
-        own_bounds = _kth_largest(same, self.k_own)
-        bounds, own_bounds = bounds - self.within, own_bounds - self.within
+        both = np.concatenate([same, other], axis=1)
+        bounds, own_bounds = (
+            np.partition(values, -k, axis=1)[:, -k] - self.within
+            for values, k in ((both, self.k), (same, self.k_own))
+        )
         near = self.same.reaching(np.minimum(bounds, own_bounds), part, same)
         far = self.other.reaching(bounds, part, other)
         out.own_items[part] = _best(near, self.k_own, self.within)[0]
         far = far._replace(item=far.item + self.same.size)
-        both = _Found(*(np.concatenate(columns) for columns in zip(near, far, strict=True)))
-        out.items[part], out.values[part] = _best(both, self.k, self.within)
+        pool = _Found(*(np.concatenate(columns) for columns in zip(near, far, strict=True)))
+        out.items[part], out.values[part] = _best(pool, self.k, self.within)
         last = out.values[part, -1]
         for found, tied in ((near, out.tied_same), (far, out.tied_other)):
             level = np.abs(found.value - last[found.row]) <= self.within
             tied[part] = np.bincount(found.row[level], minlength=len(last))
 
-    def _rank_best_other(self, part: slice, out: Scores) -> None:
-        best = out.nearest_other[part]
-        beaten = np.flatnonzero(out.nearest_same[part] >= best - self.within)
-        rows = beaten + part.start
-        out.above[rows], out.level[rows] = _count(self.same.scores, rows, best[beaten], self.within)
-
-    def _rank_pairs(self, part: slice, start: Array, out: Scores) -> None:
-        pairs = slice(start[part.start], start[part.stop])
-        rows = np.repeat(
-            np.arange(part.start, part.stop), np.diff(start[part.start : part.stop + 1])
-        )
-        for column, side in enumerate((self.same, self.other)):
-            above, level = _count(side.scores, rows, out.pair_score[pairs], self.within)
-            out.pair_above[pairs, column], out.pair_level[pairs, column] = above, level
-
-
-def _by_side(equal: tuple[Array, Array], n_same: int) -> Iterator[tuple[int, Array, int, Array]]:
-    """Yield (side, columns, side, columns that they equal) of copies in a pool, where any are."""
-    copy, first = equal
-    for into in (0, 1):
-        for of in range(into + 1):
-            chosen = ((copy >= n_same) == into) & ((first >= n_same) == of)
-            if chosen.any():
-                yield into, copy[chosen] - into * n_same, of, first[chosen] - of * n_same
-
-
-def _count(scores: Array, rows: Array, levels: Array, within: Any) -> tuple[Array, Array]:
-    """Return how many similarities in each of these rows are above a level, and how many at it."""
-    above, reaching = np.empty((2, len(rows)), dtype=np.int32)
-    bounds = zip(rows.tolist(), levels + within, levels - within, strict=True)
-    for i, (row, upper, lower) in enumerate(bounds):
-        values = scores[row]
-        above[i] = np.count_nonzero(values > upper)
-        reaching[i] = np.count_nonzero(values >= lower)
-    return above, reaching - above
-
-
-def _kth_largest(values: Array, k: int) -> Array:
-    """Return the k-th largest of each row."""
-    return np.partition(values, -k, axis=1)[:, -k]
+    def _count(self, side: _Side, rows: Array, levels: Array) -> tuple[Array, Array]:
+        """Return how many similarities in each of these rows are above a level, and at it."""
+        above, reaching = np.empty((2, len(rows)), dtype=np.int32)
+        bounds = zip(rows.tolist(), levels + self.within, levels - self.within, strict=True)
+        for i, (row, upper, lower) in enumerate(bounds):
+            values = side.scores[row]
+            above[i] = np.count_nonzero(values > upper)
+            reaching[i] = np.count_nonzero(values >= lower)
+        return above, reaching - above
 
 
 def _best(found: _Found, k: int, within: Any) -> tuple[Array, Array]:
@@ -332,16 +269,8 @@ def _best(found: _Found, k: int, within: Any) -> tuple[Array, Array]:
     return item[chosen], np.where(best <= last + within, last, best)
 
 
-class TorchPool:
-    """A pool of two modalities as tensors; answers as `NumpyPool` does.
-
-    Parameters
-    ----------
-    same, other : tensor of shape (n_items, n_features)
-        Unit rows of the modality of the queries, and of the other one.
-    k, k_own : int
-        Neighbours to keep in the whole pool, and within `same`.
-    """
+class TorchScanner:
+    """A pool of two modalities as tensors; answers as `NumpyScanner` does."""
 
     def __init__(self, same: Any, other: Any, k: int, k_own: int) -> None:
         self.same, self.other, self.k, self.k_own = same, other, k, k_own
@@ -374,22 +303,16 @@ class TorchPool:
         }
         for name, tensor in found.items():
             getattr(out, name)[...] = tensor.cpu().numpy()
-        self._rank_pairs((same, other), question.start, pair_score, out)
-
-    def _rank_pairs(
-        self, sides: tuple[Any, Any], start: NDArray[Any], score: Any, out: Scores
-    ) -> None:
-        """Count one pair of each query at a time, so that no more than a block is copied."""
-        counts = np.diff(start)
-        for turn in range(int(counts.max(initial=0))):
+        counts = np.diff(question.start)
+        for turn in range(int(counts.max(initial=0))):  # one of each query: less than a block
             rows = np.flatnonzero(counts > turn)
-            pairs = start[rows] + turn
-            level, within = score[self._index(pairs)][:, None], level_within(score.dtype)
-            for column, side in enumerate(sides):
-                chosen = side if len(rows) == len(side) else side[self._index(rows)]
-                above = (chosen > level + within).sum(dim=1)
+            pairs = question.start[rows] + turn
+            at = pair_score[self._index(pairs)][:, None]
+            for column, side in enumerate((same, other)):
+                chosen = side if len(rows) == n else side[self._index(rows)]
+                above = (chosen > at + within).sum(dim=1)
                 out.pair_above[pairs, column] = above.cpu().numpy()
-                out.pair_level[pairs, column] = _level(chosen, level, within).cpu().numpy()
+                out.pair_level[pairs, column] = _level(chosen, at, within).cpu().numpy()
 
     def _index(self, numbers: NDArray[Any]) -> Any:
         import torch
@@ -402,50 +325,25 @@ def _level(scores: Any, at: Any, within: float) -> Any:
     return ((scores >= at - within) & (scores <= at + within)).sum(dim=1)
 
 
-#: Bytes that the similarities of one block may take.
-MEMORY_BYTES = 64 * 2**20
-#: Neighbours within the own modality that a scan keeps.
-N_OWN = 10
-#: Cosines that differ by no more are level: in double precision much less than any difference that
-#: means something, and more than rounding. In single precision these two are not apart.
-_LEVEL: Final = {"float32": 0.0, "float64": 2.0**-44}
-
-
 @dataclass(frozen=True, eq=False)
 class Scores:
     """What the pool says about the queries; arrays have one row for each query or each pair.
 
-    Attributes
-    ----------
-    nearest_same, nearest_other : array of shape (n_queries,)
-        Largest cosine with an item of the query's own modality, and of the other one.
-    above, level : array of int of shape (n_queries,)
-        Items of the own modality above the best one of the other modality, and level with it.
-    values, items : array of shape (n_queries, k)
-        Cosines and numbers of the nearest items, best first. Those level with the last have its
-        cosine.
-    tied_same, tied_other : array of int of shape (n_queries,)
-        Items of each modality level with the last of `values`, listed or not.
-    own_items : array of int of shape (n_queries, k_own)
-        Nearest items of the own modality, best first.
-    pair_score : array of shape (n_pairs,)
-        Cosine of a query with a relevant item.
-    pair_above, pair_level : array of int of shape (n_pairs, 2)
-        Items of the own and of the other modality above that cosine, and level with it.
+    Those whose names start with "pair" are of the pairs of a query and a relevant item.
     """
 
-    nearest_same: Array
+    nearest_same: Array  # largest cosine with an item of the query's own modality
     nearest_other: Array
-    above: Array
-    level: Array
-    values: Array
-    items: Array
-    tied_same: Array
+    above: Array  # items of the own modality above the best one of the other modality
+    level: Array  # and level with it
+    values: Array  # cosines of the k nearest items, best first; those level with the last have its
+    items: Array  # their numbers
+    tied_same: Array  # items of each modality level with the last of `values`, listed or not
     tied_other: Array
-    own_items: Array
-    pair_score: Array
-    pair_above: Array
-    pair_level: Array
+    own_items: Array  # the k_own nearest items of the own modality, best first
+    pair_score: Array  # cosine with the relevant item
+    pair_above: Array  # items of the own and of the other modality above that, (n_pairs, 2)
+    pair_level: Array  # and level with it
 
     @classmethod
     def empty(cls, n_queries: int, n_pairs: int, k: int, k_own: int, dtype: Any) -> Scores:
@@ -459,45 +357,29 @@ class Scores:
             "pair_level": (n_pairs, 2),
         }
         cosines = {"nearest_same", "nearest_other", "values", "pair_score"}
-        return cls(
-            **{
-                field.name: np.zeros(
-                    shapes.get(field.name, (n_queries,)),
-                    dtype if field.name in cosines else np.int32,
-                )
-                for field in fields(cls)
-            }
-        )
+        arrays = {}
+        for name in (field.name for field in fields(cls)):
+            shape = shapes.get(name, (n_queries,))
+            arrays[name] = np.zeros(shape, dtype if name in cosines else np.int32)
+        return cls(**arrays)
 
     def part(self, queries: slice, pairs: slice) -> Scores:
         """Return views of some queries and of their pairs."""
         return Scores(
             **{
-                field.name: getattr(self, field.name)[
-                    pairs if field.name.startswith("pair") else queries
-                ]
-                for field in fields(self)
+                name: array[pairs if name.startswith("pair") else queries]
+                for name, array in vars(self).items()
             }
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """Which item each query leaves out, and which are relevant to it.
+    """Which item each query leaves out, and which are relevant to it."""
 
-    Attributes
-    ----------
-    own : array of int of shape (n_queries,) or None
-        The item of the own modality that is the query itself.
-    start : array of int of shape (n_queries + 1,)
-        Pairs start[i] to start[i + 1] belong to query i.
-    item : array of int of shape (n_pairs,)
-        Number of the relevant item: own modality first, then the other one.
-    """
-
-    own: Array | None
-    start: Array
-    item: Array
+    own: Array | None  # the item of the own modality that is the query itself
+    start: Array  # pairs start[i] to start[i + 1] belong to query i
+    item: Array  # number of the relevant item: own modality first, then the other one
 
     def part(self, queries: slice) -> Question:
         """Return the same for some queries."""
@@ -530,38 +412,35 @@ def answer(
 ) -> Scores:
     """Scan the pool of `same` and `other` for every query.
 
-    Parameters
-    ----------
-    queries, same, other : array of shape (n, n_features)
-        Unit rows of one type: the queries, the items of their own modality, and those of the
-        other one. PyTorch tensors are scanned where they lie.
-    question : Question
-        Which items are the queries themselves, and which are relevant.
-    k, k_own : int
-        Neighbours to keep in the whole pool, and within `same`; not more than there are.
-    memory_bytes : int
-        What the similarities of the blocks in work may take; a block has at least 16 rows.
-    progress : callable, optional
-        Called as progress(done, total, what) after each block.
+    All are unit rows of one type: queries, items of their own modality, and items of the other one.
+    PyTorch tensors are scanned where they lie. `k` neighbours are kept in the whole pool and
+    `k_own` within `same`; not more than there are. The blocks in work take `memory_bytes`, or as
+    much as 16 rows need.
     """
     n, report = int(queries.shape[0]), progress or silent
     in_numpy = isinstance(same, np.ndarray)
     dtype = same.dtype if in_numpy else np.dtype(str(same.dtype).rpartition(".")[2])
     rows = block_rows(len(same) + len(other), dtype.itemsize, memory_bytes)
     out = Scores.empty(n, len(question.item), k, k_own, dtype)
-    pool: Any
     threads = n_threads() if in_numpy else 1
     if in_numpy:
         rows = max(16, min(rows, n) // threads)
-        pool = NumpyPool(same, other, rows, k, k_own)
+        equal = copies(same, other)
     else:
         rows = max(16, rows // 2)  # its comparisons and the sorted copy take as much again
-        pool = TorchPool(same, other, k, k_own)
+    buffers = threading.local()  # each thread has its own
 
     def scan(at: int) -> int:
+        scanner = getattr(buffers, "scanner", None)
+        if scanner is None:
+            scanner = buffers.scanner = (
+                NumpyScanner((same, other), equal, rows, k, k_own)
+                if in_numpy
+                else TorchScanner(same, other, k, k_own)
+            )
         part = slice(at, min(at + rows, n))
         pairs = slice(int(question.start[at]), int(question.start[part.stop]))
-        pool.scan(queries[part], question.part(part), out.part(part, pairs))
+        scanner.scan(queries[part], question.part(part), out.part(part, pairs))
         return part.stop
 
     for done in map_blocks(scan, range(0, n, rows), threads=threads if n > rows else 1):

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from fillgap.errors import check_random_state
 
 Matrix = NDArray[np.float64]
+Array = NDArray[Any]
 
 #: Directions with less than this share of the largest eigenvalue are rounding, not data.
-RELATIVE_CUTOFF = 1e-12
-
+_CUTOFF = 1e-12
+#: Principal vectors whose cosine exceeds 1 less this are shared.
+TOLERANCE = 1e-3
 #: Singular values above this share of the first lose no more than five digits by being squared.
 _SAFE_TO_SQUARE = 3e-3
 
@@ -28,21 +30,21 @@ def add_ridge(G: Matrix, ridge: float) -> Matrix:
     return G + ridge * mean_eigenvalue(G) * np.eye(G.shape[0])
 
 
-def symmetric_power(G: Matrix, power: float, cutoff: float = RELATIVE_CUTOFF) -> Matrix:
-    """Return G to a real power; directions below `cutoff` of the largest eigenvalue become 0."""
+def symmetric_power(G: Matrix, power: float) -> Matrix:
+    """Return G to a real power; directions that are rounding become 0."""
     values, vectors = np.linalg.eigh(G)
-    return (vectors * _powers(values, power, cutoff)) @ vectors.T
+    return (vectors * _powers(values, power)) @ vectors.T
 
 
-def half_powers(G: Matrix, cutoff: float = RELATIVE_CUTOFF) -> tuple[Matrix, Matrix]:
+def half_powers(G: Matrix) -> tuple[Matrix, Matrix]:
     """Return G^½ and G^-½ from one eigendecomposition; the second is a pseudo-inverse."""
     values, vectors = np.linalg.eigh(G)
-    root, inverse = (_powers(values, power, cutoff) for power in (0.5, -0.5))
+    root, inverse = (_powers(values, power) for power in (0.5, -0.5))
     return (vectors * root) @ vectors.T, (vectors * inverse) @ vectors.T
 
 
-def _powers(values: Matrix, power: float, cutoff: float) -> Matrix:
-    kept = values > cutoff * max(values[-1], 0.0)
+def _powers(values: Matrix, power: float) -> Matrix:
+    kept = values > _CUTOFF * max(values[-1], 0.0)
     return np.where(kept, np.power(np.where(kept, values, 1.0), power), 0.0)
 
 
@@ -60,9 +62,8 @@ def fix_signs(A: Matrix, *others: Matrix) -> tuple[Matrix, ...]:
 def leading_svd(M: Matrix, count: int) -> tuple[Matrix, Matrix, Matrix]:
     """Return U, S and Vᵀ of at least the first `count` singular values of a matrix.
 
-    They come from the eigenvectors of Mᵀ M, which takes a fraction of the time of a singular value
-    decomposition, where none of those values is so small that squaring loses more than 1e-11;
-    otherwise, and where there are fewer, the whole decomposition is returned.
+    They come from the eigenvectors of Mᵀ M, in a fraction of the time, where squaring the values
+    loses no more than 1e-11; otherwise, and where there are fewer, from the whole decomposition.
     """
     if 0 < count <= min(M.shape):
         _, vectors = np.linalg.eigh(M.T @ M)
@@ -73,10 +74,6 @@ def leading_svd(M: Matrix, count: int) -> tuple[Matrix, Matrix, Matrix]:
             return B / S, S, V.T
     U, S, Vt = np.linalg.svd(M, full_matrices=False)
     return U, S, Vt
-
-
-#: Principal vectors whose cosine exceeds 1 less this are shared.
-TOLERANCE = 1e-3
 
 
 def spectrum(G: Matrix) -> tuple[Matrix, Matrix]:
@@ -101,17 +98,9 @@ def energy_basis(G: Matrix, energy: float) -> Matrix:
 def principal_vectors(A: Matrix, B: Matrix) -> tuple[Matrix, Matrix, Matrix]:
     """Return cosines of the principal angles, largest first, and the vectors of both subspaces.
 
-    Parameters
-    ----------
-    A, B : array of shape (n_features, k)
-        Orthonormal bases; their numbers of columns may differ.
-
-    Returns
-    -------
-    cosines : array of shape (min(k),)
-    vectors_a, vectors_b : array of shape (n_features, k)
-        Bases of the same subspaces, column i of one paired with column i of the other; columns
-        beyond the smaller dimension are perpendicular to the other subspace.
+    A and B are orthonormal bases, of as many columns as they like. Column i of the one result is
+    paired with column i of the other; columns beyond the smaller dimension are perpendicular to the
+    other subspace.
     """
     U, cosines, Vt = np.linalg.svd(A.T @ B)
     return np.clip(cosines, 0.0, 1.0), A @ U, B @ Vt.T
@@ -130,19 +119,14 @@ def random_overlap(n_features: int, size_a: int, size_b: int) -> int:
 def random_cosines(
     n_features: int, size_a: int, size_b: int, *, n_draws: int, random_state: Any
 ) -> Matrix:
-    """Draw random subspaces and return the cosines of their principal angles.
+    """Draw random subspaces and return cosines of principal angles, largest first, a row a draw.
 
     Only the angle between the two matters, so one of them is spanned by the first axes, and the
     other by a uniformly random basis.
-
-    Returns
-    -------
-    array of shape (n_draws, min(size_a, size_b))
-        Largest first.
     """
     rng = check_random_state(random_state)
-    found = np.empty((n_draws, min(size_a, size_b)))
-    for row in found:
+    cosines = np.empty((n_draws, min(size_a, size_b)))
+    for row in cosines:
         basis, _ = np.linalg.qr(rng.normal(size=(n_features, size_b)))
         row[:] = np.linalg.svd(basis[:size_a], compute_uv=False)
-    return np.clip(found, 0.0, 1.0)
+    return np.clip(cosines, 0.0, 1.0)

@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
-from numpy.typing import NDArray
 
 from fillgap.errors import row_norms
-
-Matrix = NDArray[np.float64]
+from fillgap.linalg import Matrix
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from fillgap.errors import SMALLEST_NORM, row_scales
-
-Matrix = NDArray[np.float64]
+from fillgap.linalg import Matrix
 
 #: Rows that are made ready at a time: 512 KiB of 512 float32 columns.
 STRIP_ROWS = 256
@@ -143,22 +142,22 @@ class PairMoments:
         cross : bool
             Whether row i of `X` belongs to row i of `Y`, and their cross scatter is wanted.
         """
-        found = [
+        given = [
             _centred_rows(side, what, first_row)
             for side, what in ((X, "images"), (Y, "texts"))
             if side is not None
         ]
         moments = [
-            Moments(len(rows), mean, _about_mean(gram(rows), len(rows), rest, rest))
-            for rows, mean, rest in found
+            Moments(len(rows), mean, gram(rows) - np.outer(len(rows) * rest, rest))
+            for rows, mean, rest in given
         ]
         if X is None or Y is None:
             nothing = Moments.empty(len(moments[0].mean))
             return cls(nothing, moments[0]) if X is None else cls(moments[0], nothing)
         if not cross:
             return cls(moments[0], moments[1])
-        (x, _, rest_x), (y, _, rest_y) = found
-        return cls(moments[0], moments[1], _about_mean(gram(x, y), len(x), rest_x, rest_y))
+        (x, _, rest_x), (y, _, rest_y) = given
+        return cls(moments[0], moments[1], gram(x, y) - np.outer(len(x) * rest_x, rest_y))
 
     def absorb(self, other: PairMoments) -> None:
         """Add the rows behind `other`, in place."""
@@ -171,50 +170,35 @@ class PairMoments:
         self.y.absorb(other.y)
 
 
-def _centred_rows(side: Any, what: str, first_row: int) -> tuple[Any, Matrix, Matrix | None]:
-    """Return the unit rows about a point near their mean, that mean, and what is left of it."""
-    found = _centred_in_strips(side, first_row) if isinstance(side, np.ndarray) else None
-    if found is not None:
-        return found
-    rows, scales = row_scales(side, what, first_row=first_row)
-    rows, scales = precise(rows, first_row), precise(scales, first_row)
-    mean = (scales @ rows) / rows.shape[0]
-    centred = rows * scales[:, None]
-    centred -= mean[None, :]
-    return centred, to_numpy(mean), None
+def _centred_rows(side: Any, what: str, first_row: int) -> tuple[Any, Matrix, Matrix]:
+    """Return the unit rows about a point near their mean, that mean, and what is left of it.
 
-
-def _centred_in_strips(
-    side: NDArray[Any], first_row: int
-) -> tuple[NDArray[Any], Matrix, Matrix] | None:
-    """Do the same strip by strip, each of which stays in the cache of a core through all steps.
-
-    The point is the mean of the first strip. None where a row has no direction: `row_scales` says
-    which one, or mends it.
+    Arrays are made ready strip by strip, each of which stays in the cache of a core through all
+    steps; the point is the mean of the first strip.
     """
     n, d = side.shape
-    small = first_row + n < PRECISE_ROWS or side.dtype == np.float64
-    centred = np.empty((n, d), np.float64 if small else np.float32)
-    ones, total = np.ones(STRIP_ROWS, centred.dtype), np.zeros(d)
-    point: NDArray[Any] | None = None
-    with np.errstate(over="ignore"):
-        for start in range(0, n, STRIP_ROWS):
-            strip = centred[start : start + STRIP_ROWS]
-            strip[...] = side[start : start + STRIP_ROWS]
-            norms = np.sqrt(np.vecdot(strip, strip))
-            if not (np.isfinite(norms).all() and norms.min() > SMALLEST_NORM):
-                return None
-            strip *= (1 / norms)[:, None]
-            if point is None:
-                point = (ones[: len(strip)] @ strip) / len(strip)
-            strip -= point
-            total += ones[: len(strip)] @ strip
-    rest = total / n
-    return centred, point + rest, rest
-
-
-def _about_mean(products: Matrix, n: int, rest_x: Matrix | None, rest_y: Matrix | None) -> Matrix:
-    """Return the scatter about the means, of products about points that miss them by `rest`."""
-    if rest_x is not None and rest_y is not None:
-        products -= np.outer(n * rest_x, rest_y)
-    return products
+    if isinstance(side, np.ndarray):
+        small = first_row + n < PRECISE_ROWS or side.dtype == np.float64
+        centred = np.empty((n, d), np.float64 if small else np.float32)
+        ones, total = np.ones(STRIP_ROWS, centred.dtype), np.zeros(d)
+        point: NDArray[Any] | None = None
+        with np.errstate(over="ignore"):
+            for start in range(0, n, STRIP_ROWS):
+                strip = centred[start : start + STRIP_ROWS]
+                strip[...] = side[start : start + STRIP_ROWS]
+                norms = np.sqrt(np.vecdot(strip, strip))
+                if not (np.isfinite(norms).all() and norms.min() > SMALLEST_NORM):
+                    break  # `row_scales` says which row has no direction, or mends it
+                strip *= (1 / norms)[:, None]
+                if point is None:
+                    point = (ones[: len(strip)] @ strip) / len(strip)
+                strip -= point
+                total += ones[: len(strip)] @ strip
+            else:
+                return centred, point + total / n, total / n
+    rows, scales = row_scales(side, what, first_row=first_row)
+    rows, scales = precise(rows, first_row), precise(scales, first_row)
+    mean = (scales @ rows) / n
+    rows = rows * scales[:, None]
+    rows -= mean[None, :]
+    return rows, to_numpy(mean), np.zeros(d)

@@ -124,7 +124,17 @@ class EmbeddingPair:
         check_same_features(images, texts)
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "texts", texts)
-        object.__setattr__(self, "image_index", self._resolve_index())
+        index: NDArray[np.intp] | None = None
+        if self.paired is not False and self.image_index is not None:
+            index = check_image_index(self.image_index, self.n_images, self.n_texts)
+        elif self.paired is not False and self.n_images == self.n_texts:
+            index = np.arange(self.n_texts)
+        elif self.paired:
+            raise InputError(
+                f"paired sets must be of one size, got {self.n_images} images and "
+                f"{self.n_texts} texts. Pass image_index, the row of each text's image."
+            )
+        object.__setattr__(self, "image_index", index)
         for what, values, count in (
             ("image_ids", self.image_ids, self.n_images),
             ("thumbnails", self.thumbnails, self.n_images),
@@ -134,21 +144,6 @@ class EmbeddingPair:
         ):
             if values is not None:
                 check_length(what, values, count)
-
-    def _resolve_index(self) -> NDArray[np.intp] | None:
-        """Return the row of each text's image, or None where the sets are unpaired."""
-        if self.paired is False:
-            return None
-        if self.image_index is None:
-            if self.n_images == self.n_texts:
-                return np.arange(self.n_texts)
-            if self.paired:
-                raise InputError(
-                    f"paired sets must be of one size, got {self.n_images} images and "
-                    f"{self.n_texts} texts. Pass image_index, the row of each text's image."
-                )
-            return None
-        return check_image_index(self.image_index, self.n_images, self.n_texts)
 
     @property
     def n_images(self) -> int:

@@ -12,8 +12,6 @@ from conftest import captioned, make_gapped
 from devices import on_each, strict, torch  # noqa: F401
 from fillgap.aligners import METHODS, load_aligner, make_aligner
 from fillgap.cli.app import run
-from fillgap.cli.fitting import _on_device
-from fillgap.cli.inputs import read_pair
 from fillgap.errors import InputError
 from fillgap.evaluation import compare
 from fillgap.io import load_rows, open_rows, open_sides
@@ -138,14 +136,6 @@ def test_blocks_are_tensors_of_the_device(device: str, files: tuple[str, str]) -
     np.testing.assert_array_equal(
         np.concatenate([to_host(block) for block in blocks]), load_rows(files[0])
     )
-
-
-@on_each
-def test_commands_read_pairs_onto_the_device(device: str, files: tuple[str, str]) -> None:
-    pair = read_pair(*files, image_index=None, captions=None, unpaired=False, device=device)
-    assert pair.images.device.type == pair.texts.device.type == choose_device(device).type
-    sides = _on_device(open_sides(*files), device)
-    assert all(isinstance(side, OnDevice) for side in sides)
 
 
 def test_a_device_that_is_not_there_is_refused(files: tuple[str, str], tmp_path: Path, capsys):

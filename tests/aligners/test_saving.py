@@ -18,11 +18,11 @@ from fillgap.aligners import (
     METHODS,
     BalancedAligner,
     MeanCentering,
-    Provenance,
     load_aligner,
     make_aligner,
     save_aligner,
 )
+from fillgap.aligners.methods import Provenance
 from fillgap.errors import InputError
 from fillgap.files import write_artifact
 
@@ -56,18 +56,8 @@ def test_the_header_tells_where_it_comes_from(gapped: Pair, tmp_path: Path) -> N
     assert header["parameters"]["power"] == 0.5
     assert header["n_features"] == 24
     assert header["n_samples"] == [300, 300]
-    assert (header["model"], header["data_hash"], header["created"]) == (
-        "clip",
-        "abc",
-        "2026-01-31",
-    )
-    assert header["evidence"] == {"n": 1}
-
-
-def test_a_loaded_aligner_cannot_go_on_with_its_fit(gapped: Pair, tmp_path: Path) -> None:
-    loaded = load_aligner(save_aligner(MeanCentering().fit(*gapped), tmp_path / "a"))
-    with pytest.raises(InputError, match="must be fitted in this process to go on"):
-        loaded.partial_fit(*gapped)  # type: ignore[attr-defined]
+    for key, value in vars(provenance).items():
+        assert header.get(key, {}) == value
 
 
 def test_every_class_in_the_table_is_tested() -> None:
@@ -88,82 +78,82 @@ def test_unknown_methods_and_parameters_are_refused() -> None:
     assert make_aligner("spectral", n_components=3).get_params()["n_components"] == 3
 
 
-class TestBadFiles:
-    def test_not_fitted(self, tmp_path: Path) -> None:
-        with pytest.raises(NotFittedError, match="must be fitted before it is saved"):
-            save_aligner(MeanCentering(), tmp_path / "a")
-        assert not list(tmp_path.iterdir())
-
-    def test_existing_target(self, gapped: Pair, tmp_path: Path) -> None:
-        path = tmp_path / "a"
-        path.write_text("precious")
-        aligner = MeanCentering().fit(*gapped)
-        with pytest.raises(InputError, match="must be a new name"):
-            save_aligner(aligner, path)
-        assert path.read_text() == "precious"
-        save_aligner(aligner, path, overwrite=True)
-        assert load_aligner(path).n_features_in_ == 24
-
-    def test_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="must be a file or folder that exists"):
-            load_aligner(tmp_path / "a")
-
-    def test_not_safetensors(self, tmp_path: Path) -> None:
-        (tmp_path / "a").write_text("hello")
-        with pytest.raises(InputError, match="must be a whole safetensors file"):
-            load_aligner(tmp_path / "a")
-
-    def test_somebody_elses_safetensors(self, tmp_path: Path) -> None:
-        save_file({"w": np.zeros(3)}, tmp_path / "a")
-        with pytest.raises(InputError, match="must be a file written by fillgap"):
-            load_aligner(tmp_path / "a")
-
-    def test_another_kind(self, tmp_path: Path) -> None:
-        write_artifact(tmp_path / "a", "calibration", {"w": np.zeros(3)}, {})
-        with pytest.raises(
-            InputError, match="must hold a fitted aligner, got a fitted calibration"
-        ):
-            load_aligner(tmp_path / "a")
-
-    def test_a_newer_version(self, tmp_path: Path) -> None:
+def written(kind: str | None, path: Path) -> Path:
+    """Write a file that holds no aligner that can be read."""
+    if kind is None:
+        save_file({"w": np.zeros(3)}, path)
+    elif kind == "text":
+        path.write_text("hello")
+    elif kind == "newer":
         text = json.dumps({"kind": "aligner", "format_version": 99})
-        save_file({"w": np.zeros(3)}, tmp_path / "a", metadata={"fillgap": text})
-        with pytest.raises(InputError, match="format version 1 or older, got 99. Upgrade fillgap"):
-            load_aligner(tmp_path / "a")
+        save_file({"w": np.zeros(3)}, path, metadata={"fillgap": text})
+    elif kind != "missing":
+        write_artifact(path, kind, {"w": np.zeros(3)}, {})
+    return path
 
-    @pytest.mark.parametrize("change", ["method", "parameters", "n_features", "n_samples", "notes"])
-    def test_a_header_that_lacks_something(self, change: str, gapped: Pair, tmp_path: Path) -> None:
-        metadata = load_aligner(
-            save_aligner(BalancedAligner().fit(*gapped), tmp_path / "a")
-        ).metadata_
-        del metadata[change]
-        with safe_open(tmp_path / "a", framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        write_artifact(tmp_path / "b", "aligner", arrays, metadata)
-        with pytest.raises(InputError, match=f"must be a whole aligner, .*{change}"):
-            load_aligner(tmp_path / "b")
 
-    @settings(
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-        max_examples=200,
-        deadline=None,
-    )
-    @given(data=st.data())
-    def test_damage_is_refused_or_harmless(
-        self, data: st.DataObject, tmp_path: Path, gapped: Pair
-    ) -> None:
-        whole = tmp_path / "whole"
-        if not whole.exists():
-            save_aligner(BalancedAligner(n_components=2).fit(*gapped), whole)
-        content = bytearray(whole.read_bytes())
-        if data.draw(st.booleans(), "truncate"):
-            content = content[: data.draw(st.integers(0, len(content) - 1), "length")]
-        else:
-            place = data.draw(st.integers(0, 2000), "place")
-            content[place] = data.draw(st.integers(0, 255), "byte")
-        damaged = tmp_path / "damaged"
-        damaged.write_bytes(content)
-        try:
-            load_aligner(damaged)
-        except InputError as error:
-            assert str(damaged) in str(error) or "must be" in str(error)
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("missing", "must be a file or folder that exists"),
+        ("text", "must be a whole safetensors file"),
+        (None, "must be a file written by fillgap"),
+        ("calibration", "must hold a fitted aligner, got a fitted calibration"),
+        ("newer", "format version 1 or older, got 99. Upgrade fillgap"),
+    ],
+)
+def test_what_is_no_aligner_is_refused(kind: str | None, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=sentence):
+        load_aligner(written(kind, tmp_path / "a"))
+
+
+def test_nothing_is_written_over_or_half(gapped: Pair, tmp_path: Path) -> None:
+    with pytest.raises(NotFittedError, match="must be fitted before it is saved"):
+        save_aligner(MeanCentering(), tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+    path = tmp_path / "a"
+    path.write_text("precious")
+    aligner = MeanCentering().fit(*gapped)
+    with pytest.raises(InputError, match="must be a new name"):
+        save_aligner(aligner, path)
+    assert path.read_text() == "precious"
+    save_aligner(aligner, path, overwrite=True)
+    loaded = load_aligner(path)
+    with pytest.raises(InputError, match="must be fitted in this process to go on"):
+        loaded.partial_fit(*gapped)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("change", ["method", "parameters", "n_features", "n_samples", "notes"])
+def test_a_header_that_lacks_something(change: str, gapped: Pair, tmp_path: Path) -> None:
+    save_aligner(BalancedAligner().fit(*gapped), tmp_path / "a")
+    metadata = load_aligner(tmp_path / "a").metadata_
+    del metadata[change]
+    with safe_open(tmp_path / "a", framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    write_artifact(tmp_path / "b", "aligner", arrays, metadata)
+    with pytest.raises(InputError, match=f"must be a whole aligner, .*{change}"):
+        load_aligner(tmp_path / "b")
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=200,
+    deadline=None,
+)
+@given(data=st.data())
+def test_damage_is_refused_or_harmless(data: st.DataObject, tmp_path: Path, gapped: Pair) -> None:
+    whole = tmp_path / "whole"
+    if not whole.exists():
+        save_aligner(BalancedAligner(n_components=2).fit(*gapped), whole)
+    content = bytearray(whole.read_bytes())
+    if data.draw(st.booleans(), "truncate"):
+        content = content[: data.draw(st.integers(0, len(content) - 1), "length")]
+    else:
+        place = data.draw(st.integers(0, 2000), "place")
+        content[place] = data.draw(st.integers(0, 255), "byte")
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(content)
+    try:
+        load_aligner(damaged)
+    except InputError as error:
+        assert str(damaged) in str(error) or "must be" in str(error)

@@ -25,19 +25,15 @@ from fillgap.calibration import (
     RelevanceProbability,
     Sides,
     ZScore,
-    calibration_state,
     fit_together,
     make_calibration,
-    restore_calibration,
 )
 from fillgap.calibration.base import MODALITIES
+from fillgap.calibration.methods import calibration_state, restore_calibration
+from reference import unit
 
 PAIRS = [(q, d) for q in ("image", "text") for d in ("image", "text")]
 Q_ROWS, D_ROWS, DIM = 40, 60, 12
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def sides(n: int, seed: int) -> Sides:
@@ -111,6 +107,11 @@ class TestEveryCalibration:
         assert any(changed) == calibration.reads_list
 
     def test_parts_merge_to_one_fit(self, row: Row, calibration: Calibration) -> None:
+        sided = row.make()
+        for side in ("text", "image"):
+            part = Sides(**{f"{side}s": QUERIES.of(side)})
+            relevant = {pair: rows for pair, rows in RELEVANT.items() if pair[0] == side}
+            sided.partial_fit(part, DOCUMENTS, relevant=relevant)
         parts = row.make()
         for start, stop in ((0, 11), (11, 30), (30, Q_ROWS)):
             part = Sides(*(side[start:stop] for side in QUERIES))
@@ -120,18 +121,8 @@ class TestEveryCalibration:
             parts.partial_fit(part, DOCUMENTS, relevant=relevant)
         assert parts.fitted_.keys() == calibration.fitted_.keys()
         for name, array in calibration.fitted_.items():
-            assert np.allclose(parts.fitted_[name], array, rtol=1e-12, atol=1e-12), name
-
-    def test_one_modality_after_the_other_is_one_fit(
-        self, row: Row, calibration: Calibration
-    ) -> None:
-        parts = row.make()
-        for side in ("text", "image"):
-            part = Sides(**{f"{side}s": QUERIES.of(side)})
-            relevant = {pair: rows for pair, rows in RELEVANT.items() if pair[0] == side}
-            parts.partial_fit(part, DOCUMENTS, relevant=relevant)
-        for name, array in calibration.fitted_.items():
-            assert np.allclose(parts.fitted_[name], array, rtol=1e-12, atol=1e-12), name
+            for merged in (parts, sided):
+                assert np.allclose(merged.fitted_[name], array, rtol=1e-12, atol=1e-12), name
 
     def test_a_second_fit_forgets_the_first(self, row: Row, calibration: Calibration) -> None:
         again = row.make().fit(
@@ -297,20 +288,6 @@ class TestFormulas:
         self.check(RelevanceProbability(), query, document, a * scores + b, 0.02)
 
 
-def test_a_copy_of_the_query_is_never_its_answer() -> None:
-    asked = Sides(QUERIES.images, QUERIES.texts)
-    together = Sides(
-        np.vstack([DOCUMENTS.images, QUERIES.images]), np.vstack([DOCUMENTS.texts, QUERIES.texts])
-    )
-    for make in (ZScore, NNN, QBNorm):
-        fit = make().fit(asked, together)
-        a, b = fit.coefficients(DOCUMENTS.texts, document="text", query="text")
-        assert np.isfinite(a).all()
-        assert np.isfinite(b).all()
-    z = ZScore().fit(asked, together)
-    assert float(z.fitted_["text.text.mean"]) < 0.999
-
-
 @pytest.mark.parametrize(
     "make",
     [CSLS, lambda: QBNorm(dynamic=True), QueryCentering, QueryStandardisation],
@@ -337,16 +314,6 @@ class TestQueryStandardisation:
         fit = QueryStandardisation(**parameters).fit(self.rows, self.rows)
         return fit.calibrate(scores, query="text", document="image")
 
-    def test_each_list_has_its_own_scale(self) -> None:
-        scores = self.rng.normal(size=(3, 40))
-        moved = scores * [[0.1], [1], [3]] + [[0.5], [0], [-2]]
-        np.testing.assert_allclose(self.asked(moved), self.asked(scores), atol=1e-9)
-
-    def test_an_affine_map_before_it_makes_no_difference(self) -> None:
-        scores = self.rng.normal(size=(3, 40)) / 10
-        after = self.asked(scores, after=ZScore(on="all"))
-        np.testing.assert_allclose(after, self.asked(scores), atol=1e-9)
-
     def test_answers_do_not_widen_the_list_that_they_stand_out_of(self) -> None:
         scores = np.append(np.tile([-1.0, 1.0], 50), [8.0])[None]
         assert self.asked(scores, depth=101, leave_out=1)[0, -1] == pytest.approx(8)
@@ -359,18 +326,6 @@ class TestQueryStandardisation:
             assert got.shape == (2, n)
             assert np.isfinite(got).all()
         assert (self.asked(np.ones((2, n))) == 0).all()
-
-    @pytest.mark.parametrize(
-        ("bad", "words"),
-        [
-            ({"depth": 1}, "depth must be at least 2"),
-            ({"depth": 2.5}, "depth must be an integer"),
-            ({"leave_out": -1}, "leave_out must be at least 0"),
-        ],
-    )
-    def test_refusals(self, bad: dict[str, Any], words: str) -> None:
-        with pytest.raises((InputError, InputTypeError), match=words):
-            self.asked(np.ones((1, 2)), **bad)
 
 
 def test_quantile_map_gives_one_distribution() -> None:
@@ -457,6 +412,8 @@ class TestRefusals:
             (QBNorm(beta=0.0), "beta must be greater than 0"),
             (ZScore(on="some"), "on must be one of 'pseudo-positives', 'all'"),
             (QuantileMap(on="some"), "on must be one of"),
+            (QueryStandardisation(depth=1), "depth must be at least 2"),
+            (QueryStandardisation(leave_out=-1), "leave_out must be at least 0"),
             (RelevanceProbability(kind="some"), "kind must be one of 'logistic', 'isotonic'"),
         ):
             with pytest.raises(InputError, match=words):

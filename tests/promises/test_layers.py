@@ -14,7 +14,8 @@ PACKAGE = Path(fillgap.__file__).parent
 #: From the ground up; rooms of one floor do not import each other.
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"maps", "linalg", "moments", "pair", "remote"},
+    {"linalg", "pair", "remote"},
+    {"maps", "moments"},
     {"runtime", "files"},
     {"kernel"},
     {"io"},

@@ -12,12 +12,12 @@ from fillgap.aligners import (
     METHODS,
     MeanCentering,
     OrthogonalProcrustes,
-    Provenance,
     RidgeRegression,
-    SumAligner,
     load_aligner,
     save_aligner,
 )
+from fillgap.aligners.base import SumAligner
+from fillgap.aligners.methods import Provenance
 from fillgap.errors import InputError
 from fillgap.evaluation import held_out_splits
 from fillgap.metrics import measure

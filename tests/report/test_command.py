@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fillgap.aligners import Provenance, make_aligner, save_aligner
+from fillgap.aligners import make_aligner, save_aligner
+from fillgap.aligners.methods import Provenance
 from fillgap.cli.app import run
 from fillgap.pair import fingerprint
 from fillgap.report import build

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fillgap import kernel
+from fillgap import BalancedAligner, kernel
+from fillgap.calibration import NNN, Sides
 from fillgap.errors import InputError, InputTypeError
-from fillgap.kernel import block_rows
+from fillgap.evaluation.combine import aligned_sides
+from fillgap.evaluation.shortlists import all_scores, calibrated
+from fillgap.kernel import block_rows, copies, level_columns
 from fillgap.metrics.scan import scan_pool, scan_queries
 from fillgap.pair import EmbeddingPair
 
@@ -84,16 +87,6 @@ def test_level_items_are_counted_not_ordered(n, m, k, seed, fold):
         np.testing.assert_array_equal(a.best_other_rank[order], b.best_other_rank)
     assert sorted(scan.image_queries.mixed_rank) == sorted(other.image_queries.mixed_rank)
     assert sorted(scan.text_queries.cross_rank) == sorted(other.text_queries.cross_rank)
-
-
-def test_a_fold_changes_nothing(monkeypatch):
-    rng = np.random.default_rng(0)
-    X, Y = rng.normal(size=(900, 4)), rng.normal(size=(700, 4))
-    folded = scan_pool(X, Y, n_neighbors=3, n_own=2)
-    monkeypatch.setattr(kernel, "LONGEST_FOLD", 1)
-    flat = scan_pool(X, Y, n_neighbors=3, n_own=2)
-    assert_same(folded.image_queries, flat.image_queries)
-    assert_same(folded.text_queries, flat.text_queries)
 
 
 def assert_same(a, b, atol=0.0):
@@ -210,15 +203,12 @@ def test_a_sample_of_queries_sees_the_whole_pool(rng_pair):
         assert np.array_equal(some.pair_item, every.pair_item[kept])
         assert np.array_equal(some.mixed_rank, every.mixed_rank[kept])
         assert np.array_equal(some.rows[some.pair_query], every.rows[every.pair_query][kept])
+    pairs = scan_pool(X[:60], Y[:60], max_queries=20)  # row by row: both sides of each
+    assert np.array_equal(pairs.image_queries.rows, pairs.text_queries.rows)
     again = scan_pool(X, Y, index, max_queries=50, random_state=1)
     assert np.array_equal(again.text_queries.rows, scan.text_queries.rows)
     other = scan_pool(X, Y, index, max_queries=50, random_state=2)
     assert not np.array_equal(other.text_queries.rows, scan.text_queries.rows)
-
-
-def test_a_sample_of_pairs_row_by_row_takes_both_sides_of_each(gapped):
-    scan = scan_pool(*gapped, max_queries=20)
-    assert np.array_equal(scan.image_queries.rows, scan.text_queries.rows)
 
 
 def test_unpaired_sets_have_no_ranks_of_pairs(rng_pair):
@@ -267,6 +257,15 @@ def test_tensors_give_what_arrays_give(rng_pair, several):
     torch = pytest.importorskip("torch")
     X, Y = rng_pair
     index = np.random.default_rng(0).integers(0, len(X), len(Y)) if several else None
+    level = [integer_rows(np.random.default_rng(seed), 25) for seed in (0, 1)]
+    found, exact = scan_pool(*map(torch.as_tensor, level)), scan_pool(*level)
+    for a, b in (
+        (found.image_queries, exact.image_queries),
+        (found.text_queries, exact.text_queries),
+    ):
+        np.testing.assert_allclose(a.other, b.other, atol=1e-6)
+        np.testing.assert_array_equal(a.mixed_rank, b.mixed_rank)
+        np.testing.assert_array_equal(a.best_other_rank, b.best_other_rank)
     expected = scan_pool(X, Y, index, n_neighbors=20)
     scan = scan_pool(
         torch.as_tensor(X), torch.as_tensor(Y), index, n_neighbors=20, memory_bytes=100_000
@@ -279,20 +278,6 @@ def test_tensors_give_what_arrays_give(rng_pair, several):
         expected.image_queries.similarities[:, :10],
         atol=1e-5,
     )
-
-
-def test_tensors_count_level_items_as_arrays_do():
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(0)
-    X, Y = integer_rows(rng, 25), integer_rows(rng, 25)
-    expected, scan = scan_pool(X, Y), scan_pool(torch.as_tensor(X), torch.as_tensor(Y))
-    for a, b in (
-        (scan.image_queries, expected.image_queries),
-        (scan.text_queries, expected.text_queries),
-    ):
-        np.testing.assert_allclose(a.other, b.other, atol=1e-6)
-        np.testing.assert_array_equal(a.mixed_rank, b.mixed_rank)
-        np.testing.assert_array_equal(a.best_other_rank, b.best_other_rank)
 
 
 def test_blocks_keep_to_the_budget():
@@ -336,3 +321,66 @@ def test_refusals(rng_pair):
     torch = pytest.importorskip("torch")
     with pytest.raises(InputTypeError, match="arrays of one library"):
         scan_pool(X, torch.as_tensor(Y))
+
+
+def slow_copies(rows: np.ndarray) -> tuple[list[int], list[int]]:
+    """Compare every row with all before it."""
+    found = []
+    for i in range(len(rows)):
+        earlier = [j for j in range(i) if np.array_equal(rows[i], rows[j])]
+        found += [(i, earlier[0])] if earlier else []
+    return [i for i, _ in found], [j for _, j in found]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble", ">f4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_copies_are_those_that_a_loop_finds(dtype: str, order: str) -> None:
+    rng = np.random.default_rng(0)
+    rows = np.asarray(rng.integers(-1, 2, size=(90, 3)) * 0.1, dtype=dtype, order=order)
+    copy, first = copies(rows)
+    assert (copy.tolist(), first.tolist()) == slow_copies(rows)
+    assert 30 < len(copy) < 90
+    split = copies(rows[:17], rows[17:17], rows[17:])
+    assert [part.tolist() for part in split] == [copy.tolist(), first.tolist()]
+
+
+def test_rows_that_differ_in_a_few_columns_alone() -> None:
+    rng = np.random.default_rng(1)
+    rows = np.zeros((400, 300), np.float32)
+    rows[np.arange(400), rng.integers(0, 300, 400)] = 1  # most of what is looked at first is zero
+    copy, first = copies(rows[:150], rows[150:])
+    assert (copy.tolist(), first.tolist()) == slow_copies(rows)
+    assert len(copy) > 50
+
+
+def test_both_zeros_are_equal() -> None:
+    copy, first = copies(np.array([[0.0, 1.0], [-0.0, 1.0], [0.0, -1.0]], np.float32))
+    assert (copy.tolist(), first.tolist()) == ([1], [0])
+
+
+def test_rows_of_one_hash_are_still_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.array([[1.0], [2.0], [1.0]], np.float32)
+    monkeypatch.setattr(kernel, "_hashes", lambda side, *_: np.zeros(len(side), np.uint64))
+    assert [part.tolist() for part in copies(rows)] == [[2], [0]]
+
+
+def test_all_columns_of_copies_are_the_first() -> None:
+    rows = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    scores = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+    assert level_columns(scores, rows) is scores
+    np.testing.assert_array_equal(scores, [[0.1, 0.2, 0.1], [0.4, 0.5, 0.4]])
+
+
+def test_copies_stay_level_through_an_aligner_and_a_calibration() -> None:
+    rng = np.random.default_rng(0)
+    images, texts = rng.normal(size=(2, 300, 265)).astype(np.float32)
+    texts[100:] = texts[rng.integers(0, 100, 200)]
+    copy, first = copies(texts)
+    aligner = BalancedAligner().fit(images, texts)
+    rows = aligned_sides(aligner, images, texts)
+    np.testing.assert_array_equal(rows.texts[copy], rows.texts[first])
+    calibration = NNN().fit(Sides(rows.images, rows.texts), Sides(rows.images, rows.texts))
+    scores = all_scores({"image": rows.images, "text": rows.texts}, calibrated(calibration))
+    np.testing.assert_array_equal(
+        scores["image"]["text"][:, copy], scores["image"]["text"][:, first]
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import numpy as np
@@ -34,23 +33,6 @@ def test_blocks_are_not_read_far_ahead() -> None:
 
     for i in map_blocks(lambda i: i, blocks(), threads=3):
         assert len(alive) <= i + 5
-
-
-def test_one_thread_works_where_it_reads() -> None:
-    names = set(map_blocks(lambda _: threading.current_thread().name, range(3), threads=1))
-    assert names == {threading.current_thread().name}
-    others = set(map_blocks(lambda _: threading.current_thread().name, range(3), threads=2))
-    assert threading.current_thread().name not in others
-
-
-def test_products_have_one_thread_each_and_get_theirs_back() -> None:
-    def threads() -> set[int]:
-        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
-
-    before = threads()
-    (inside,) = map_blocks(lambda _: threads(), [0], threads=2)
-    assert inside == {1}
-    assert threads() == before
 
 
 def test_overlapping_callers_give_back_what_the_first_one_found() -> None:

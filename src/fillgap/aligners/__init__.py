@@ -1,25 +1,14 @@
 """Aligners: estimators with two sides that bring images and texts to one place."""
 
-from fillgap.aligners.balanced import BalancedAligner
-from fillgap.aligners.base import Aligner, SumAligner
+from fillgap.aligners.balanced import BalancedAligner, RefinedAligner
+from fillgap.aligners.base import Aligner
 from fillgap.aligners.centring import (
     DimensionRemoval,
     EmbeddingShift,
     MeanCentering,
     Translation,
-    matching_translation,
 )
-from fillgap.aligners.methods import (
-    METHODS,
-    Provenance,
-    aligner_state,
-    load_aligner,
-    make_aligner,
-    method_name,
-    restore_aligner,
-    save_aligner,
-)
-from fillgap.aligners.refined import RefinedAligner
+from fillgap.aligners.methods import METHODS, load_aligner, make_aligner, save_aligner
 from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
 from fillgap.aligners.spectral import SpectralAligner
 from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection
@@ -39,20 +28,14 @@ __all__ = [
     "MeanCentering",
     "OrthogonalProcrustes",
     "PCAProjection",
-    "Provenance",
     "RefinedAligner",
     "RidgeRegression",
     "SharedSpaceProjection",
     "SpectralAligner",
     "Standardisation",
-    "SumAligner",
     "Translation",
     "Whitening",
-    "aligner_state",
     "load_aligner",
     "make_aligner",
-    "matching_translation",
-    "method_name",
-    "restore_aligner",
     "save_aligner",
 ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from array_api_compat import array_namespace, device
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
@@ -21,12 +21,12 @@ from fillgap.errors import (
     unit_rows,
 )
 from fillgap.kernel import level_rows
+from fillgap.linalg import Matrix
 from fillgap.maps import AffineMap, scale_to_unit
 from fillgap.moments import PairMoments
 from fillgap.pair import BLOCK_ROWS, RowSource, iter_blocks
 from fillgap.runtime import Progress, map_blocks, silent
 
-Matrix = NDArray[np.float64]
 #: Rows that are mapped at a time: as float32 they stay in the cache of a core through all steps.
 STRIP_ROWS = 512
 
@@ -136,11 +136,12 @@ class Aligner(BaseEstimator):
             name = type(self).__name__
             raise NotFittedError(f"{name} must be fitted before it is applied. Call fit first.")
         X = check_matrix(X, what)
-        if X.shape[0] <= BLOCK_ROWS:
-            return level_rows(self.apply_block(X, what, 0), X)
         out: Any = None
         for start, block in iter_blocks(X, what):
             rows = self.apply_block(block, what, start)
+            if len(rows) == X.shape[0]:
+                out = rows
+                break
             if out is None:
                 shape = (X.shape[0], rows.shape[1])
                 out = array_namespace(rows).empty(shape, dtype=rows.dtype, device=device(rows))
@@ -162,42 +163,40 @@ class Aligner(BaseEstimator):
                 f"{what} must be of dimension {self.n_features_in_}, as in the fit, got "
                 f"{block.shape[1]}. Use embeddings of the model that the aligner was fitted to."
             )
-        if not isinstance(block, np.ndarray) or len(block) <= STRIP_ROWS or not self.linear:
-            return self._apply_strip(block, what, first_row)
+        in_strips = isinstance(block, np.ndarray) and self.linear
+        n = max(len(block), 1)
+        step = STRIP_ROWS if in_strips else n
         out: Any = None
-        for start in range(0, len(block), STRIP_ROWS):
-            strip = block[start : start + STRIP_ROWS]
+        for start in range(0, n, step):
+            strip = block[start : start + step]
             try:
-                rows = self._apply_strip(strip, what, first_row + start)
+                units = unit_rows(strip, what, first_row=first_row + start)
             except InputError:
                 unit_rows(block, what, first_row=first_row)  # counts the bad rows of all of it
                 raise
+            rows = self._map_rows(units, what)
+            if self.normalize:
+                rows = scale_to_unit(rows, in_place=True)
+            if len(rows) == len(block):
+                return rows
             if out is None:
                 out = np.empty((len(block), rows.shape[1]), rows.dtype)
             out[start : start + len(rows)] = rows
         return out
 
-    def _apply_strip(self, rows: Any, what: str, first_row: int) -> Any:
-        out = self._map_rows(unit_rows(rows, what, first_row=first_row), what)
-        return scale_to_unit(out, in_place=True) if self.normalize else out
 
-
-class Sums(Protocol):
-    """Statistics of blocks that merge."""
-
-    def absorb(self, other: Any, /) -> None:
-        """Add the rows behind `other`, in place."""
-        ...
-
-
-#: From (number of the first row, images or None, texts or None) to the sums of that block.
+#: From (number of the first row, images or None, texts or None) to the sums of that block, which
+#: have `absorb(other)`.
 BlockFunction: TypeAlias = Callable[[int, Any | None, Any | None], Any]
 #: Yields what to sum over all blocks, receives the sums, and ends when the fit is done.
 FitSteps: TypeAlias = Generator[BlockFunction, Any, None]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SumAligner(Aligner):
     """Base of aligners that are functions of sums: the rows are read in blocks, never held."""
+
+    normalize: bool = True
 
     def fit_steps(self) -> FitSteps:
         """Yield each function of a block whose merged sums the fit needs, and receive the sums.
@@ -207,14 +206,9 @@ class SumAligner(Aligner):
         raise NotImplementedError
 
     def fit_by(self, X: Any, Y: Any, reduce: Callable[[BlockFunction], Any]) -> Self:
-        """Fit to sides whose blocks are summed elsewhere.
+        """Fit to sides whose blocks are summed elsewhere, and of which only the shapes are read.
 
-        Parameters
-        ----------
-        X, Y : array or `RowSource`
-            The sides, of which only the shapes are looked at here.
-        reduce : callable
-            Called with each function of a block; returns its merged sums over all blocks.
+        `reduce` is called with each function of a block; it returns its merged sums over all.
         """
         self._check_sides(X, Y)
         self._reset()
@@ -232,8 +226,13 @@ class SumAligner(Aligner):
         def work(block: tuple[int, Any, Any]) -> tuple[Any, int]:
             return function(*block), sum(len(side) for side in block[1:] if side is not None)
 
+        on_host = all(
+            isinstance(side, np.ndarray)
+            or (isinstance(side, RowSource) and getattr(side, "device", None) is None)
+            for side in (X, Y)
+        )
         # One block is not worth threads, and a device has its own.
-        alone = max(X.shape[0], Y.shape[0]) <= BLOCK_ROWS or not _on_host(X, Y)
+        alone = max(X.shape[0], Y.shape[0]) <= BLOCK_ROWS or not on_host
         for sums, seen in map_blocks(work, self._blocks(X, Y), threads=1 if alone else None):
             if total is None:
                 total = sums
@@ -245,30 +244,17 @@ class SumAligner(Aligner):
 
     def _blocks(self, X: Any, Y: Any) -> Iterator[tuple[int, Any, Any]]:
         """Yield blocks of both sides: together where rows are pairs, one by one otherwise."""
+        images, texts = iter_blocks(X, "images"), iter_blocks(Y, "texts")
         if self.needs_pairs:
-            for (first_row, x), (_, y) in zip(
-                iter_blocks(X, "images"), iter_blocks(Y, "texts"), strict=True
-            ):
+            for (first_row, x), (_, y) in zip(images, texts, strict=True):
                 yield first_row, x, y
-            return
-        for first_row, x in iter_blocks(X, "images"):
-            yield first_row, x, None
-        for first_row, y in iter_blocks(Y, "texts"):
-            yield first_row, None, y
-
-
-def _on_host(*sides: Any) -> bool:
-    return all(
-        isinstance(side, np.ndarray)
-        or (isinstance(side, RowSource) and getattr(side, "device", None) is None)
-        for side in sides
-    )
+        else:
+            yield from ((first_row, x, None) for first_row, x in images)
+            yield from ((first_row, None, y) for first_row, y in texts)
 
 
 class MomentAligner(SumAligner):
     """Base of aligners that one pass fits: functions of counts, means and second moments."""
-
-    moments_: PairMoments
 
     def partial_fit(self, X: Any, Y: Any) -> Self:
         """Add rows to the fit, and solve again.
@@ -290,7 +276,8 @@ class MomentAligner(SumAligner):
                 f"images must be of dimension {before.n_features}, as before, got {X.shape[1]}. "
                 "Use embeddings of one model."
             )
-        moments = self._sum(self._from_block(), X, Y, silent)
+        function = partial(PairMoments.from_block, cross=self.needs_pairs)
+        moments = self._sum(function, X, Y, silent)
         if before is not None:
             before.absorb(moments)
             moments = before
@@ -311,14 +298,17 @@ class MomentAligner(SumAligner):
 
     def fit_steps(self) -> FitSteps:
         """Ask for the moments, and solve."""
-        self.fit_moments((yield self._from_block()))
-
-    def _from_block(self) -> BlockFunction:
-        return partial(PairMoments.from_block, cross=self.needs_pairs)
+        moments = yield partial(PairMoments.from_block, cross=self.needs_pairs)
+        self.fit_moments(moments)
 
     def _solve(self, moments: PairMoments) -> None:
         """Set `map_x_` and `map_y_`."""
         raise NotImplementedError
+
+    def _map_centred(self, moments: PairMoments, A_x: Matrix | None, A_y: Matrix | None) -> None:
+        """Map each side by (x − mean) A; None is the identity."""
+        self.map_x_ = AffineMap(center=moments.x.mean, matrix=A_x)
+        self.map_y_ = AffineMap(center=moments.y.mean, matrix=A_y)
 
     def _note_if_few_rows(self, what: str) -> None:
         """Say so where there are fewer rows than the d × d moments need."""

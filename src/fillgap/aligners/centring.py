@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,12 @@ class MeanCentering(MomentAligner):
     array([0., 0., 0., 0.])
     """
 
-    def __init__(self, *, normalize: bool = True) -> None:
-        self.normalize = normalize
-
     def _solve(self, moments: PairMoments) -> None:
         self.map_x_ = AffineMap(center=moments.x.mean)
         self.map_y_ = AffineMap(center=moments.y.mean)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class EmbeddingShift(MomentAligner):
     """Move both modalities along the gap vector δ = μ_x − μ_y: x − ½λδ, y + ½λδ.
 
@@ -59,15 +58,14 @@ class EmbeddingShift(MomentAligner):
     Liang et al., "Mind the Gap" (arXiv:2203.02053), section 5.
     """
 
-    def __init__(self, *, amount: float = 1.0, normalize: bool = True) -> None:
-        self.amount = amount
-        self.normalize = normalize
+    amount: float = 1.0
 
     def _solve(self, moments: PairMoments) -> None:
         half = 0.5 * check_real(self.amount, "amount") * (moments.x.mean - moments.y.mean)
         self.map_x_, self.map_y_ = AffineMap(center=half), AffineMap(center=-half)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Translation(MomentAligner):
     """Move the images towards the texts along the gap: x + λ(μ_y − μ_x); the texts stay.
 
@@ -83,9 +81,7 @@ class Translation(MomentAligner):
     A baseline of DG (arXiv:2510.03268), tables 1 to 3.
     """
 
-    def __init__(self, *, amount: float = 1.0, normalize: bool = True) -> None:
-        self.amount = amount
-        self.normalize = normalize
+    amount: float = 1.0
 
     def _solve(self, moments: PairMoments) -> None:
         shift = check_real(self.amount, "amount") * (moments.y.mean - moments.x.mean)
@@ -123,6 +119,7 @@ def matching_translation(X: Any, Y: Any, *, angle: float) -> float:
     return 1.0
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class DimensionRemoval(MomentAligner):
     """Drop the dimensions in which the two means differ most.
 
@@ -145,9 +142,7 @@ class DimensionRemoval(MomentAligner):
 
     extra_arrays = ("removed_",)
 
-    def __init__(self, *, n_removed: int = 5, normalize: bool = True) -> None:
-        self.n_removed = n_removed
-        self.normalize = normalize
+    n_removed: int = 5
 
     def _solve(self, moments: PairMoments) -> None:
         d = moments.n_features

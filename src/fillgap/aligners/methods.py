@@ -1,10 +1,9 @@
-"""The table of methods: their names on the command line and in files."""
+"""The table of methods, and the files of fitted aligners."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,16 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
-from fillgap.aligners.balanced import BalancedAligner
+from fillgap.aligners.balanced import BalancedAligner, RefinedAligner
 from fillgap.aligners.base import Aligner
 from fillgap.aligners.centring import DimensionRemoval, EmbeddingShift, MeanCentering, Translation
-from fillgap.aligners.refined import RefinedAligner
 from fillgap.aligners.regression import CCA, OrthogonalProcrustes, RidgeRegression
 from fillgap.aligners.spectral import SpectralAligner
 from fillgap.aligners.subspace import HyperplaneRotation, SharedSpaceProjection
 from fillgap.aligners.transport.laplace import LaplaceTransport
 from fillgap.aligners.whitening import GaussianTransport, PCAProjection, Standardisation, Whitening
-from fillgap.errors import InputError
+from fillgap.errors import InputError, make_named
 from fillgap.files import read_artifact, write_artifact
 from fillgap.maps import AffineMap
 
@@ -55,27 +53,13 @@ def make_aligner(name: str, **parameters: object) -> Aligner:
     InputError
         If there is no such method or it has no such parameter; near names are offered.
     """
-    if name not in METHODS:
-        near = get_close_matches(name, METHODS, n=3, cutoff=0.5)
-        remedy = f"Did you mean {' or '.join(near)}?" if near else "fillgap methods lists them."
-        raise InputError(f"the method must be one of {', '.join(METHODS)}, got {name!r}. {remedy}")
-    aligner = METHODS[name]()
-    known = aligner.get_params()
-    for parameter in parameters:
-        if parameter not in known:
-            raise InputError(
-                f"a parameter of {name} must be one of {', '.join(known)}, got {parameter!r}. "
-                "Check its spelling."
-            )
-    return aligner.set_params(**parameters)
+    return make_named(METHODS, "method", name, parameters, otherwise="fillgap methods lists them.")
 
 
 def method_name(aligner: Aligner) -> str:
     """Return the name of an aligner's method: its class name where the table has none."""
-    for name, cls in METHODS.items():
-        if type(aligner) is cls:
-            return name
-    return type(aligner).__name__
+    names = {cls: name for name, cls in METHODS.items()}
+    return names.get(type(aligner), type(aligner).__name__)
 
 
 _MEANS = ("mean_x_", "mean_y_")
@@ -149,16 +133,26 @@ def aligner_state(
         )
     if not hasattr(aligner, "n_features_in_"):
         raise NotFittedError(f"{name} must be fitted before it is saved. Call fit first.")
-    known = provenance or Provenance()
+    parameters = aligner.get_params()
+    for key, value in parameters.items():  # as JSON can hold them
+        if isinstance(value, (np.generic, np.ndarray)):
+            parameters[key] = value.tolist()
+        elif isinstance(value, tuple):
+            parameters[key] = list(value)
     metadata = {
         "method": name,
-        "parameters": {key: _plain(value) for key, value in aligner.get_params().items()},
+        "parameters": parameters,
         "n_features": aligner.n_features_in_,
         "n_samples": list(aligner.n_samples_),
         "notes": list(aligner.notes_),
-        **{key: value for key, value in vars(known).items() if value},
+        **{key: value for key, value in vars(provenance or Provenance()).items() if value},
     }
-    return _arrays(aligner), metadata
+    arrays = {name: np.asarray(getattr(aligner, name)) for name in (*_MEANS, *aligner.extra_arrays)}
+    for side in ("x", "y"):
+        map_ = getattr(aligner, f"map_{side}_", AffineMap())
+        parts = {f"map_{side}.{part}": getattr(map_, part) for part in _PARTS}
+        arrays |= {name: value for name, value in parts.items() if value is not None}
+    return arrays, metadata
 
 
 def load_aligner(path: str | Path) -> Aligner:
@@ -189,14 +183,12 @@ def restore_aligner(
         aligner.n_samples_ = tuple(metadata["n_samples"])
         aligner.notes_ = tuple(metadata["notes"])
         for name in (*_MEANS, *aligner.extra_arrays):
-            setattr(aligner, name, _restored(arrays[name]))
-        if any(
-            mean.shape != (aligner.n_features_in_,) for mean in (aligner.mean_x_, aligner.mean_y_)
-        ):
+            array = arrays[name]
+            setattr(aligner, name, array if array.ndim else array.item())
+        if not aligner.mean_x_.shape == aligner.mean_y_.shape == (aligner.n_features_in_,):
             raise ValueError("the means")
         for side in ("x", "y"):
-            parts = {part: arrays.get(f"map_{side}.{part}") for part in _PARTS}
-            map_ = AffineMap(**parts)
+            map_ = AffineMap(**{part: arrays.get(f"map_{side}.{part}") for part in _PARTS})
             map_(np.zeros((1, aligner.n_features_in_)))  # raises where the parts do not fit
             setattr(aligner, f"map_{side}_", map_)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -206,27 +198,3 @@ def restore_aligner(
         ) from error
     aligner.metadata_ = metadata
     return aligner
-
-
-def _arrays(aligner: Aligner) -> dict[str, NDArray[Any]]:
-    """Return everything that `transform` needs."""
-    arrays = {name: np.asarray(getattr(aligner, name)) for name in (*_MEANS, *aligner.extra_arrays)}
-    for side in ("x", "y"):
-        map_ = getattr(aligner, f"map_{side}_", AffineMap())
-        for part in _PARTS:
-            value = getattr(map_, part)
-            if value is not None:
-                arrays[f"map_{side}.{part}"] = value
-    return arrays
-
-
-def _restored(array: NDArray[Any]) -> Any:
-    """Return a scalar where a scalar was saved."""
-    return array.item() if array.ndim == 0 else array
-
-
-def _plain(value: Any) -> Any:
-    """Return a parameter as JSON can hold it."""
-    if isinstance(value, np.generic):
-        return value.item()
-    return list(value) if isinstance(value, (tuple, np.ndarray)) else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fillgap.aligners.base import MomentAligner
@@ -18,6 +20,7 @@ def _cross(moments: PairMoments) -> Matrix:
     return moments.cross
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class OrthogonalProcrustes(MomentAligner):
     """Rotate the images onto their texts: minimise Σ ‖(x_i − μ_x) R − (y_i − μ_y)‖², R orthogonal.
 
@@ -38,9 +41,7 @@ class OrthogonalProcrustes(MomentAligner):
 
     needs_pairs = True
 
-    def __init__(self, *, center: bool = True, normalize: bool = True) -> None:
-        self.center = center
-        self.normalize = normalize
+    center: bool = True
 
     def _solve(self, moments: PairMoments) -> None:
         check_flag(self.center, "center")
@@ -54,6 +55,7 @@ class OrthogonalProcrustes(MomentAligner):
         self._note_if_few_rows("OrthogonalProcrustes")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RidgeRegression(MomentAligner):
     """Predict each text from its image: x ↦ μ_y + (x − μ_x) B; the texts stay.
 
@@ -74,9 +76,7 @@ class RidgeRegression(MomentAligner):
 
     needs_pairs = True
 
-    def __init__(self, *, ridge: float = 1.0, normalize: bool = True) -> None:
-        self.ridge = ridge
-        self.normalize = normalize
+    ridge: float = 1.0
 
     def _solve(self, moments: PairMoments) -> None:
         ridge = check_real(self.ridge, "ridge", low=0)
@@ -87,6 +87,7 @@ class RidgeRegression(MomentAligner):
             self._note_if_few_rows("RidgeRegression without a ridge")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CCA(MomentAligner):
     """Project both modalities on the directions in which pairs correlate most.
 
@@ -117,18 +118,9 @@ class CCA(MomentAligner):
     needs_pairs = True
     extra_arrays = ("correlations_",)
 
-    def __init__(
-        self,
-        *,
-        n_components: int | None = None,
-        power: float = 1.0,
-        ridge: float = 0.3,
-        normalize: bool = True,
-    ) -> None:
-        self.n_components = n_components
-        self.power = power
-        self.ridge = ridge
-        self.normalize = normalize
+    n_components: int | None = None
+    power: float = 1.0
+    ridge: float = 0.3
 
     def _solve(self, moments: PairMoments) -> None:
         ridge = check_real(self.ridge, "ridge", low=0)
@@ -147,8 +139,7 @@ class CCA(MomentAligner):
             inverse_x @ (U[:, :kept] * weights), inverse_y @ (Vt[:kept].T * weights)
         )
         self.correlations_ = rho[:kept]
-        self.map_x_ = AffineMap(center=moments.x.mean, matrix=A_x)
-        self.map_y_ = AffineMap(center=moments.y.mean, matrix=A_y)
+        self._map_centred(moments, A_x, A_y)
         if self.n_components is not None and kept < wanted:
             self._note(
                 f"n_components is {wanted}, but only {kept} directions correlate: {kept} kept."

@@ -1,4 +1,4 @@
-"""Sums behind the spectral method: totals of unit rows, and moments weighted by degree."""
+"""The spectral method, and the sums behind it: totals, and moments weighted by degree."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ from numpy.typing import NDArray
 
 from fillgap.aligners.base import FitSteps, SumAligner
 from fillgap.errors import InputError, check_choice, check_integer, row_scales
-from fillgap.linalg import fix_signs, leading_svd
+from fillgap.linalg import Matrix, fix_signs, leading_svd
 from fillgap.maps import AffineMap
 from fillgap.moments import gram, precise, to_numpy
-
-Matrix = NDArray[np.float64]
 
 
 @dataclass
 class Totals:
-    """Counts and sums of the unit rows of both modalities.
+    """Counts and sums of the unit rows of both modalities, images first."""
 
-    Attributes
-    ----------
-    counts : array of shape (2,)
-        Images, texts.
-    sums : array of shape (2, n_features)
-        Sum of the unit images, sum of the unit texts.
-    """
+    counts: NDArray[np.int64]  # of shape (2,)
+    sums: Matrix  # of shape (2, n_features)
 
-    counts: NDArray[np.int64]
-    sums: Matrix
+    @classmethod
+    def of_block(cls, first_row: int, X: Any | None, Y: Any | None) -> Totals:
+        """Return the totals of one block; a side may be missing."""
+        n_features = int((X if X is not None else Y).shape[1])  # type: ignore[union-attr]
+        totals = cls(np.zeros(2, dtype=np.int64), np.zeros((2, n_features)))
+        for side, (block, what) in enumerate(((X, "images"), (Y, "texts"))):
+            if block is not None:
+                rows, scales = row_scales(block, what, first_row=first_row)
+                totals.counts[side] = rows.shape[0]
+                products = precise(scales, first_row) @ precise(rows, first_row)
+                totals.sums[side] = to_numpy(products)
+        return totals
 
     def absorb(self, other: Totals) -> None:
         """Add the rows behind `other`, in place."""
@@ -41,39 +44,48 @@ class Totals:
         self.sums += other.sums
 
 
-def totals_block(first_row: int, X: Any | None, Y: Any | None) -> Totals:
-    """Return the totals of one block; a side may be missing."""
-    n_features = int((X if X is not None else Y).shape[1])  # type: ignore[union-attr]
-    counts, sums = np.zeros(2, dtype=np.int64), np.zeros((2, n_features))
-    for side, (block, what) in enumerate(((X, "images"), (Y, "texts"))):
-        if block is not None:
-            rows, scales = row_scales(block, what, first_row=first_row)
-            counts[side] = rows.shape[0]
-            sums[side] = to_numpy(precise(scales, first_row) @ precise(rows, first_row))
-    return Totals(counts, sums)
-
-
 @dataclass
 class DegreeSums:
-    """Second moments of the unit rows, each row weighted by one over its degree.
+    """Second moments of the unit rows, each row weighted by one over its degree."""
 
-    Attributes
-    ----------
-    grams : list of two arrays of shape (n_columns, n_columns)
-        Σ z zᵀ / degree over images and over texts.
-    lowest : float
-        The least degree.
-    absolute, count : float, int
-        Sum of |degree| over all rows, and their number.
-    eps : float
-        Relative rounding error of the coarsest product that went in.
-    """
+    grams: list[Matrix]  # Σ z zᵀ / degree over images and over texts
+    lowest: float = np.inf  # the least degree
+    absolute: float = 0.0  # sum of |degree| over all rows
+    count: int = 0
+    eps: float = 0.0  # relative rounding error of the coarsest product that went in
 
-    grams: list[Matrix]
-    lowest: float
-    absolute: float
-    count: int
-    eps: float
+    @classmethod
+    def of_block(
+        cls, first_row: int, X: Any | None, Y: Any | None, *, totals: Totals, shift: float
+    ) -> DegreeSums:
+        """Return the sums of one block; a side may be missing.
+
+        The degree of an image is its product with the sum of all texts. A shift c in the weights
+        W + c · 1 1ᵀ is written as one more column √c on each side.
+        """
+        n_columns = totals.sums.shape[1] + (shift > 0)
+        sums = cls([np.zeros((n_columns, n_columns)) for _ in range(2)])
+        for side, (block, what) in enumerate(((X, "images"), (Y, "texts"))):
+            if block is None:
+                continue
+            xp = array_namespace(block)
+            rows, scales = row_scales(block, what, first_row=first_row)
+            rows, scales = precise(rows, first_row), precise(scales, first_row)
+            other = xp.asarray(totals.sums[1 - side], dtype=rows.dtype, device=device(rows))
+            degrees = (rows @ other) * scales + shift * float(totals.counts[1 - side])
+            if bool(xp.all(degrees > 0)):  # otherwise no product of this pass will be used
+                roots = xp.sqrt(degrees)
+                weighted, column = rows * (scales / roots)[:, None], shift**0.5 / roots
+                sums.grams[side] = gram(weighted)
+                if shift:
+                    border = to_numpy(column @ weighted)[:, None]
+                    corner = np.array([[float(column @ column)]])
+                    sums.grams[side] = np.block([[sums.grams[side], border], [border.T, corner]])
+            sums.lowest = min(sums.lowest, float(xp.min(degrees)))
+            sums.absolute += float(xp.sum(xp.abs(degrees)))
+            sums.count += int(rows.shape[0])
+            sums.eps = max(sums.eps, float(xp.finfo(rows.dtype).eps))
+        return sums
 
     def absorb(self, other: DegreeSums) -> None:
         """Add the rows behind `other`, in place."""
@@ -83,59 +95,8 @@ class DegreeSums:
         self.count += other.count
         self.eps = max(self.eps, other.eps)
 
-    @property
-    def all_positive(self) -> bool:
-        """Whether every degree is clearly positive: above 1e-6 of the mean |degree|."""
-        return self.lowest > 1e-6 * self.absolute / self.count
 
-
-def degree_block(
-    first_row: int, X: Any | None, Y: Any | None, *, totals: Totals, shift: float
-) -> DegreeSums:
-    """Return the degree-weighted sums of one block; a side may be missing.
-
-    Parameters
-    ----------
-    first_row : int
-        Number of the block's first row in the whole set.
-    X, Y : array of shape (n_samples, n_features) or None
-    totals : Totals
-        Of the whole fit: the degree of an image is its product with the sum of all texts.
-    shift : float
-        c in the weights W + c · 1 1ᵀ, written as one more column √c on each side.
-    """
-    n_columns = totals.sums.shape[1] + (shift > 0)
-    sums = DegreeSums([np.zeros((n_columns, n_columns)) for _ in range(2)], np.inf, 0.0, 0, 0.0)
-    for side, (block, what) in enumerate(((X, "images"), (Y, "texts"))):
-        if block is None:
-            continue
-        xp = array_namespace(block)
-        rows, scales = row_scales(block, what, first_row=first_row)
-        rows, scales = precise(rows, first_row), precise(scales, first_row)
-        other = xp.asarray(totals.sums[1 - side], dtype=rows.dtype, device=device(rows))
-        degrees = (rows @ other) * scales + shift * float(totals.counts[1 - side])
-        if bool(xp.all(degrees > 0)):  # otherwise no product of this pass will be used
-            roots = xp.sqrt(degrees)
-            sums.grams[side] = _bordered(
-                rows * (scales / roots)[:, None], shift**0.5 / roots, shift
-            )
-        sums.lowest = min(sums.lowest, float(xp.min(degrees)))
-        sums.absolute += float(xp.sum(xp.abs(degrees)))
-        sums.count += int(rows.shape[0])
-        sums.eps = max(sums.eps, float(xp.finfo(rows.dtype).eps))
-    return sums
-
-
-def _bordered(weighted: Any, column: Any, shift: float) -> Matrix:
-    """Return the Gram matrix of the rows, with the column of the shift as the last one."""
-    inner = gram(weighted)
-    if shift == 0:
-        return inner
-    border = to_numpy(column @ weighted)
-    corner = np.array([[float(column @ column)]])
-    return np.block([[inner, border[:, None]], [border[None, :], corner]])
-
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class SpectralAligner(SumAligner):
     """Embed both modalities by the eigenvectors of their bipartite similarity graph.
 
@@ -172,51 +133,43 @@ class SpectralAligner(SumAligner):
     passes = 2
     extra_arrays = ("shift_", "eigenvalues_")
 
-    def __init__(
-        self, *, n_components: int = 60, negative: str = "shift", normalize: bool = True
-    ) -> None:
-        self.n_components = n_components
-        self.negative = negative
-        self.normalize = normalize
+    n_components: int = 60
+    negative: str = "shift"
 
     def fit_steps(self) -> FitSteps:
         """Ask for the totals, then for the moments weighted by degree, and solve."""
-        wanted = check_integer(self.n_components, "n_components", low=1)
+        check_integer(self.n_components, "n_components", low=1)
         check_choice(self.negative, "negative", ("shift", "raise"))
-        totals: Totals = yield totals_block
-        sums: DegreeSums = yield partial(degree_block, totals=totals, shift=0.0)
+        totals: Totals = yield Totals.of_block
+        sums: DegreeSums = yield partial(DegreeSums.of_block, totals=totals, shift=0.0)
         self.shift_ = 0.0
-        if not sums.all_positive:
-            self._shift(sums.lowest)
-            sums = yield partial(degree_block, totals=totals, shift=self.shift_)
+        if sums.lowest <= 1e-6 * sums.absolute / sums.count:
+            if self.negative == "raise":
+                raise InputError(
+                    f"the degrees of the graph must be positive, got {sums.lowest:.3g}. "
+                    "Use negative='shift', or a method that needs no graph."
+                )
+            # 1 and not just enough: with any smaller shift the constant vector need not be the
+            # first, and dropping the first would drop meaning.
+            self.shift_ = 1.0
+            self._note(
+                f"the graph has a degree of {sums.lowest:.3g}, which is not clearly positive: "
+                "1 was added to every weight."
+            )
+            sums = yield partial(DegreeSums.of_block, totals=totals, shift=self.shift_)
         self.n_samples_ = (int(totals.counts[0]), int(totals.counts[1]))
         self.n_features_in_ = totals.sums.shape[1]
-        self.mean_x_, self.mean_y_ = (
-            s / n for s, n in zip(totals.sums, totals.counts, strict=True)
-        )
-        self._solve(sums, wanted, totals)
+        self.mean_x_, self.mean_y_ = totals.sums / totals.counts[:, None]
+        self._solve(sums, totals)
 
-    def _shift(self, lowest: float) -> None:
-        """Turn to weights 1 + cos ≥ 0, or refuse."""
-        if self.negative == "raise":
-            raise InputError(
-                f"the degrees of the graph must be positive, got {lowest:.3g}. "
-                "Use negative='shift', or a method that needs no graph."
-            )
-        # 1 and not just enough: with any smaller shift the constant vector need not be the first,
-        # and dropping the first would drop meaning.
-        self.shift_ = 1.0
-        self._note(
-            f"the graph has a degree of {lowest:.3g}, which is not clearly positive: "
-            "1 was added to every weight."
-        )
-
-    def _solve(self, sums: DegreeSums, wanted: int, totals: Totals) -> None:
+    def _solve(self, sums: DegreeSums, totals: Totals) -> None:
         (root_x, inverse_x), (root_y, inverse_y) = (_roots(G, sums) for G in sums.grams)
-        M = root_x @ root_y.T
-        borders = [self.shift_**0.5 * count for count in totals.counts] if self.shift_ else [[], []]
-        s_x, s_y = (np.append(s, c) for s, c in zip(totals.sums, borders, strict=True))
-        U, S, Vt = leading_svd(_without_constant(M, root_x @ s_y, root_y @ s_x), wanted)
+        s_x, s_y = totals.sums
+        if self.shift_:
+            s_x, s_y = (np.append(s, n) for s, n in zip(totals.sums, totals.counts, strict=True))
+        M = _without_constant(root_x @ root_y.T, root_x @ s_y, root_y @ s_x)
+        wanted = self.n_components
+        U, S, Vt = leading_svd(M, wanted)
         rank = int(np.sum(S > 1e-10))
         kept = min(wanted, rank)
         if kept < 1:
@@ -229,15 +182,12 @@ class SpectralAligner(SumAligner):
                 f"n_components is {wanted}, but the graph has only {rank} non-trivial "
                 f"eigenvectors: {kept} kept."
             )
-        B_x, B_y = inverse_x @ U[:, :kept], inverse_y @ Vt[:kept].T
-        B_x, B_y = fix_signs(B_x, B_y)
         self.eigenvalues_ = 1 - S[:kept]
-        self.map_x_, self.map_y_ = self._map(B_x), self._map(B_y)
-
-    def _map(self, B: Matrix) -> AffineMap:
-        """Return x ↦ [x, √c] B."""
         d = self.n_features_in_
-        return AffineMap(matrix=B[:d], offset=self.shift_**0.5 * B[d] if self.shift_ else None)
+        self.map_x_, self.map_y_ = (
+            AffineMap(matrix=B[:d], offset=B[d] if self.shift_ else None)
+            for B in fix_signs(inverse_x @ U[:, :kept], inverse_y @ Vt[:kept].T)
+        )
 
     def _map_rows(self, rows: Any, what: str) -> Any:
         other = self.mean_y_ if what == "images" else self.mean_x_

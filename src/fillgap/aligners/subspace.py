@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fillgap.aligners.base import MomentAligner
@@ -11,6 +13,7 @@ from fillgap.maps import AffineMap
 from fillgap.moments import PairMoments
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SharedSpaceProjection(MomentAligner):
     """Project both modalities on the directions that their subspaces share (SSP).
 
@@ -47,18 +50,9 @@ class SharedSpaceProjection(MomentAligner):
 
     extra_arrays = ("cosines_", "overlap_", "kept_energy_")
 
-    def __init__(
-        self,
-        *,
-        energy: float = 0.99,
-        tolerance: float = TOLERANCE,
-        n_components: int | None = None,
-        normalize: bool = True,
-    ) -> None:
-        self.energy = energy
-        self.tolerance = tolerance
-        self.n_components = n_components
-        self.normalize = normalize
+    energy: float = 0.99
+    tolerance: float = TOLERANCE
+    n_components: int | None = None
 
     def _solve(self, moments: PairMoments) -> None:
         energy = check_real(self.energy, "energy", low=0, high=1, open_low=True)
@@ -93,6 +87,7 @@ class SharedSpaceProjection(MomentAligner):
         return shared[:, np.argsort(-strength, kind="stable")[:wanted]]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class HyperplaneRotation(MomentAligner):
     """Rotate one modality's subspace onto the other's by the direct rotation.
 
@@ -126,12 +121,8 @@ class HyperplaneRotation(MomentAligner):
 
     extra_arrays = ("cosines_", "left_over_energy_")
 
-    def __init__(
-        self, *, direction: str = "image_to_text", energy: float = 0.99, normalize: bool = True
-    ) -> None:
-        self.direction = direction
-        self.energy = energy
-        self.normalize = normalize
+    direction: str = "image_to_text"
+    energy: float = 0.99
 
     def _solve(self, moments: PairMoments) -> None:
         check_choice(self.direction, "direction", ("image_to_text", "text_to_image"))
@@ -154,10 +145,7 @@ class HyperplaneRotation(MomentAligner):
 def direct_rotation(a: Matrix, b: Matrix) -> Matrix:
     """Return the orthogonal R with a_i R = b_i that leaves the complement of both spans alone.
 
-    Parameters
-    ----------
-    a, b : array of shape (n_features, k)
-        Principal vectors: orthonormal columns with aᵀ b diagonal and not negative.
+    Principal vectors are orthonormal columns with aᵀ b diagonal and not negative.
     """
     cosines = np.einsum("ij,ij->j", a, b)
     sideways = b - a * cosines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fillgap.aligners.base import MomentAligner
@@ -22,22 +24,17 @@ class Standardisation(MomentAligner):
         Return unit rows; False returns the affine image as it is.
     """
 
-    def __init__(self, *, normalize: bool = True) -> None:
-        self.normalize = normalize
-
     def _solve(self, moments: PairMoments) -> None:
-        self.map_x_ = _standardising_map(moments.x)
-        self.map_y_ = _standardising_map(moments.y)
+        scales = []
+        for side in (moments.x, moments.y):
+            variance = np.diag(side.covariance(ddof=0))
+            typical = variance.mean()  # positive: a side without spread is refused
+            usable = variance > 1e-12 * typical
+            scales.append(np.diag(1 / np.sqrt(np.where(usable, variance, typical))))
+        self._map_centred(moments, *scales)
 
 
-def _standardising_map(moments: Moments) -> AffineMap:
-    variance = np.diag(moments.covariance(ddof=0))
-    typical = variance.mean()
-    usable = variance > 1e-12 * typical
-    scale = np.sqrt(np.where(usable, variance, typical if typical > 0 else 1.0))
-    return AffineMap(center=moments.mean, matrix=np.diag(1 / scale))
-
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class Whitening(MomentAligner):
     """Subtract each modality's mean and whiten it: (x − μ_x) G_x^-½, and the same for texts.
 
@@ -53,23 +50,18 @@ class Whitening(MomentAligner):
         Return unit rows; False returns the affine image as it is.
     """
 
-    def __init__(self, *, ridge: float = 0.3, normalize: bool = True) -> None:
-        self.ridge = ridge
-        self.normalize = normalize
+    ridge: float = 0.3
 
     def _solve(self, moments: PairMoments) -> None:
         ridge = check_real(self.ridge, "ridge", low=0)
-        self.map_x_, self.map_y_ = (
-            AffineMap(
-                center=side.mean,
-                matrix=symmetric_power(add_ridge(side.covariance(ddof=0), ridge), -0.5),
-            )
-            for side in (moments.x, moments.y)
-        )
+        covariances = moments.x.covariance(ddof=0), moments.y.covariance(ddof=0)
+        roots = (symmetric_power(add_ridge(G, ridge), -0.5) for G in covariances)
+        self._map_centred(moments, *roots)
         if ridge == 0:
             self._note_if_few_rows("Whitening without a ridge")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PCAProjection(MomentAligner):
     """Project both modalities on the first principal components of the stacked rows.
 
@@ -95,9 +87,7 @@ class PCAProjection(MomentAligner):
 
     extra_arrays = ("explained_variance_ratio_",)
 
-    def __init__(self, *, n_components: int = 60, normalize: bool = True) -> None:
-        self.n_components = n_components
-        self.normalize = normalize
+    n_components: int = 60
 
     def _solve(self, moments: PairMoments) -> None:
         stacked = Moments(moments.x.count, moments.x.mean, moments.x.scatter.copy())
@@ -117,6 +107,7 @@ class PCAProjection(MomentAligner):
         self.map_x_ = self.map_y_ = AffineMap(center=stacked.mean, matrix=matrix)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GaussianTransport(MomentAligner):
     """Transport the images to the texts as one Gaussian to another; the texts stay.
 
@@ -136,9 +127,7 @@ class GaussianTransport(MomentAligner):
     Knott and Smith (1984); Peyré and Cuturi (2019), "Computational Optimal Transport", remark 2.31.
     """
 
-    def __init__(self, *, ridge: float = 0.3, normalize: bool = True) -> None:
-        self.ridge = ridge
-        self.normalize = normalize
+    ridge: float = 0.3
 
     def _solve(self, moments: PairMoments) -> None:
         ridge = check_real(self.ridge, "ridge", low=0)

@@ -1,4 +1,4 @@
-"""Two modalities that ask and two that are found: rows of both, and their scores in blocks."""
+"""Two modalities that ask and two that are found, and what all calibrations of them share."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from fillgap.errors import (
     check_matrix,
     unit_rows,
 )
+from fillgap.linalg import Array
 from fillgap.pair import BLOCK_ROWS, iter_blocks
 from fillgap.runtime import Progress, silent
 
-Array: TypeAlias = NDArray[Any]
 Modality = Literal["image", "text"]
 MODALITIES: Final[tuple[Modality, Modality]] = ("image", "text")
 #: From (query modality, document modality) to rows (number of the query, number of the document).
@@ -55,21 +55,6 @@ def check_modality(value: object) -> Modality:
     return cast("Modality", check_choice(value, "the modality", MODALITIES))
 
 
-def check_relevant(relevant: object) -> None:
-    """Refuse what is no mapping from pairs of modalities."""
-    if not isinstance(relevant, Mapping):
-        raise InputTypeError(
-            f"relevant must be a mapping, got {type(relevant).__name__}. "
-            "Its keys are (query modality, document modality)."
-        )
-    for key in relevant:
-        if not (isinstance(key, tuple) and len(key) == 2 and set(key) <= set(MODALITIES)):
-            raise InputError(
-                "a key of relevant must be (query modality, document modality), got "
-                f"{key!r}. Both are 'image' or 'text'."
-            )
-
-
 def check_documents(documents: Any) -> None:
     """Refuse rows that are zero or not finite in the fit, not when the calibration is asked."""
     for start, block in iter_blocks(documents, "documents"):
@@ -79,21 +64,10 @@ def check_documents(documents: Any) -> None:
 def score_blocks(
     Q: Array, documents: Any, *, same: bool
 ) -> Iterator[tuple[int, Array, Array, Array]]:
-    """Yield (first row, block, scores, allowed) over the documents in blocks.
+    """Yield (first row, unit rows, scores, allowed) of the documents in blocks.
 
-    Parameters
-    ----------
-    Q : array of shape (n_queries, n_components)
-        Unit rows.
-    documents : array or RowSource
-    same : bool
-        Whether both are of one modality: a document equal to a query is then not allowed.
-
-    Yields
-    ------
-    tuple
-        Number of the first document, the unit rows, the scores (n_queries, n_block), and which of
-        them are no copy of the query.
+    `Q` are unit rows. Where both are of one modality (`same`), a document equal to a query is not
+    allowed.
     """
     rows = min(BLOCK_ROWS, max(16, _BLOCK_BYTES // (8 * len(Q))))
     for start, raw in iter_blocks(documents, "documents", rows):
@@ -111,7 +85,7 @@ def check_samples(
     queries: Sides, documents: Sides, n_features: int | None
 ) -> tuple[Sides, Sides, int]:
     """Return both as sides of one dimension, the queries as unit rows in memory, and it."""
-    found: list[Sides] = []
+    checked: list[Sides] = []
     for what, sides in (("queries", queries), ("documents", documents)):
         if not isinstance(sides, tuple) or len(sides) != 2:
             raise InputTypeError(
@@ -122,8 +96,8 @@ def check_samples(
             raise InputError(
                 f"{what} must be of at least one modality, got none. Pass images, texts or both."
             )
-        found.append(Sides(*(_matrix(side, what) for side in sides)))
-    dimensions = {side.shape[1] for sides in found for side in sides if side is not None}
+        checked.append(Sides(*(_matrix(side, what) for side in sides)))
+    dimensions = {side.shape[1] for sides in checked for side in sides if side is not None}
     if n_features is not None:
         dimensions.add(n_features)
     if len(dimensions) > 1:
@@ -132,8 +106,20 @@ def check_samples(
             f"queries and documents must be of one dimension, got {listed}. "
             "Align both with one aligner."
         )
-    units = (None if side is None else np.asarray(unit_rows(side, "queries")) for side in found[0])
-    return Sides(*units), found[1], int(dimensions.pop())
+    units = (
+        None if side is None else np.asarray(unit_rows(side, "queries")) for side in checked[0]
+    )
+    return Sides(*units), checked[1], int(dimensions.pop())
+
+
+def _matrix(side: Any, what: str) -> Any:
+    if side is None:
+        return None
+    if not hasattr(side, "iter_blocks"):
+        return check_matrix(side, what, min_rows=2)
+    if what == "documents":
+        return side
+    return np.concatenate([block for _, block in iter_blocks(side, what)])
 
 
 def more_queries(
@@ -155,16 +141,6 @@ def more_queries(
         given = [side for side in (known, new) if side is not None]
         sides.append(np.concatenate(given) if given else None)
     return Sides(*sides), pairs
-
-
-def _matrix(side: Any, what: str) -> Any:
-    if side is None or hasattr(side, "iter_blocks"):
-        return (
-            side
-            if what == "documents" or side is None
-            else np.concatenate([block for _, block in iter_blocks(side, what)])
-        )
-    return check_matrix(side, what, min_rows=2)
 
 
 class Calibration(BaseEstimator):
@@ -252,8 +228,17 @@ class Calibration(BaseEstimator):
     def _begin(self, n_features: int, relevant: Relevant | None) -> None:
         """Make ready to learn; refuse where that cannot be."""
         self._check_parameters()
-        if relevant is not None:
-            check_relevant(relevant)
+        if relevant is not None and not isinstance(relevant, Mapping):
+            raise InputTypeError(
+                f"relevant must be a mapping, got {type(relevant).__name__}. "
+                "Its keys are (query modality, document modality)."
+            )
+        for key in relevant or {}:
+            if not (isinstance(key, tuple) and len(key) == 2 and set(key) <= set(MODALITIES)):
+                raise InputError(
+                    "a key of relevant must be (query modality, document modality), got "
+                    f"{key!r}. Both are 'image' or 'text'."
+                )
         if self.needs_relevant and not relevant:
             raise InputError(
                 f"relevant must be given for {type(self).__name__}, got none. "
@@ -314,7 +299,7 @@ class Calibration(BaseEstimator):
     def coefficients(
         self, documents: Any, *, document: Modality, query: Modality
     ) -> tuple[Array, Array]:
-        """Return a and b of each document, with calibrated score = a · cosine + b.
+        """Return a and b of each document, float64, with calibrated score = a · cosine + b.
 
         Parameters
         ----------
@@ -322,11 +307,6 @@ class Calibration(BaseEstimator):
             Aligned rows.
         document, query : {"image", "text"}
             The modalities.
-
-        Returns
-        -------
-        tuple of array of shape (n_documents,)
-            In float64.
 
         Raises
         ------
@@ -367,8 +347,7 @@ class Calibration(BaseEstimator):
     def _calibrate(
         self, scores: Array, query: Modality, document: Modality, documents: Any | None
     ) -> Array:
-        a, b = self._coefficients(documents, document, query)
-        return a * scores + b
+        raise NotImplementedError
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "fitted_"):

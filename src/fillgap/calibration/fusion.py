@@ -12,14 +12,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fillgap.errors import InputError, InputTypeError, as_array, check_integer, check_real
+from fillgap.linalg import Matrix
 
-Array = NDArray[np.float64]
 
-
-def reciprocal_rank_fusion(lists: Sequence[Any], *, constant: float = 60.0) -> list[Array]:
+def reciprocal_rank_fusion(lists: Sequence[Any], *, constant: float = 60.0) -> list[Matrix]:
     """Return 1 / (constant + rank): only the place within its own list counts.
 
     Parameters
@@ -48,7 +46,7 @@ def reciprocal_rank_fusion(lists: Sequence[Any], *, constant: float = 60.0) -> l
     ]
 
 
-def distribution_based_fusion(lists: Sequence[Any], *, depth: int | None = None) -> list[Array]:
+def distribution_based_fusion(lists: Sequence[Any], *, depth: int | None = None) -> list[Matrix]:
     """Return each score between the mean ± 3 standard deviations of its query's own list.
 
     Parameters
@@ -72,7 +70,7 @@ def distribution_based_fusion(lists: Sequence[Any], *, depth: int | None = None)
     return fused
 
 
-def min_max_fusion(lists: Sequence[Any], *, depth: int | None = None) -> list[Array]:
+def min_max_fusion(lists: Sequence[Any], *, depth: int | None = None) -> list[Matrix]:
     """Return each score scaled so that its query's own list goes from 0 to 1.
 
     Parameters
@@ -98,17 +96,13 @@ def min_max_fusion(lists: Sequence[Any], *, depth: int | None = None) -> list[Ar
     return fused
 
 
-def moments_of_best(scores: Array, depth: int | None, *, leave_out: int = 0) -> tuple[Array, Array]:
+def moments_of_best(
+    scores: Matrix, depth: int | None, *, leave_out: int = 0
+) -> tuple[Matrix, Matrix]:
     """Return mean and standard deviation of the best `depth` of each list, as columns.
 
-    Parameters
-    ----------
-    scores : array of shape (n_queries, n_documents)
-        -inf for what is not in a list.
-    depth : int or None
-        None for the whole list.
-    leave_out : int
-        So many of the best take no part, and at most half of the list.
+    What is not in a list is -inf; None takes the whole list. So many of the best as `leave_out`
+    says take no part, and at most half of the list.
     """
     best = _best(scores, depth).astype(np.float64, copy=False)
     part = best > -np.inf
@@ -123,13 +117,13 @@ def moments_of_best(scores: Array, depth: int | None, *, leave_out: int = 0) -> 
     return mean, np.sqrt(squares.sum(axis=1, keepdims=True) / count)
 
 
-def _best(scores: Array, depth: int | None) -> Array:
+def _best(scores: Matrix, depth: int | None) -> Matrix:
     if depth is None or check_integer(depth, "depth", low=1) >= scores.shape[1]:
         return scores
     return np.partition(scores, scores.shape[1] - depth, axis=1)[:, -depth:]
 
 
-def _checked(lists: Sequence[Any]) -> list[Array]:
+def _checked(lists: Sequence[Any]) -> list[Matrix]:
     if not isinstance(lists, Iterable):
         raise InputTypeError(
             f"lists must be arrays of numbers, got {type(lists).__name__}. "

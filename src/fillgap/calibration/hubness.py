@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fillgap.calibration.base import (
     MODALITIES,
@@ -20,9 +20,9 @@ from fillgap.calibration.base import (
 )
 from fillgap.errors import InputError, check_flag, check_integer, check_real
 from fillgap.kernel import level_columns
+from fillgap.linalg import Array
 from fillgap.runtime import Progress
 
-Array = NDArray[Any]
 _BANK: Final = "bank"
 #: Scores turned at a time, so that both copies stay in the cache.
 _CACHED: Final = 2**18
@@ -42,19 +42,17 @@ class BankCalibration(Calibration):
         queries: Sides,
         documents: Sides,
         relevant: Relevant,  # noqa: ARG002  (a bank needs no judgements)
-        progress: Progress,
+        progress: Progress,  # noqa: ARG002
     ) -> None:
         for side in documents:
             if side is not None:
                 check_documents(side)
         for query in MODALITIES:
             rows = queries.of(query)
-            if rows is None:
-                continue
-            before = self.sums_.setdefault(query, [])
-            before.append(rows.astype(np.float32))
-            self.fitted_[f"{query}.{_BANK}"] = np.concatenate(before)
-        self._learn_bank(documents, progress)
+            if rows is not None:
+                before = self.sums_.setdefault(query, [])
+                before.append(rows.astype(np.float32))
+                self.fitted_[f"{query}.{_BANK}"] = np.concatenate(before)
 
     def is_fitted_for(self, query: Modality, document: Modality) -> bool:
         """Return whether there are reference queries of that modality; any document will do."""
@@ -63,23 +61,12 @@ class BankCalibration(Calibration):
         check_modality(document)
         return f"{query}.{_BANK}" in self.fitted_
 
-    def _learn_bank(self, documents: Sides, progress: Progress) -> None:
-        """Learn what depends on documents too."""
-
     def _bias(self, scores: Array, allowed: Array) -> Array:
         """Return the correction of each document from its scores (n_bank, n_documents)."""
         raise NotImplementedError
 
     def biases(self, documents: Any, *, document: Modality, query: Modality) -> Array:
-        """Return what is subtracted from each document's score, of shape (n_documents,).
-
-        Parameters
-        ----------
-        documents : array of shape (n_documents, n_components) or RowSource
-            Aligned rows.
-        document, query : {"image", "text"}
-            Modality of the documents and of the queries.
-        """
+        """Return what is subtracted from each document's score, of shape (n_documents,)."""
         bank = self._get(query, _BANK)
         if documents.shape[1] != bank.shape[1]:
             raise InputError(
@@ -105,6 +92,7 @@ class BankCalibration(Calibration):
         return np.asarray(scores - self.biases(documents, document=document, query=query))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NNN(BankCalibration):
     """Nearest neighbour normalisation: s' = s − α · mean of the document's k best bank scores.
 
@@ -121,9 +109,8 @@ class NNN(BankCalibration):
     (arXiv:2410.24114).
     """
 
-    def __init__(self, *, k: int = 16, alpha: float = 0.5) -> None:
-        self.k = k
-        self.alpha = alpha
+    k: int = 16
+    alpha: float = 0.5
 
     def _check_parameters(self) -> None:
         check_integer(self.k, "k", low=1)
@@ -133,6 +120,7 @@ class NNN(BankCalibration):
         return self.alpha * mean_of_largest(scores, allowed, self.k)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CSLS(BankCalibration):
     """Cross-domain similarity local scaling: s' = 2s − r(document) − r(query).
 
@@ -154,8 +142,7 @@ class CSLS(BankCalibration):
     folds = False
     reads_list = True
 
-    def __init__(self, *, k: int = 10) -> None:
-        self.k = k
+    k: int = 10
 
     def _check_parameters(self) -> None:
         check_integer(self.k, "k", low=1)
@@ -171,6 +158,7 @@ class CSLS(BankCalibration):
         return 2 * scores - bias - own[:, None]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class QBNorm(BankCalibration):
     """Querybank normalisation: s' = s − (1/β) log of the mean over the bank of exp(β · score).
 
@@ -191,9 +179,8 @@ class QBNorm(BankCalibration):
     Bogolin et al., "Cross Modal Retrieval with Querybank Normalisation" (CVPR 2022).
     """
 
-    def __init__(self, *, beta: float = 20.0, dynamic: bool = False) -> None:
-        self.beta = beta
-        self.dynamic = dynamic
+    beta: float = 20.0
+    dynamic: bool = False
 
     @property
     def folds(self) -> bool:  # type: ignore[override]
@@ -226,33 +213,27 @@ class QBNorm(BankCalibration):
         corrected = scores - bias
         if not self.dynamic:
             return corrected
-        hubs = self._hubs(documents, query=query, document=document)
-        asked = np.where(others(scores, same=query == document), scores, -np.inf)
-        of_hub = hubs[asked.argmax(axis=1)]
-        return np.where(of_hub[:, None], corrected, scores - bias.mean())
-
-    def _hubs(self, documents: Any, *, query: Modality, document: Modality) -> Array:
-        """Return which documents are the best of some query of the bank."""
+        # A hub is the best document of some query of the bank.
         bank = self._get(query, _BANK)
         best, place = np.full(len(bank), -np.inf), np.zeros(len(bank), dtype=np.intp)
-        n = 0
-        for start, block, scores, allowed in score_blocks(bank, documents, same=query == document):
-            inside = np.where(allowed, scores, -np.inf)
+        for start, _, block, allowed in score_blocks(bank, documents, same=query == document):
+            inside = np.where(allowed, block, -np.inf)
             at = inside.argmax(axis=1)
             value = inside[np.arange(len(bank)), at]
             better = value > best
             best[better], place[better] = value[better], start + at[better]
-            n = start + len(block)
-        hubs = np.zeros(n, dtype=bool)
+        hubs = np.zeros(scores.shape[1], dtype=bool)
         hubs[place[np.isfinite(best)]] = True
-        return hubs
+        asked = np.where(others(scores, same=query == document), scores, -np.inf)
+        of_hub = hubs[asked.argmax(axis=1)]
+        return np.where(of_hub[:, None], corrected, scores - bias.mean())
 
 
 def mean_of_largest(scores: Array, allowed: Array, k: int) -> Array:
     """Return the mean of the k largest allowed scores of each column, of those that there are."""
-    found = np.zeros(scores.shape[1])
+    means = np.zeros(scores.shape[1])
     step = max(1, _CACHED // max(len(scores), 1))
-    for start in range(0, len(found), step):
+    for start in range(0, len(means), step):
         part = np.s_[:, start : start + step]
         # Columns in a row each: numpy.partition is fastest along what lies together.
         values = np.ascontiguousarray(np.where(allowed[part], scores[part], -np.inf).T)
@@ -260,5 +241,5 @@ def mean_of_largest(scores: Array, allowed: Array, k: int) -> Array:
             values = np.partition(values, values.shape[1] - k, axis=1)[:, -k:]
         present = np.isfinite(values)
         total = np.where(present, values, 0.0).sum(axis=1, dtype=np.float64)
-        found[part[1]] = total / np.maximum(present.sum(axis=1), 1)
-    return found
+        means[part[1]] = total / np.maximum(present.sum(axis=1), 1)
+    return means

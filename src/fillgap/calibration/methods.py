@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
 from fillgap.calibration.base import Calibration
@@ -15,7 +13,8 @@ from fillgap.calibration.hubness import CSLS, NNN, QBNorm
 from fillgap.calibration.pairwise import ZScore
 from fillgap.calibration.probability import QuantileMap, RelevanceProbability
 from fillgap.calibration.query_list import QueryCentering, QueryStandardisation
-from fillgap.errors import InputError
+from fillgap.errors import InputError, make_named
+from fillgap.linalg import Array
 
 CALIBRATIONS: Final[dict[str, type[Calibration]]] = {
     "z-score": ZScore,
@@ -37,29 +36,14 @@ def make_calibration(name: str, **parameters: object) -> Calibration:
     InputError
         If there is no such kind or it has no such parameter; near names are offered.
     """
-    if not isinstance(name, str) or name not in CALIBRATIONS:
-        near = get_close_matches(str(name), CALIBRATIONS, n=3, cutoff=0.5)
-        remedy = f"Did you mean {' or '.join(near)}?" if near else "Choose one of them."
-        raise InputError(
-            f"the calibration must be one of {', '.join(CALIBRATIONS)}, got {name!r}. {remedy}"
-        )
-    calibration = CALIBRATIONS[name]()
-    known = calibration.get_params(deep=False)
-    for parameter in parameters:
-        if parameter not in known:
-            raise InputError(
-                f"a parameter of {name} must be one of {', '.join(known)}, got {parameter!r}. "
-                "Check its spelling."
-            )
-    return calibration.set_params(**parameters)
+    hint = "Choose one of them."
+    return make_named(CALIBRATIONS, "calibration", name, parameters, otherwise=hint)
 
 
 def calibration_name(calibration: Calibration) -> str:
     """Return the name of a calibration's kind: its class name where the table has none."""
-    for name, cls in CALIBRATIONS.items():
-        if type(calibration) is cls:
-            return name
-    return type(calibration).__name__
+    names = {cls: name for name, cls in CALIBRATIONS.items()}
+    return names.get(type(calibration), type(calibration).__name__)
 
 
 #: How many axes each array of a fit has.
@@ -68,19 +52,9 @@ _DIMENSIONS = {
     "fitted": (0,), "unjudged": (0,),
 }  # fmt: skip
 
-Arrays = dict[str, NDArray[Any]]
 
-
-def calibration_state(calibration: Calibration) -> tuple[Arrays, dict[str, Any]]:
-    """Return the arrays and the description that `restore_calibration` needs.
-
-    Raises
-    ------
-    NotFittedError
-        If the calibration is not fitted.
-    InputError
-        If its class is not in the table of calibrations.
-    """
+def calibration_state(calibration: Calibration) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the arrays and the description that `restore_calibration` needs, of a fitted one."""
     name = calibration_name(calibration)
     if name not in CALIBRATIONS:
         raise InputError(
@@ -101,15 +75,10 @@ def calibration_state(calibration: Calibration) -> tuple[Arrays, dict[str, Any]]
     return arrays, {"name": name, "parameters": parameters, "n_features": n_features}
 
 
-def restore_calibration(
-    arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]
-) -> Calibration:
+def restore_calibration(arrays: Mapping[str, Array], state: Mapping[str, Any]) -> Calibration:
     """Return the calibration behind what `calibration_state` gave.
 
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        If something is missing or not of the expected kind.
+    KeyError, TypeError or ValueError says that something is missing or not of the expected kind.
     """
     calibration = make_calibration(state["name"])
     own = dict(arrays)
@@ -129,18 +98,13 @@ def restore_calibration(
     if not all(np.isfinite(array).all() for array in own.values() if array.dtype.kind == "f"):
         raise ValueError("an array that is not finite")
     calibration._check_parameters()
-    for name, array in own.items():
-        _check_array(name, array, calibration.n_features_in_)
+    for name, array in own.items():  # refuse what no fit gives
+        part = name.rpartition(".")[2]
+        if array.ndim not in _DIMENSIONS[part] or not array.size:
+            raise ValueError(f"{name} of shape {array.shape}")
+        if part == "bank" and array.shape[1] != calibration.n_features_in_:
+            raise ValueError(f"{name} of dimension {array.shape[1]}")
+        if part == "deviation" and not array > 0:
+            raise ValueError(f"{name} that is not positive")
     calibration.fitted_ = own
     return calibration
-
-
-def _check_array(name: str, array: NDArray[Any], n_features: int) -> None:
-    """Refuse an array that no fit gives."""
-    part = name.rpartition(".")[2]
-    if array.ndim not in _DIMENSIONS[part] or not array.size:
-        raise ValueError(f"{name} of shape {array.shape}")
-    if part == "bank" and array.shape[1] != n_features:
-        raise ValueError(f"{name} of dimension {array.shape[1]}")
-    if part == "deviation" and not array > 0:
-        raise ValueError(f"{name} that is not positive")

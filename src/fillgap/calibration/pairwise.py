@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import clone
 
 from fillgap.calibration.base import (
@@ -23,34 +23,20 @@ from fillgap.calibration.base import (
     score_blocks,
 )
 from fillgap.errors import CANNOT_RUN, InputError, InputTypeError, check_choice
+from fillgap.linalg import Array
 from fillgap.runtime import Progress, silent
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Sample queries of one modality, asked of documents of one modality.
-
-    Attributes
-    ----------
-    query, document : {"image", "text"}
-    queries : array of shape (n_queries, n_components)
-        Unit rows.
-    documents : array or RowSource
-    relevant : array of int of shape (n_pairs, 2) or None
-        Numbers of queries and of documents.
-    first : Calibration or None
-        Applied to every score, fitted.
-    progress : callable
-    """
+    """Sample queries of one modality, asked of documents of one modality."""
 
     query: Modality
     document: Modality
-    queries: Array
+    queries: Array  # unit rows
     documents: Any
-    relevant: Any | None
-    first: Calibration | None
+    relevant: Any | None  # numbers of queries and of documents, (n_pairs, 2)
+    first: Calibration | None  # fitted, and applied to every score
     progress: Progress
 
     def blocks(self) -> Iterator[Block]:
@@ -58,37 +44,24 @@ class Sample:
         total = int(self.documents.shape[0])
         what = f"{self.query} queries, {self.document} documents"
         same = self.query == self.document
-        for start, block, cosines, allowed in score_blocks(self.queries, self.documents, same=same):
-            yield Block(start, self._through_first(cosines, block), allowed, everything=not same)
-            self.progress(start + len(block), total, what)
-
-    def _through_first(self, cosines: Array, documents: Array) -> Array:
-        if self.first is None:
-            return cosines
-        return self.first.calibrate(
-            cosines, query=self.query, document=self.document, documents=documents
-        )
+        for start, rows, cosines, allowed in score_blocks(self.queries, self.documents, same=same):
+            scores = cosines
+            if self.first is not None:
+                scores = self.first.calibrate(
+                    cosines, query=self.query, document=self.document, documents=rows
+                )
+            yield Block(start, scores, allowed, everything=not same)
+            self.progress(start + len(rows), total, what)
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The scores of sample queries with some of the documents.
+    """The scores of sample queries with some of the documents."""
 
-    Attributes
-    ----------
-    first_row : int
-        Number of the first of these documents.
-    scores : array of shape (n_queries, n_block)
-    allowed : array of bool of shape (n_queries, n_block)
-        Which documents are no copy of the query.
-    everything : bool
-        Whether all are allowed.
-    """
-
-    first_row: int
-    scores: Array
-    allowed: Array
-    everything: bool
+    first_row: int  # number of the first of these documents
+    scores: Array  # (n_queries, n_block)
+    allowed: Array  # which documents are no copy of the query
+    everything: bool  # whether all are allowed
 
     @cached_property
     def values(self) -> Array:
@@ -101,6 +74,7 @@ class Block:
         return np.asarray(inside.max(axis=1))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PairwiseCalibration(Calibration):
     """Base of calibrations that look only at the score and at the two modalities.
 
@@ -110,9 +84,11 @@ class PairwiseCalibration(Calibration):
     memory then, and asks all of them of the documents that it is given.
     """
 
-    after: Calibration | None
-    after_: Calibration
-    asked_: tuple[Sides, Relevant]
+    #: Whether `_add_block` and `_add_best` learn from the scores of the sample.
+    reads_scores: ClassVar[bool] = True
+    _affine: ClassVar[bool] = True
+
+    after: Calibration | None = None
 
     @property
     def folds(self) -> bool:  # type: ignore[override]
@@ -129,10 +105,6 @@ class PairwiseCalibration(Calibration):
         """Whether the map that is applied first looks at the other documents."""
         return self.after is not None and self.after.reads_list
 
-    @property
-    def _affine(self) -> bool:
-        return True
-
     def rest(self) -> Self:
         """Return the map of scores that the calibration applied first has corrected."""
         rest = copy(self)
@@ -144,41 +116,30 @@ class PairwiseCalibration(Calibration):
     ) -> None:
         first = None
         if self.after is not None:
-            queries, relevant = self._with_earlier(queries, relevant)
-            first = self._fit_first(queries, documents, relevant)
+            if hasattr(self, "asked_"):
+                queries, relevant = more_queries(*self.asked_, queries, relevant)
+            elif hasattr(self, "after_"):
+                raise InputError(
+                    f"{type(self).__name__} must be fitted alone to go on, got one that was fitted "
+                    "together with others. Fit it anew with all queries."
+                )
+            if not isinstance(self.after, Calibration):
+                raise InputTypeError(
+                    f"after must be a calibration or None, got {self.after!r}. "
+                    "Pass for example NNN()."
+                )
+            first = self.after_ = clone(self.after).fit(queries, documents, relevant=relevant)
             self.sums_.clear()  # they are of scores that the first map does not give any more
-        for sample in samples_of(queries, documents, relevant, first, progress):
-            self._add(sample)
+        for sample in _samples(queries, documents, relevant, first, progress):
+            self._check(sample)
+            if self.reads_scores:
+                _add_to_all([self], sample)
         self._solve()
         if self.after is not None:
-            self.asked_ = queries, relevant
-
-    def _with_earlier(self, queries: Sides, relevant: Relevant) -> tuple[Sides, Relevant]:
-        """Return the queries of earlier fits and these, and what is relevant to them."""
-        if not hasattr(self, "after_"):
-            return queries, relevant
-        if not hasattr(self, "asked_"):
-            raise InputError(
-                f"{type(self).__name__} must be fitted alone to go on, got one that was fitted "
-                "together with others. Fit it anew with all queries."
-            )
-        return more_queries(*self.asked_, queries, relevant)
-
-    def _fit_first(self, queries: Sides, documents: Sides, relevant: Relevant) -> Calibration:
-        if not isinstance(self.after, Calibration):
-            raise InputTypeError(
-                f"after must be a calibration or None, got {self.after!r}. Pass for example NNN()."
-            )
-        self.after_ = clone(self.after).fit(queries, documents, relevant=relevant)
-        return self.after_
-
-    def _add(self, sample: Sample) -> None:
-        """Add the scores of a sample to `sums_`."""
-        self._check(sample)
-        add_to_all([self], sample)
+            self.asked_: tuple[Sides, Relevant] = queries, relevant
 
     def _check(self, sample: Sample) -> None:
-        """Refuse parameters or a sample that make no sense."""
+        """Refuse a sample that makes no sense."""
 
     @property
     def _wants_best(self) -> bool:
@@ -225,7 +186,7 @@ class PairwiseCalibration(Calibration):
         return np.full(n, a), np.full(n, b)
 
 
-def samples_of(
+def _samples(
     queries: Sides,
     documents: Sides,
     relevant: Relevant,
@@ -241,24 +202,46 @@ def samples_of(
                 yield Sample(query, document, Q, D, pairs, first, progress)
 
 
-def add_to_all(calibrations: Sequence[PairwiseCalibration], sample: Sample) -> None:
+def _add_to_all(calibrations: Sequence[PairwiseCalibration], sample: Sample) -> None:
     """Add the scores of a sample to several calibrations in one pass over them."""
-    wanting = [one for one in calibrations if one._wants_best]
+    wanting = [calibration for calibration in calibrations if calibration._wants_best]
     best = np.full(len(sample.queries), -np.inf)
     for block in sample.blocks():
-        for one in calibrations:
-            one._add_block(sample, block)
+        for calibration in calibrations:
+            calibration._add_block(sample, block)
         if wanting:
             np.maximum(best, block.best(), out=best)
-    for one in wanting:
-        one._add_best(sample, best[np.isfinite(best)])
+    for calibration in wanting:
+        calibration._add_best(sample, best[np.isfinite(best)])
 
 
-#: Which scores of the sample queries a calibration looks at.
-ON = ("pseudo-positives", "all")
+@dataclass(kw_only=True, eq=False, repr=False)
+class ScoreCalibration(PairwiseCalibration):
+    """Base of maps learnt from all scores of the sample queries, or from the best of each."""
+
+    on: str = "all"
+
+    def _check_parameters(self) -> None:
+        check_choice(self.on, "on", ("pseudo-positives", "all"))
+
+    @property
+    def _wants_best(self) -> bool:
+        return self.on == "pseudo-positives"
+
+    def _add_block(self, sample: Sample, block: Block) -> None:
+        if self.on == "all":
+            self._add((sample.query, sample.document), block.values)
+
+    def _add_best(self, sample: Sample, best: Array) -> None:
+        self._add((sample.query, sample.document), best)
+
+    def _add(self, key: tuple[Modality, Modality], values: Array) -> None:
+        """Add scores to `sums_`."""
+        raise NotImplementedError
 
 
-class ZScore(PairwiseCalibration):
+@dataclass(kw_only=True, eq=False, repr=False)
+class ZScore(ScoreCalibration):
     """Subtract the mean and divide by the standard deviation: s' = (s − μ) / σ.
 
     Parameters
@@ -285,25 +268,9 @@ class ZScore(PairwiseCalibration):
     (1, 2)
     """
 
-    def __init__(self, *, on: str = "pseudo-positives", after: Calibration | None = None) -> None:
-        self.on = on
-        self.after = after
+    on: str = "pseudo-positives"
 
-    def _check_parameters(self) -> None:
-        check_choice(self.on, "on", ON)
-
-    @property
-    def _wants_best(self) -> bool:
-        return self.on == "pseudo-positives"
-
-    def _add_block(self, sample: Sample, block: Block) -> None:
-        if self.on == "all":
-            self._merge((sample.query, sample.document), block.values)
-
-    def _add_best(self, sample: Sample, best: Array) -> None:
-        self._merge((sample.query, sample.document), best)
-
-    def _merge(self, key: tuple[Modality, Modality], values: Array) -> None:
+    def _add(self, key: tuple[Modality, Modality], values: Array) -> None:
         """Merge values into (count, mean, sum of squared deviations)."""
         if not len(values):
             return
@@ -329,10 +296,6 @@ class ZScore(PairwiseCalibration):
         mean = float(self._get(query, document, "mean"))
         spread = float(self._get(query, document, "deviation"))
         return 1 / spread, -mean / spread
-
-
-#: What came of a calibration.
-_Fitted: TypeAlias = Calibration | Exception
 
 
 def fit_together(
@@ -369,39 +332,45 @@ def fit_together(
                 f"calibrations must be calibrations by name, got {calibration!r} as {name!r}. "
                 "Pass for example {'nnn': NNN()}."
             )
-    done: dict[Hashable, _Fitted] = {}
-    levels: dict[int, dict[Hashable, Calibration]] = {}
-    for calibration in calibrations.values():
-        for depth, part in enumerate(reversed(list(_chain(calibration)))):
-            levels.setdefault(depth, {}).setdefault(_key(part), part)
-    for depth in sorted(levels):
-        groups: dict[Hashable, dict[Hashable, PairwiseCalibration]] = {}
-        for key, part in levels[depth].items():
+    done: dict[Hashable, Calibration | Exception] = {}
+    for parts in _by_depth(calibrations.values()):
+        groups: dict[Hashable, dict[Hashable, PairwiseCalibration]] = defaultdict(dict)
+        for key, part in parts.items():
             if key in done:
                 continue
-            if isinstance(part, PairwiseCalibration) and _is_shared(part):
-                after = None if part.after is None else _key(part.after)
-                groups.setdefault(after, {})[key] = clone(part)
+            fresh = clone(part)
+            if _is_shared(part):
+                groups[None if part.after is None else _key(part.after)][key] = fresh
             else:
-                done[key] = _alone(part, queries, documents, relevant)
+                done[key] = fresh
+                _attempt(done, [key], fresh.fit, queries, documents, relevant=relevant)
         for after, members in groups.items():
             first = None if after is None else done[after]
-            done |= _fit_group(members, first, queries, documents, relevant or {})
+            if isinstance(first, Exception):
+                done |= dict.fromkeys(members, first)
+            else:
+                done |= _fit_group(members, first, queries, documents, relevant or {})
     return {name: done[_key(calibration)] for name, calibration in calibrations.items()}
 
 
-def _chain(calibration: Calibration) -> Iterator[Calibration]:
-    """Yield a calibration, what it is applied after, and so on."""
-    yield calibration
-    if isinstance(calibration, PairwiseCalibration) and _is_shared(calibration):
-        yield from () if calibration.after is None else _chain(calibration.after)
+def _by_depth(calibrations: Iterable[Calibration]) -> list[dict[Hashable, Calibration]]:
+    """Return what is applied first, then what is applied after that, and so on, each once."""
+    levels: dict[int, dict[Hashable, Calibration]] = defaultdict(dict)
+    for calibration in calibrations:
+        chain = [calibration]
+        while _is_shared(chain[-1]) and chain[-1].after is not None:
+            chain.append(chain[-1].after)
+        for depth, part in enumerate(reversed(chain)):
+            levels[depth].setdefault(_key(part), part)
+    return [levels[depth] for depth in sorted(levels)]
 
 
-def _is_shared(calibration: PairwiseCalibration) -> bool:
+def _is_shared(calibration: Calibration) -> TypeGuard[PairwiseCalibration]:
     """Return whether it is fitted as all are: a class with a fit of its own is left to it."""
     own = type(calibration)
     return (
-        own.fit is Calibration.fit
+        isinstance(calibration, PairwiseCalibration)
+        and own.fit is Calibration.fit
         and own._learn is PairwiseCalibration._learn
         and isinstance(calibration.after, Calibration | None)
     )
@@ -409,36 +378,25 @@ def _is_shared(calibration: PairwiseCalibration) -> bool:
 
 def _key(calibration: Calibration) -> Hashable:
     """Return what is equal for calibrations of one kind with equal parameters."""
-    found: list[Any] = [type(calibration)]
+    parts: list[Any] = [type(calibration)]
     for name, value in sorted(calibration.get_params(deep=False).items()):
-        found.append((name, _key(value) if isinstance(value, Calibration) else value))
+        parts.append((name, _key(value) if isinstance(value, Calibration) else value))
     try:
-        hash(tuple(found))
+        hash(tuple(parts))
     except TypeError:
         return id(calibration)
-    return tuple(found)
-
-
-def _alone(
-    calibration: Calibration, queries: Sides, documents: Sides, relevant: Relevant | None
-) -> _Fitted:
-    try:
-        return clone(calibration).fit(queries, documents, relevant=relevant)
-    except CANNOT_RUN as error:
-        return error
+    return tuple(parts)
 
 
 def _fit_group(
     members: dict[Hashable, PairwiseCalibration],
-    first: _Fitted | None,
+    first: Calibration | None,
     queries: Sides,
     documents: Sides,
     relevant: Relevant,
-) -> dict[Hashable, _Fitted]:
+) -> dict[Hashable, Calibration | Exception]:
     """Fit calibrations that are applied after the same one, which is fitted."""
-    if isinstance(first, Exception):
-        return dict.fromkeys(members, first)
-    done: dict[Hashable, _Fitted] = {}
+    failed: dict[Hashable, Any] = {}
     try:
         queries, documents, n_features = check_samples(queries, documents, None)
     except InputError as refused:
@@ -446,30 +404,29 @@ def _fit_group(
     for key, member in members.items():
         if first is not None:
             member.after_ = first
-        if (error := _raised(member._begin, n_features, relevant)) is not None:
-            done[key] = error
-    for sample in samples_of(queries, documents, relevant, first, silent):
-        streamed: dict[Hashable, PairwiseCalibration] = {}
+        _attempt(failed, [key], member._begin, n_features, relevant)
+    for sample in _samples(queries, documents, relevant, first, silent):
         for key, member in members.items():
-            if key in done:
-                continue
-            in_stream = type(member)._add is PairwiseCalibration._add
-            error = _raised(member._check if in_stream else member._add, sample)
-            if error is not None:
-                done[key] = error
-            elif in_stream:
-                streamed[key] = member
-        error = _raised(add_to_all, list(streamed.values()), sample) if streamed else None
-        done |= dict.fromkeys(streamed, error) if error is not None else {}
+            if key not in failed:
+                _attempt(failed, [key], member._check, sample)
+        left = {k: one for k, one in members.items() if one.reads_scores and k not in failed}
+        if left:
+            _attempt(failed, left, _add_to_all, list(left.values()), sample)
     for key, member in members.items():
-        if key not in done:
-            done[key] = _raised(member._solve) or member
-    return done
+        if key not in failed:
+            _attempt(failed, [key], member._solve)
+    return {**members, **failed}
 
 
-def _raised(function: Any, *arguments: Any) -> Exception | None:
+def _attempt(
+    failed: dict[Hashable, Any],
+    keys: Iterable[Hashable],
+    function: Callable[..., Any],
+    *arguments: Any,
+    **options: Any,
+) -> None:
+    """Call a function, and keep under these keys what it raises because of the data."""
     try:
-        function(*arguments)
+        function(*arguments, **options)
     except CANNOT_RUN as error:
-        return error
-    return None
+        failed |= dict.fromkeys(keys, error)

@@ -1,17 +1,17 @@
-"""Histograms of scores that merge: what distributions are fitted from."""
+"""Calibrations fitted from distributions of scores: quantile maps and probabilities."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.calibration.base import Calibration, Modality
-from fillgap.calibration.pairwise import ON, Block, PairwiseCalibration, Sample
+from fillgap.calibration.base import Modality
+from fillgap.calibration.pairwise import Block, PairwiseCalibration, Sample, ScoreCalibration
 from fillgap.errors import InputError, InputTypeError, as_array, check_choice
-
-Array = NDArray[Any]
+from fillgap.linalg import Array
 
 #: Corrected cosines lie within ± 4: twice a cosine, less two mean scores.
 _LIMIT: Final = 4.0
@@ -53,16 +53,12 @@ class ScoreHistogram:
         """Number of scores."""
         return int(self.counts.sum())
 
-    def points(self) -> tuple[Array, Array]:
-        """Return the middles of the bins that are not empty, and their counts."""
-        filled = np.flatnonzero(self.counts)
-        return self._middles(filled), self.counts[filled]
-
     def quantiles(self, levels: Array) -> Array:
         """Return the scores below which these shares of all scores lie."""
-        middles, counts = self.points()
+        filled = np.flatnonzero(self.counts)
+        counts = self.counts[filled]
         upper = np.cumsum(counts)
-        return np.interp(levels * upper[-1], upper - 0.5 * counts, middles)
+        return np.interp(levels * upper[-1], upper - 0.5 * counts, self._middles(filled))
 
     def _middles(self, bins: Array) -> Array:
         return (bins + 0.5) * (2 * self.limit / _BINS) - self.limit
@@ -75,13 +71,15 @@ class ScoreHistogram:
             self.counts, self.limit = counts, 2 * self.limit
 
 
+Histograms: TypeAlias = tuple[ScoreHistogram, ScoreHistogram]
+
 #: Evenly spaced, and ever closer to 1: retrieval happens in the upper tail.
 _LEVELS: Final = np.unique(
     np.concatenate([np.linspace(0.0, 0.98, 50), 1 - np.logspace(-1.7, -5, 34)])
 )
 
 
-class QuantileMap(PairwiseCalibration):
+class QuantileMap(ScoreCalibration):
     """Map each score to the score that has the same quantile on average over all modality pairs.
 
     Afterwards the sample scores of every (query modality, document modality) have one
@@ -101,32 +99,10 @@ class QuantileMap(PairwiseCalibration):
     Quantile normalisation: Bolstad et al. (2003), "A comparison of normalization methods".
     """
 
-    def __init__(self, *, on: str = "all", after: Calibration | None = None) -> None:
-        self.on = on
-        self.after = after
+    _affine = False
 
-    @property
-    def _affine(self) -> bool:
-        return False
-
-    def _check_parameters(self) -> None:
-        check_choice(self.on, "on", ON)
-
-    @property
-    def _wants_best(self) -> bool:
-        return self.on == "pseudo-positives"
-
-    def _add_block(self, sample: Sample, block: Block) -> None:
-        if self.on == "all":
-            self._histogram(sample).add(block.values)
-
-    def _add_best(self, sample: Sample, best: Array) -> None:
-        self._histogram(sample).add(best)
-
-    def _histogram(self, sample: Sample) -> ScoreHistogram:
-        key = (sample.query, sample.document)
-        histogram: ScoreHistogram = self.sums_.setdefault(key, ScoreHistogram())
-        return histogram
+    def _add(self, key: tuple[Modality, Modality], values: Array) -> None:
+        self.sums_.setdefault(key, ScoreHistogram()).add(values)
 
     def _solve(self) -> None:
         for (query, document), histogram in self.sums_.items():
@@ -143,10 +119,7 @@ class QuantileMap(PairwiseCalibration):
 
     def _map(self, scores: Array, query: Modality, document: Modality) -> Array:
         knots, target = self._get(query, document, "knots"), self.fitted_["target"]
-        inside = np.interp(scores, knots, target)
-        return np.asarray(
-            inside + np.minimum(scores - knots[0], 0.0) + np.maximum(scores - knots[-1], 0.0)
-        )
+        return _through(scores, knots, target)
 
 
 def _rising(values: Array) -> Array:
@@ -154,6 +127,13 @@ def _rising(values: Array) -> Array:
     return np.asarray(np.maximum.accumulate(values) + 1e-9 * np.arange(len(values)))
 
 
+def _through(scores: Array, knots: Array, values: Array) -> Array:
+    """Return the line through the values at the knots, with slope one beyond them."""
+    below, above = np.minimum(scores - knots[0], 0.0), np.maximum(scores - knots[-1], 0.0)
+    return np.asarray(np.interp(scores, knots, values) + below + above)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class RelevanceProbability(PairwiseCalibration):
     """The log-odds that a document of this score is relevant, for each pair of modalities.
 
@@ -183,12 +163,10 @@ class RelevanceProbability(PairwiseCalibration):
 
     needs_relevant = True
 
-    def __init__(self, *, kind: str = "logistic", after: Calibration | None = None) -> None:
-        self.kind = kind
-        self.after = after
+    kind: str = "logistic"
 
     @property
-    def _affine(self) -> bool:
+    def _affine(self) -> bool:  # type: ignore[override]
         return self.kind == "logistic"
 
     def probability(
@@ -245,19 +223,28 @@ class RelevanceProbability(PairwiseCalibration):
                     f"pairs and 2 others, got {counts[0]} and {counts[1]}. Pass more judgements."
                 )
             fit = _logistic if self.kind == "logistic" else _isotonic
-            self.fitted_[f"{name}.curve"] = fit(of_relevant, of_others, name)
+            curve = fit(*of_relevant.with_others(of_others))
+            if curve is None:
+                tendency = "the contrary" if self.kind == "logistic" else "no such tendency"
+                raise InputError(
+                    f"relevant documents must score higher than others ({query} to {document}), "
+                    f"got {tendency}. Check that the pairs belong to these rows."
+                )
+            self.fitted_[f"{name}.curve"] = curve
             self.fitted_.pop(f"{name}.unjudged", None)
         for query, document in self.sums_.keys() - judged.keys():
             like = (query, "image" if document == "text" else "text")
             if like in judged:
                 curve = self.fitted_[f"{like[0]}.{like[1]}.curve"]
-                moved = self._moved(curve, _spread(judged[like]), (query, document))
+                moved = self._moved(curve, judged[like], self.sums_[query, document])
                 self.fitted_[f"{query}.{document}.curve"] = moved
                 self.fitted_[f"{query}.{document}.unjudged"] = np.array(1.0)
 
-    def _moved(self, curve: Array, of: tuple[float, float], to: tuple[str, str]) -> Array:
+    def _moved(self, curve: Array, of: Histograms, to: Histograms) -> Array:
         """Return a curve of scores of one mean and deviation for those of other modalities."""
-        (mean, width), (new_mean, new_width) = of, _spread(self.sums_[to])
+        (mean, width), (new_mean, new_width) = (
+            _spread(*of_relevant.with_others(of_others)) for of_relevant, of_others in (of, to)
+        )
         stretch = width / new_width
         if self.kind == "logistic":
             return np.array([curve[0] * stretch, curve[1] + curve[0] * (mean - stretch * new_mean)])
@@ -270,9 +257,7 @@ class RelevanceProbability(PairwiseCalibration):
     def _map(self, scores: Array, query: Modality, document: Modality) -> Array:
         if self.kind == "logistic":
             return super()._map(scores, query, document)
-        knots, log_odds = self._get(query, document, "curve")
-        beyond = np.minimum(scores - knots[0], 0.0) + np.maximum(scores - knots[-1], 0.0)
-        return np.asarray(np.interp(scores, knots, log_odds) + beyond)
+        return _through(scores, *self._get(query, document, "curve"))
 
 
 def _checked_pairs(sample: Sample) -> NDArray[np.intp]:
@@ -296,32 +281,19 @@ def _checked_pairs(sample: Sample) -> NDArray[np.intp]:
     return pairs.astype(np.intp)
 
 
-def _spread(histograms: tuple[ScoreHistogram, ScoreHistogram]) -> tuple[float, float]:
+def _spread(scores: Array, relevant: Array, others: Array) -> tuple[float, float]:
     """Return the mean and the standard deviation of all scores."""
-    scores, relevant, others = _points(*histograms)
     weight = relevant + others
     mean = float(np.average(scores, weights=weight))
     return mean, float(np.sqrt(np.average((scores - mean) ** 2, weights=weight))) or 1.0
 
 
-def _points(
-    of_relevant: ScoreHistogram, of_others: ScoreHistogram
-) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
-    """Return scores, how often each is relevant, and how often it is not."""
-    scores, relevant, others = of_relevant.with_others(of_others)
-    return scores, relevant.astype(np.float64), others.astype(np.float64)
-
-
-def _logistic(of_relevant: ScoreHistogram, of_others: ScoreHistogram, name: str) -> Array:
+def _logistic(scores: Array, relevant: Array, others: Array) -> Array | None:
     """Return slope and offset of the log-odds, by Newton's method on smoothed targets."""
-    scores, relevant, others = _points(of_relevant, of_others)
     n, m = relevant.sum(), others.sum()
     yes = relevant * ((n + 1) / (n + 2)) + others / (m + 2)  # expected relevant in each bin
     weight = relevant + others
-    center, width = (
-        float(np.average(scores, weights=weight)),
-        float(np.sqrt(np.cov(scores, aweights=weight, ddof=0))) or 1.0,
-    )
+    center, width = _spread(scores, relevant, others)
     design = np.column_stack([(scores - center) / width, np.ones(len(scores))])
     beta = np.array([1.0, np.log(yes.sum() / (weight.sum() - yes.sum()))])
     for _ in range(100):
@@ -334,19 +306,15 @@ def _logistic(of_relevant: ScoreHistogram, of_others: ScoreHistogram, name: str)
         if np.abs(step).max() < 1e-10:
             break
     if not beta[0] > 0:
-        raise InputError(
-            f"relevant documents must score higher than others ({name.replace('.', ' to ')}), got "
-            "the contrary. Check that the pairs belong to these rows."
-        )
+        return None
     slope = beta[0] / width
     return np.array([slope, beta[1] - slope * center])
 
 
-def _isotonic(of_relevant: ScoreHistogram, of_others: ScoreHistogram, name: str) -> Array:
+def _isotonic(scores: Array, relevant: Array, others: Array) -> Array | None:
     """Return knots and the log-odds at them, rising strictly."""
     from sklearn.isotonic import IsotonicRegression
 
-    scores, relevant, others = _points(of_relevant, of_others)
     weight = relevant + others
     share = IsotonicRegression().fit_transform(scores, relevant / weight, sample_weight=weight)
     # Each level stands at the mean score of its block, so that the line between two levels rises.
@@ -355,9 +323,5 @@ def _isotonic(of_relevant: ScoreHistogram, of_others: ScoreHistogram, name: str)
     knots = np.bincount(block, weight * scores) / mass
     hits = np.bincount(block, relevant)
     if len(knots) < 2:
-        raise InputError(
-            f"relevant documents must score higher than others ({name.replace('.', ' to ')}), got "
-            "no such tendency. Check that the pairs belong to these rows."
-        )
-    log_odds = np.maximum.accumulate(np.log((hits + 0.5) / (mass - hits + 0.5)))
-    return np.array([knots, log_odds + 1e-9 * np.arange(len(knots))])
+        return None
+    return np.array([knots, _rising(np.log((hits + 0.5) / (mass - hits + 0.5)))])

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fillgap.calibration.base import Calibration, Modality, check_documents, others
+from fillgap.calibration.base import Modality, check_documents, others
 from fillgap.calibration.fusion import moments_of_best
 from fillgap.calibration.hubness import mean_of_largest
 from fillgap.calibration.pairwise import PairwiseCalibration, Sample
 from fillgap.errors import check_integer, check_real
-
-Array = NDArray[Any]
+from fillgap.linalg import Array
 
 
 class OwnListCalibration(PairwiseCalibration):
@@ -22,27 +21,18 @@ class OwnListCalibration(PairwiseCalibration):
     The list is of documents of one modality, and no copy of the query is in it.
     """
 
-    @property
-    def reads_list(self) -> bool:  # type: ignore[override]
-        """Whether the other documents count: they do."""
-        return True
-
-    @property
-    def _affine(self) -> bool:
-        return False
+    reads_list = True
+    reads_scores = False
+    _affine = False
 
     def level(self, scores: Array, allowed: Array) -> Array:
         """Return scores, as `after` left them, against those of the documents that are allowed.
 
-        Parameters
-        ----------
-        scores : array of shape (n_queries, n_documents)
-        allowed : array of bool of shape (n_queries, n_documents)
-            Which documents are no copy of the query.
+        Both are of shape (n_queries, n_documents); a copy of the query is not allowed.
         """
         raise NotImplementedError
 
-    def _add(self, sample: Sample) -> None:
+    def _check(self, sample: Sample) -> None:
         if self.after is None:  # what comes first has read them
             check_documents(sample.documents)
         self.fitted_[f"{sample.query}.{sample.document}.fitted"] = np.array(1.0)
@@ -61,6 +51,7 @@ class OwnListCalibration(PairwiseCalibration):
         return scores
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class QueryCentering(OwnListCalibration):
     """Subtract a part of the mean of the query's k best scores: s' = s − w · r(query).
 
@@ -94,12 +85,8 @@ class QueryCentering(OwnListCalibration):
     array([[0. , 0.1]])
     """
 
-    def __init__(
-        self, *, k: int = 10, weight: float = 0.5, after: Calibration | None = None
-    ) -> None:
-        self.k = k
-        self.weight = weight
-        self.after = after
+    k: int = 10
+    weight: float = 0.5
 
     def _check_parameters(self) -> None:
         check_integer(self.k, "k", low=1)
@@ -111,6 +98,7 @@ class QueryCentering(OwnListCalibration):
         return scores - self.weight * best[:, None]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class QueryStandardisation(OwnListCalibration):
     """How far a score stands out of the query's own list: s' = (s − mean) / deviation.
 
@@ -146,12 +134,8 @@ class QueryStandardisation(OwnListCalibration):
     array([[ 3., -1.,  1.]])
     """
 
-    def __init__(
-        self, *, depth: int = 100, leave_out: int = 5, after: Calibration | None = None
-    ) -> None:
-        self.depth = depth
-        self.leave_out = leave_out
-        self.after = after
+    depth: int = 100
+    leave_out: int = 5
 
     def _check_parameters(self) -> None:
         check_integer(self.depth, "depth", low=2)

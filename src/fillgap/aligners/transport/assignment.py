@@ -8,9 +8,8 @@ is optimal, or name the entries that were missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +18,18 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from fillgap.errors import row_norms
+from fillgap.linalg import Matrix
 from fillgap.runtime import map_blocks
 
-Matrix = NDArray[np.float64]
 Costs = NDArray[np.float32]
 Indices = NDArray[np.intp]
 #: Factors of a matrix: the sum of left · rightᵀ.
 Terms: TypeAlias = Sequence[tuple[NDArray[Any], NDArray[Any]]]
+#: Finds the plan (n, m) of least cost Σ left · rightᵀ among those with its marginals.
+Oracle: TypeAlias = Callable[[Terms], csr_array]
+#: Rows, columns and costs of entries of a cost matrix: sorted by column, each once.
+Edges: TypeAlias = tuple[Indices, Indices, Matrix]
+Result = TypeVar("Result")
 
 #: Cheapest entries for each row, on average, that the assignment is first looked for among.
 CANDIDATES_PER_ROW = 16
@@ -41,52 +45,28 @@ SINGLE_ROWS = 2000
 BLOCK_BYTES = 4 * 2**20
 
 
-@dataclass(frozen=True, eq=False)
-class _Edges:
-    """Entries of a cost matrix: sorted by column, each once."""
-
-    rows: Indices
-    columns: Indices
-    costs: Matrix
-
-    @classmethod
-    def take(cls, cost: Costs, flat: Indices) -> _Edges:
-        """Return the entries with these numbers in the flattened transpose."""
-        columns, rows = np.divmod(np.unique(flat), len(cost))
-        return cls(rows, columns, cost[rows, columns].astype(np.float64))
-
-
 class AssignmentSolver:
     """Solver for n × n assignment problems, one after the other, each starting from the last.
 
     Costs are summed in float64 and kept, once they are reduced, in float32: what is near zero, and
     only that matters, keeps nine digits or more after the point, eight from `SINGLE_ROWS` on. A
     problem takes 8 n² bytes.
-
-    Parameters
-    ----------
-    n : int
-        Rows and columns.
     """
 
     def __init__(self, n: int) -> None:
         self._prices = np.zeros(n)
         self._last = np.arange(n)
 
+    def __call__(self, terms: Terms) -> csr_array:
+        """Return the best assignment as a plan between rows of weight 1/n."""
+        n, columns = len(self._last), self.solve(terms)
+        return csr_array((np.full(n, 1 / n), columns, np.arange(n + 1)), shape=(n, n))
+
     def solve(self, terms: Terms) -> Indices:
-        """Return the column of each row in an assignment of least cost.
-
-        Parameters
-        ----------
-        terms : sequence of pairs of arrays of shape (n, r)
-            The cost matrix is the sum of left · rightᵀ over these pairs.
-
-        Returns
-        -------
-        array of int of shape (n,)
-        """
+        """Return the column of each row in an assignment of least cost Σ left · rightᵀ."""
         terms = _centred(terms)
-        if np.ptp(self._prices) > _largest(terms):
+        largest = sum(row_norms(left).max() * row_norms(right).max() for left, right in terms)
+        if np.ptp(self._prices) > largest:
             self._prices[:] = 0.0  # from larger costs: they would drown these
         cost = _row_reduced(terms, self._prices)
         self._take_column_minima(cost)
@@ -101,23 +81,35 @@ class AssignmentSolver:
         return self._last
 
     def _take_column_minima(self, cost: Costs) -> None:
-        """Subtract the least entry of each column, and remember it."""
         least = cost.min(axis=0)
         cost -= least
         self._prices += least
 
 
+def flow_oracle(ot: Any, a: Matrix, b: Matrix) -> Oracle:
+    """Return what solves for rows of weights a and b: the network simplex of the POT library."""
+
+    def solve(terms: Terms) -> csr_array:
+        cost = np.empty((len(a), len(b)))
+        for part, block in cost_blocks(terms):
+            cost[part] = block
+        # Pivots are cheap; this many are never needed for sizes that fit in memory.
+        return csr_array(ot.emd(a, b, cost, numItermax=10**9))
+
+    return solve
+
+
 def cost_blocks(terms: Terms) -> Iterator[tuple[slice, Matrix]]:
     """Yield the rows of the sum of left · rightᵀ over `terms`, a block at a time."""
-    parts, threads = _parts(len(terms[0][0]), len(terms[0][1]))
-    yield from map_blocks(lambda part: (part, _product(terms, part)), parts, threads=threads)
+    n, m = len(terms[0][0]), len(terms[0][1])
+    return _over_rows(lambda part: (part, _product(terms, part)), n, m)
 
 
-def _parts(n: int, m: int) -> tuple[list[slice], int | None]:
-    """Return blocks of the rows of an n × m matrix, and how many threads they are worth."""
+def _over_rows(function: Callable[[slice], Result], n: int, m: int) -> Iterator[Result]:
+    """Yield what a function gives for blocks of the rows of an n × m matrix, on several threads."""
     step = max(1, BLOCK_BYTES // (8 * m))
     parts = [slice(start, start + step) for start in range(0, n, step)]
-    return parts, None if len(parts) > 2 else 1
+    return map_blocks(function, parts, threads=None if len(parts) > 2 else 1)
 
 
 def _product(terms: Terms, part: slice) -> Matrix:
@@ -144,7 +136,8 @@ def _centred(terms: Terms) -> Terms:
 
 def _row_reduced(terms: Terms, prices: Matrix) -> Costs:
     """Return the costs less the prices, and less what is then the least entry of each row."""
-    cost = np.empty((len(prices), len(prices)), dtype=np.float32)
+    n = len(prices)
+    cost = np.empty((n, n), dtype=np.float32)
     prices = prices.astype(terms[0][0].dtype)
 
     def reduce(part: slice) -> None:
@@ -152,15 +145,8 @@ def _row_reduced(terms: Terms, prices: Matrix) -> Costs:
         np.subtract(block, prices, out=block)
         np.subtract(block, block.min(axis=1)[:, None], out=cost[part], casting="same_kind")
 
-    parts, threads = _parts(*cost.shape)
-    for _ in map_blocks(reduce, parts, threads=threads):
-        pass
+    list(_over_rows(reduce, n, n))
     return cost
-
-
-def _largest(terms: Terms) -> float:
-    """Return a bound of the size of the costs."""
-    return float(sum(row_norms(left).max() * row_norms(right).max() for left, right in terms))
 
 
 def _entropic_prices(cost: Costs) -> Matrix:
@@ -175,9 +161,7 @@ def _entropic_prices(cost: Costs) -> Matrix:
         np.multiply(cost[part], np.float32(-1 / temperature), out=kernel[part])
         np.exp(kernel[part], out=kernel[part])
 
-    parts, threads = _parts(n, n)
-    for _ in map_blocks(fill, parts, threads=threads):
-        pass
+    list(_over_rows(fill, n, n))
     scale: NDArray[Any] = np.ones(n, dtype=np.float32)
     with np.errstate(all="ignore"):  # looked at below
         for _ in range(ENTROPIC_STEPS):
@@ -189,120 +173,69 @@ def _entropic_prices(cost: Costs) -> Matrix:
 def _solve_reduced(cost: Costs, feasible: Indices) -> tuple[Indices, Matrix]:
     """Return an optimal assignment of reduced costs (not negative), and its prices.
 
-    Parameters
-    ----------
-    cost : array of shape (n, n)
-    feasible : array of int of shape (n,)
-        Any assignment: it is among the candidates, so that there always is one.
+    Any `feasible` assignment is among the candidates, so that there always is one.
     """
     n = len(cost)
     order = np.arange(n)
-    candidates = np.append(_cheap(cost), feasible * n + order)
+    # About the cheapest entries of each row; the bound is from a sample.
+    sample = cost[:: 1 + n // 128]
+    rank = min(CANDIDATES_PER_ROW * len(sample), sample.size - 1)
+    bound = np.partition(sample, rank, axis=None)[rank]
+    above = float(np.nextafter(bound, np.float32(np.inf), dtype=np.float32))
+    cheap = _too_cheap(cost, np.full(n, above), np.zeros(n))
+    candidates = np.append(cheap, feasible * n + order)
     for _ in range(MAX_ROUNDS):
         if len(candidates) > max(DENSE_SHARE * n * n, n * CANDIDATES_PER_ROW):
             break
-        edges = _Edges.take(cost, candidates)
-        columns = _match(edges, n)
-        own, slack = cost[order, columns].astype(np.float64), 1e-12 * edges.costs.max()
-        prices = _prices(edges, columns, own, slack)
-        missing = _too_cheap(cost, own - prices[columns] - 2 * slack, prices)
+        columns, rows = np.divmod(np.unique(candidates), n)
+        edges = rows, columns, cost[rows, columns].astype(np.float64)
+        chosen = _match(edges, n)
+        own, slack = cost[order, chosen].astype(np.float64), 1e-12 * edges[2].max()
+        prices = _prices(edges, chosen, own, slack)
+        missing = _too_cheap(cost, own - prices[chosen] - 2 * slack, prices)
         if len(missing) == 0:
-            return columns, prices
-        candidates = np.append(edges.columns * n + edges.rows, missing)
+            return chosen, prices
+        candidates = np.append(columns * n + rows, missing)
     return linear_sum_assignment(cost)[1], np.zeros(n)
 
 
-def _cheap(cost: Costs) -> Indices:
-    """Return about the cheapest `CANDIDATES_PER_ROW` entries a row; the bound is from a sample."""
-    sample = cost[:: 1 + len(cost) // 128]
-    rank = min(CANDIDATES_PER_ROW * len(sample), sample.size - 1)
-    bound = np.partition(sample, rank, axis=None)[rank]
-    above = np.nextafter(bound, np.float32(np.inf), dtype=np.float32)
-    return _too_cheap(cost, np.full(len(cost), float(above)), np.zeros(len(cost)))
-
-
 def _too_cheap(cost: Costs, bounds: Matrix, prices: Matrix) -> Indices:
-    """Return the entries, as in `_Edges`, whose cost minus the price is below the row's bound."""
+    """Return the entries whose cost minus the price is below the row's bound: column · n + row."""
     n = len(cost)
 
     def find(part: slice) -> Indices:
         rows, columns = np.divmod(np.flatnonzero(cost[part] - prices < bounds[part, None]), n)
         return columns * n + rows + part.start
 
-    parts, threads = _parts(n, n)
-    return np.concatenate(list(map_blocks(find, parts, threads=threads)))
+    return np.concatenate(list(_over_rows(find, n, n)))
 
 
-def _match(edges: _Edges, n: int) -> Indices:
+def _match(edges: Edges, n: int) -> Indices:
     """Return an assignment of least cost among the edges.
 
     An unused column more makes the problem rectangular. SciPy then goes by shortest paths from the
     first row on; on square problems it bids for prices first, which near ties make last for ever.
     """
-    shifted = edges.costs + 1.0  # an entry of zero would be dropped; a constant changes nothing
-    costs = np.append(shifted, (n + 1) * shifted.max())
-    ends = np.append(edges.rows, 0), np.append(edges.columns, n)
-    graph = csr_array((costs, ends), shape=(n, n + 1))
+    rows, columns, costs = edges
+    costs = costs + 1.0  # an entry of zero would be dropped; a constant changes nothing
+    data = np.append(costs, (n + 1) * costs.max())
+    graph = csr_array((data, (np.append(rows, 0), np.append(columns, n))), shape=(n, n + 1))
     return min_weight_full_bipartite_matching(graph)[1].astype(np.intp)
 
 
-def _prices(edges: _Edges, columns: Indices, own: Matrix, slack: float) -> Matrix:
+def _prices(edges: Edges, chosen: Indices, own: Matrix, slack: float) -> Matrix:
     """Return prices under which no edge is cheaper than the assignment: shortest paths.
 
     A row pays `own` and no edge may cost less after prices are subtracted; each sweep lowers the
     prices that still break this (Bellman and Ford).
     """
-    starts = np.searchsorted(edges.columns, np.arange(len(columns)))
-    prices = np.zeros(len(columns))
-    for _ in range(len(columns)):
-        paid = own - prices[columns]
-        lower = np.minimum(prices, np.minimum.reduceat(edges.costs - paid[edges.rows], starts))
+    rows, columns, costs = edges
+    starts = np.searchsorted(columns, np.arange(len(chosen)))
+    prices = np.zeros(len(chosen))
+    for _ in range(len(chosen)):
+        paid = own - prices[chosen]
+        lower = np.minimum(prices, np.minimum.reduceat(costs - paid[rows], starts))
         if np.max(prices - lower) <= slack:
             break
         prices = lower
     return prices
-
-
-class Oracle(Protocol):
-    """Finds the plan of least linear cost."""
-
-    def __call__(self, terms: Terms, /) -> csr_array:
-        """Return a vertex, of shape (n, m), that minimises ⟨Σ left · rightᵀ, plan⟩."""
-        ...
-
-
-class AssignmentOracle:
-    """Plans between equally many rows of equal weight: assignments, scaled by 1/n."""
-
-    def __init__(self, n: int) -> None:
-        self._solver, self._n = AssignmentSolver(n), n
-
-    def __call__(self, terms: Terms) -> csr_array:
-        """Return the best assignment as a plan."""
-        n, columns = self._n, self._solver.solve(terms)
-        return csr_array((np.full(n, 1 / n), columns, np.arange(n + 1)), shape=(n, n))
-
-
-class FlowOracle:
-    """Plans between weighted rows, by the network simplex of the POT library.
-
-    Parameters
-    ----------
-    ot : module
-        POT.
-    a, b : array of shape (n,) and (m,)
-        Weights of the rows.
-    """
-
-    #: Pivots are cheap; this many are never needed for sizes that fit in memory.
-    MAX_PIVOTS = 10**9
-
-    def __init__(self, ot: Any, a: Matrix, b: Matrix) -> None:
-        self._ot, self._a, self._b = ot, a, b
-
-    def __call__(self, terms: Terms) -> csr_array:
-        """Return the best plan."""
-        cost = np.empty((len(self._a), len(self._b)))
-        for part, block in cost_blocks(terms):
-            cost[part] = block
-        return csr_array(self._ot.emd(self._a, self._b, cost, numItermax=self.MAX_PIVOTS))

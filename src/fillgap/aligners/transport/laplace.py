@@ -1,7 +1,8 @@
-"""How rows that were not in the fit move: as their nearest neighbour does, or by an affine map."""
+"""Optimal transport with Laplacian regularisation, and how rows that were not in the fit move."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -9,15 +10,14 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from fillgap.aligners.base import Aligner, check_spread
-from fillgap.aligners.transport.assignment import AssignmentOracle, FlowOracle, Oracle
-from fillgap.aligners.transport.problem import (
+from fillgap.aligners.transport.assignment import AssignmentSolver, Oracle, flow_oracle
+from fillgap.aligners.transport.solver import (
     GaussLaplacian,
-    Laplacian,
     TransportProblem,
     default_bandwidth,
     neighbour_laplacian,
+    solve_transport,
 )
-from fillgap.aligners.transport.solver import TransportPlan, solve_transport
 from fillgap.errors import (
     InputError,
     check_choice,
@@ -28,127 +28,21 @@ from fillgap.errors import (
     require,
     unit_rows,
 )
-from fillgap.linalg import add_ridge, symmetric_power
+from fillgap.linalg import Matrix, add_ridge, symmetric_power
 from fillgap.maps import AffineMap
 from fillgap.moments import PairMoments, to_numpy
 from fillgap.pair import iter_blocks
 from fillgap.runtime import Progress, silent
 
-Matrix = NDArray[np.float64]
+Rows = NDArray[np.intp]
+Value = TypeVar("Value")
 
 #: Bytes of similarities that are held at a time.
 BLOCK_BYTES = 32 * 2**20
-
-
-def shift_of_nearest(rows: Any, sources: Matrix, targets: Matrix) -> Any:
-    """Return target − source of the source nearest to each row, in the type of the rows.
-
-    Parameters
-    ----------
-    rows : array of shape (n, d)
-        Unit rows.
-    sources, targets : array of shape (m, d)
-        Unit rows, and where they go.
-    """
-    xp = array_namespace(rows)
-    pool, shifts = (
-        xp.asarray(side, dtype=rows.dtype, device=device(rows))
-        for side in (sources, targets - sources)
-    )
-    out = xp.empty_like(rows)
-    step = max(1, BLOCK_BYTES // (len(sources) * sources.itemsize))
-    for start in range(0, rows.shape[0], step):
-        nearest = xp.argmax(rows[start : start + step, :] @ pool.T, axis=1)
-        out[start : start + step, :] = xp.take(shifts, nearest, axis=0)
-    return out
-
-
-def affine_extension(
-    X: Matrix, targets: Matrix, weights: Matrix, *, ridge: float, spread: float
-) -> AffineMap:
-    """Return the ridge regression of the targets on the rows, scaled to a given spread.
-
-    Targets are means of texts, and a ridge shrinks: without the scale, images would crowd around
-    the mean text and be the nearest items of every text.
-
-    Parameters
-    ----------
-    X, targets : array of shape (n, d)
-        Rows, and where they go.
-    weights : array of shape (n,)
-        With sum 1.
-    ridge : float
-        In units of the mean eigenvalue of the covariance of the rows.
-    spread : float
-        Variance of the mapped rows, summed over dimensions.
-    """
-    center, offset = weights @ X, weights @ targets
-    centred = X - center
-    weighted = centred * weights[:, None]
-    covariance = weighted.T @ centred
-    matrix = symmetric_power(add_ridge(covariance, ridge), -1.0) @ (weighted.T @ (targets - offset))
-    reached = float(np.einsum("ij,ij->", matrix, covariance @ matrix))
-    if reached > 1e-12 * spread:  # else all targets are one, and only rounding would be scaled
-        matrix *= np.sqrt(spread / reached)
-    return AffineMap(center=center, matrix=matrix, offset=offset)
-
-
-Rows = NDArray[np.intp]
-
-
-def sample_rows(n: int, m: int, max_samples: int | None, random_state: int) -> tuple[Rows, Rows]:
-    """Return the numbers of the images and of the texts to fit on, in order.
-
-    Equally many of both give the same numbers, so that pairs stay pairs.
-    """
-    rng = check_random_state(random_state)
-    images, texts = (
-        np.sort(rng.choice(count, min(count, max_samples or count), replace=False))
-        for count in (n, m)
-    )
-    return images, images if n == m else texts
-
-
-def row_weights(weights: Any | None, what: str, n: int, chosen: Rows) -> Matrix:
-    """Return the weights of the chosen ones of `n` rows, scaled to sum 1.
-
-    Raises
-    ------
-    InputError
-        If they are not `n` positive numbers with sum 1.
-    """
-    if weights is None:
-        return np.full(len(chosen), 1 / len(chosen))
-    given = np.asarray(weights, dtype=np.float64)
-    if given.shape != (n,):
-        raise InputError(
-            f"{what} must be one number for each of {n} rows, got shape {given.shape}. "
-            "Pass a weight for each row."
-        )
-    bad = given[~(np.isfinite(given) & (given > 0))]
-    if len(bad):
-        raise InputError(
-            f"{what} must be positive, got {bad[0]:g}. Leave out rows that should not count."
-        )
-    if abs(given.sum() - 1) > 1e-6:
-        raise InputError(f"{what} must be of sum 1, got {given.sum():g}. Divide them by their sum.")
-    return given[chosen] / given[chosen].sum()
-
-
-def unit_matrix(side: Any, what: str, chosen: Rows) -> Matrix:
-    """Return the chosen rows at unit length in float64; the side is read in blocks."""
-    out = np.empty((len(chosen), side.shape[1]))
-    for start, block in iter_blocks(side, what):
-        first, last = np.searchsorted(chosen, (start, start + block.shape[0]))
-        rows = unit_rows(to_numpy(block), what, first_row=start)
-        out[first:last] = rows[chosen[first:last] - start]
-    return out
-
-
-Value = TypeVar("Value")
-
 #: More rows than this are refused: the reduced costs alone take 8 bytes · rows².
 MAX_ROWS = 30_000
+#: What a file keeps of a fit besides its maps.
+_RECORD = ("objective_", "gap_", "n_iter_", "converged_")
 
 
 class _ByExtension(Generic[Value]):
@@ -162,10 +56,7 @@ class _ByExtension(Generic[Value]):
         return self._nearest if nearest else self._affine
 
 
-#: What a file keeps of a fit besides its maps.
-_RECORD = ("objective_", "gap_", "n_iter_", "converged_")
-
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class LaplaceTransport(Aligner):
     """Transport the images onto the texts, similar rows together; the texts stay.
 
@@ -244,36 +135,19 @@ class LaplaceTransport(Aligner):
         affine=_RECORD, nearest=("sources_", "transported_", *_RECORD)
     )
 
-    def __init__(
-        self,
-        *,
-        eta: float = 1.0,
-        alpha: float = 0.5,
-        reg_type: str = "pos",
-        similarity: str = "knn",
-        n_neighbors: int = 3,
-        bandwidth: float | None = None,
-        max_iter: int = 100,
-        tol: float = 1e-5,
-        extension: str = "affine",
-        ridge: float = 0.3,
-        max_samples: int | None = None,
-        random_state: int = 0,
-        normalize: bool = True,
-    ) -> None:
-        self.eta = eta
-        self.alpha = alpha
-        self.reg_type = reg_type
-        self.similarity = similarity
-        self.n_neighbors = n_neighbors
-        self.bandwidth = bandwidth
-        self.max_iter = max_iter
-        self.tol = tol
-        self.extension = extension
-        self.ridge = ridge
-        self.max_samples = max_samples
-        self.random_state = random_state
-        self.normalize = normalize
+    eta: float = 1.0
+    alpha: float = 0.5
+    reg_type: str = "pos"
+    similarity: str = "knn"
+    n_neighbors: int = 3
+    bandwidth: float | None = None
+    max_iter: int = 100
+    tol: float = 1e-5
+    extension: str = "affine"
+    ridge: float = 0.3
+    max_samples: int | None = None
+    random_state: int = 0
+    normalize: bool = True
 
     def fit(
         self,
@@ -296,11 +170,6 @@ class LaplaceTransport(Aligner):
         progress : callable, optional
             Called as progress(iterations done, max_iter, "transport").
 
-        Returns
-        -------
-        Self
-            The fitted aligner.
-
         Raises
         ------
         InputError
@@ -311,23 +180,38 @@ class LaplaceTransport(Aligner):
         """
         X, Y = self._check_sides(X, Y)
         self._reset()
-        self._check_parameters(X.shape[0], Y.shape[0])
-        chosen = sample_rows(X.shape[0], Y.shape[0], self.max_samples, self.random_state)
-        a = row_weights(image_weights, "image_weights", X.shape[0], chosen[0])
-        b = row_weights(text_weights, "text_weights", Y.shape[0], chosen[1])
-        images, texts = unit_matrix(X, "images", chosen[0]), unit_matrix(Y, "texts", chosen[1])
+        n, m = X.shape[0], Y.shape[0]
+        self._check_parameters(n, m)
+        rng = check_random_state(self.random_state)
+        chosen, chosen_y = (
+            np.sort(rng.choice(count, min(count, self.max_samples or count), replace=False))
+            for count in (n, m)
+        )
+        if n == m:  # pairs stay pairs
+            chosen_y = chosen
+        a = _row_weights(image_weights, "image_weights", n, chosen)
+        b = _row_weights(text_weights, "text_weights", m, chosen_y)
+        images, texts = _unit_matrix(X, "images", chosen), _unit_matrix(Y, "texts", chosen_y)
         moments = PairMoments.from_block(0, images, texts)
         check_spread(moments)
         plan = solve_transport(
             self._problem(images, texts, a, b),
-            _oracle(a, b),
+            self._oracle(a, b),
             max_iter=self.max_iter,
             tol=self.tol,
             progress=progress or silent,
         )
         self.mean_x_, self.mean_y_ = moments.x.mean, moments.y.mean
         self.n_samples_, self.n_features_in_ = (len(images), len(texts)), images.shape[1]
-        self._keep(plan)
+        self.plan_, self.independent_share_ = plan.vertices, plan.independent
+        self.objective_, self.gap_ = plan.objective, plan.gap
+        self.n_iter_, self.converged_ = plan.n_iter, plan.converged
+        if not plan.converged:
+            self._note(
+                f"LaplaceTransport stopped after {plan.n_iter} iterations: its objective is at "
+                f"most {plan.gap:.1e} ({plan.gap / abs(plan.objective[-1]):.1e} of it) above the "
+                "minimum; raise max_iter, or tol."
+            )
         self.sources_, self.transported_ = images, plan.mean_images / a[:, None]
         self.map_y_ = AffineMap()
         if self.extension == "affine":
@@ -367,27 +251,22 @@ class LaplaceTransport(Aligner):
             )
 
     def _problem(self, X: Matrix, Y: Matrix, a: Matrix, b: Matrix) -> TransportProblem:
-        L_x: Laplacian
-        L_y: Laplacian
-        if self.similarity == "knn":
-            L_x, L_y = (neighbour_laplacian(rows, self.n_neighbors) for rows in (X, Y))
-        else:
-            bandwidth = self.bandwidth or default_bandwidth(X)
-            L_x, L_y = (GaussLaplacian(rows, bandwidth) for rows in (X, Y))
+        bandwidth = self.bandwidth or default_bandwidth(X)
+        L_x, L_y = (
+            neighbour_laplacian(rows, self.n_neighbors)
+            if self.similarity == "knn"
+            else GaussLaplacian(rows, bandwidth)
+            for rows in (X, Y)
+        )
         p, q = self.eta * self.alpha, self.eta * (1 - self.alpha)
         return TransportProblem(X, Y, a, b, L_x, L_y, p, q, self.reg_type == "disp")
 
-    def _keep(self, plan: TransportPlan) -> None:
-        """Set the attributes that describe the plan."""
-        self.plan_, self.independent_share_ = plan.vertices, plan.independent
-        self.objective_, self.gap_ = plan.objective, plan.gap
-        self.n_iter_, self.converged_ = plan.n_iter, plan.converged
-        if not plan.converged:
-            self._note(
-                f"LaplaceTransport stopped after {plan.n_iter} iterations: its objective is at "
-                f"most {plan.gap:.1e} ({plan.gap / abs(plan.objective[-1]):.1e} of it) above the "
-                "minimum; raise max_iter, or tol."
-            )
+    def _oracle(self, a: Matrix, b: Matrix) -> Oracle:
+        """Return our solver where plans are assignments, and POT's otherwise."""
+        if len(a) == len(b) and np.ptp(a) == np.ptp(b) == 0:
+            return AssignmentSolver(len(a))
+        purpose = "LaplaceTransport with weights, or with unequally many images and texts,"
+        return flow_oracle(require("ot", "transport", purpose), a, b)
 
     def _map_rows(self, rows: Any, what: str) -> Any:
         if what == "texts" or self.extension == "affine":
@@ -395,9 +274,66 @@ class LaplaceTransport(Aligner):
         return rows + shift_of_nearest(rows, self.sources_, self.transported_)
 
 
-def _oracle(a: Matrix, b: Matrix) -> Oracle:
-    """Return our solver where plans are assignments, and POT's otherwise."""
-    if len(a) == len(b) and np.ptp(a) == np.ptp(b) == 0:
-        return AssignmentOracle(len(a))
-    purpose = "LaplaceTransport with weights, or with unequally many images and texts,"
-    return FlowOracle(require("ot", "transport", purpose), a, b)
+def shift_of_nearest(rows: Any, sources: Matrix, targets: Matrix) -> Any:
+    """Return target − source of the source nearest to each unit row, in the type of the rows."""
+    xp = array_namespace(rows)
+    pool, shifts = (
+        xp.asarray(side, dtype=rows.dtype, device=device(rows))
+        for side in (sources, targets - sources)
+    )
+    out = xp.empty_like(rows)
+    step = max(1, BLOCK_BYTES // (len(sources) * sources.itemsize))
+    for start in range(0, rows.shape[0], step):
+        nearest = xp.argmax(rows[start : start + step, :] @ pool.T, axis=1)
+        out[start : start + step, :] = xp.take(shifts, nearest, axis=0)
+    return out
+
+
+def affine_extension(
+    X: Matrix, targets: Matrix, weights: Matrix, *, ridge: float, spread: float
+) -> AffineMap:
+    """Return the ridge regression of the targets on the rows, scaled to a given spread.
+
+    Targets are means of texts, and a ridge shrinks: without the scale, images would crowd around
+    the mean text and be the nearest items of every text. Weights have sum 1, the ridge is in units
+    of the mean eigenvalue of the covariance, and the spread is the variance of the mapped rows.
+    """
+    center, offset = weights @ X, weights @ targets
+    centred = X - center
+    weighted = centred * weights[:, None]
+    covariance = weighted.T @ centred
+    matrix = symmetric_power(add_ridge(covariance, ridge), -1.0) @ (weighted.T @ (targets - offset))
+    reached = float(np.einsum("ij,ij->", matrix, covariance @ matrix))
+    if reached > 1e-12 * spread:  # else all targets are one, and only rounding would be scaled
+        matrix *= np.sqrt(spread / reached)
+    return AffineMap(center=center, matrix=matrix, offset=offset)
+
+
+def _row_weights(weights: Any | None, what: str, n: int, chosen: Rows) -> Matrix:
+    """Return the weights of the chosen ones of `n` rows, scaled to sum 1."""
+    if weights is None:
+        return np.full(len(chosen), 1 / len(chosen))
+    given = np.asarray(weights, dtype=np.float64)
+    if given.shape != (n,):
+        raise InputError(
+            f"{what} must be one number for each of {n} rows, got shape {given.shape}. "
+            "Pass a weight for each row."
+        )
+    bad = given[~(np.isfinite(given) & (given > 0))]
+    if len(bad):
+        raise InputError(
+            f"{what} must be positive, got {bad[0]:g}. Leave out rows that should not count."
+        )
+    if abs(given.sum() - 1) > 1e-6:
+        raise InputError(f"{what} must be of sum 1, got {given.sum():g}. Divide them by their sum.")
+    return given[chosen] / given[chosen].sum()
+
+
+def _unit_matrix(side: Any, what: str, chosen: Rows) -> Matrix:
+    """Return the chosen rows at unit length in float64; the side is read in blocks."""
+    out = np.empty((len(chosen), side.shape[1]))
+    for start, block in iter_blocks(side, what):
+        first, last = np.searchsorted(chosen, (start, start + block.shape[0]))
+        rows = unit_rows(to_numpy(block), what, first_row=start)
+        out[first:last] = rows[chosen[first:last] - start]
+    return out

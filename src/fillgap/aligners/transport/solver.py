@@ -1,24 +1,152 @@
-"""Mixtures of transport plans: the best weights need only inner products between the plans."""
+"""The transport objective, and the mixtures of plans that minimise it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, diags_array, hstack
 
-from fillgap.aligners.transport.assignment import Oracle
-from fillgap.aligners.transport.problem import Sides, TransportProblem, dot
+from fillgap.aligners.transport.assignment import Oracle, Terms, cost_blocks
+from fillgap.linalg import Matrix
 from fillgap.runtime import Progress
 
-Matrix = NDArray[np.float64]
+#: Bytes of similarities that are computed together.
+BLOCK_BYTES = 32 * 2**20
+#: From this many plans for so many rows on, a product of dense blocks is faster than sparse ones.
+ROWS_PER_PLAN = 32
+#: A gap below this share of the objective is rounding.
+ROUNDING = 1e-14
+
+#: γY and γᵀX, or a gradient with respect to them.
+Sides: TypeAlias = tuple[Matrix, Matrix]
+
+
+def neighbour_laplacian(rows: Matrix, n_neighbors: int) -> csr_array:
+    """Return the Laplacian of the graph of nearest neighbours, a row itself left out.
+
+    An edge weighs 1 where both rows name each other, ½ where only one does.
+    """
+    from sklearn.neighbors import kneighbors_graph
+
+    named = csr_array(kneighbors_graph(rows, n_neighbors))
+    similarity = (named + named.T) / 2
+    return csr_array(diags_array(similarity.sum(axis=0)) - similarity)
+
+
+def default_bandwidth(rows: Matrix) -> float:
+    """Return 1 / (2 m²), m the mean squared distance between unit rows (each with itself too)."""
+    mean = rows.mean(axis=0)
+    spread = 2 - 2 * float(mean @ mean)
+    return 1 / (2 * spread**2)
+
+
+class GaussLaplacian:
+    """The Laplacian of similarities exp(−‖x − x'‖² / 2σ²) of unit rows, in blocks, never stored."""
+
+    def __init__(self, rows: Matrix, bandwidth: float) -> None:
+        self._rows, self._scale = rows, bandwidth**-2
+        self._degrees = self._similarities_times(np.ones((len(rows), 1)))
+
+    def __matmul__(self, values: Matrix) -> Matrix:
+        """Return the product with an array of shape (n, r)."""
+        return self._degrees * values - self._similarities_times(values)
+
+    def _similarities_times(self, values: Matrix) -> Matrix:
+        out = np.empty_like(values)
+        step = max(1, BLOCK_BYTES // (8 * len(self._rows)))
+        for start in range(0, len(self._rows), step):
+            part = slice(start, start + step)
+            block = self._rows[part] @ self._rows.T
+            block -= 1
+            block *= self._scale
+            np.matmul(np.exp(block, out=block), values, out=out[part])
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class TransportProblem:
+    """Squared distances plus two quadratic regularisers, for marginals a and b with sum one.
+
+    f(γ) = Σ_ij γ_ij ‖x_i − y_j‖² + p tr((γY)ᵀ L_x γY) + q tr((γᵀX)ᵀ L_y γᵀX)
+    """
+
+    X: Matrix
+    Y: Matrix
+    a: Matrix
+    b: Matrix
+    L_x: csr_array | GaussLaplacian
+    L_y: csr_array | GaussLaplacian
+    p: float
+    q: float
+    displacement: bool = False  # regularise γY − X/n and γᵀX − Y/m instead (less a constant)
+
+    @cached_property
+    def constant(self) -> float:
+        """The part of the squared distances that no plan changes."""
+        return float(self.a @ np.sum(self.X**2, axis=1) + self.b @ np.sum(self.Y**2, axis=1))
+
+    @cached_property
+    def slope(self) -> Sides:
+        """The part of the gradient, as a function of γY and γᵀX, that no plan changes."""
+        x, y = -2 * self.X, np.zeros_like(self.Y)
+        if self.displacement:
+            pull = self.curvature((self.X, self.Y))
+            x, y = x - pull[0] / len(x), y - pull[1] / len(y)
+        return x, y
+
+    def images(self, plan: csr_array | None) -> Sides:
+        """Return γY and γᵀX; None is the independent plan a bᵀ."""
+        if plan is None:
+            return np.outer(self.a, self.b @ self.Y), np.outer(self.b, self.a @ self.X)
+        return plan @ self.Y, plan.T @ self.X
+
+    def curvature(self, images: Sides) -> Sides:
+        """Return 2p L_x γY and 2q L_y γᵀX."""
+        x, y = (
+            2 * strength * (L @ side) if strength else np.zeros_like(side)
+            for strength, L, side in ((self.p, self.L_x, images[0]), (self.q, self.L_y, images[1]))
+        )
+        return x, y
+
+    def gradient(self, images: Sides) -> Sides:
+        """Return the gradient of f as a function of γY and γᵀX."""
+        x, y = self.curvature(images)
+        x += self.slope[0]
+        y += self.slope[1]
+        return x, y
+
+    def terms(self, gradient: Sides) -> Terms:
+        """Return the factors of the gradient with respect to γ, for one as above."""
+        x, y = gradient
+        return [(x, self.Y), (self.X, y)] if self.q else [(x, self.Y)]
+
+    def products(self, slope: Sides, plans: list[csr_array]) -> Matrix:
+        """Return ⟨slope, (γY, γᵀX)⟩ for each of several plans γ."""
+        n, m = len(self.X), len(self.Y)
+        if len(plans) < n / ROWS_PER_PLAN:
+            return np.array([dot(slope, self.images(plan)) for plan in plans])
+        stacked, sums = csr_array(hstack(plans, format="csr")), np.zeros(len(plans))
+        for part, block in cost_blocks(self.terms(slope)):
+            entries = stacked[part]
+            rows = np.repeat(np.arange(len(block)), np.diff(entries.indptr))
+            number, columns = np.divmod(entries.indices, m)
+            sums += np.bincount(number, entries.data * block[rows, columns], minlength=len(plans))
+        return sums
+
+
+def dot(A: Sides, B: Sides) -> float:
+    """Return the sum of the products of all entries."""
+    return float(sum(np.einsum("ij,ij->", a, b) for a, b in zip(A, B, strict=True)))
 
 
 class Mixture:
-    """Vertices with weights that sum to one, and the objective as a function of the weights.
+    """Plans with weights that sum to one, and the objective as a function of the weights.
 
-    The first "vertex" is the independent plan, which smooths more than many vertices could.
+    The first plan is the independent one, which smooths more than many vertices could. The best
+    weights need only inner products between the plans.
     """
 
     def __init__(self, problem: TransportProblem) -> None:
@@ -38,7 +166,8 @@ class Mixture:
     def vertices(self) -> csr_array:
         """Return the plan as one sparse array, less the independent part."""
         shape = len(self._problem.X), len(self._problem.Y)
-        parts = [(plan.tocoo(), w) for plan, w in self._weighted()]
+        weighted = zip(self._plans, self.weights, strict=True)
+        parts = [(plan.tocoo(), float(w)) for plan, w in weighted if plan is not None]
         if not parts:
             return csr_array(shape)
         data = np.concatenate([w * part.data for part, w in parts])
@@ -56,7 +185,7 @@ class Mixture:
     def add(self, vertex: csr_array, images: Sides, gap: float) -> None:
         """Take in a vertex, find the best weights, and drop vertices that get none."""
         self._append(vertex, images)
-        self.weights = _best_weights(self._gram, self._linear, self.weights, 1e-3 * gap)
+        self.weights = best_weights(self._gram, self._linear, self.weights, 1e-3 * gap)
         kept = self.weights > 0
         kept[0] = True
         self._plans = [plan for plan, keep in zip(self._plans, kept, strict=True) if keep]
@@ -74,15 +203,11 @@ class Mixture:
         self._plans.append(plan)
         self._gram = np.pad(self._gram, (0, 1))
         self._gram[-1, :] = self._gram[:, -1] = column
-        self._linear = np.append(self._linear, problem.linear(images))
+        self._linear = np.append(self._linear, dot(problem.slope, images))
         self.weights = np.append(self.weights, 0.0)
 
-    def _weighted(self) -> list[tuple[csr_array, float]]:
-        pairs = zip(self._plans, self.weights, strict=True)
-        return [(plan, float(w)) for plan, w in pairs if plan is not None]
 
-
-def _best_weights(gram: Matrix, linear: Matrix, weights: Matrix, tolerance: float) -> Matrix:
+def best_weights(gram: Matrix, linear: Matrix, weights: Matrix, tolerance: float) -> Matrix:
     """Minimise ½ wᵀ gram w + linear · w over the simplex, from `weights` with the last one zero.
 
     First the best step towards the last vertex, which is the plain conditional gradient. Then an
@@ -92,35 +217,32 @@ def _best_weights(gram: Matrix, linear: Matrix, weights: Matrix, tolerance: floa
     """
     towards = -weights
     towards[-1] += 1.0
-    slope = gram @ weights + linear
-    weights = weights + _step(float(slope @ towards), float(towards @ gram @ towards)) * towards
+    slope = float((gram @ weights + linear) @ towards)
+    bend = float(towards @ gram @ towards)
+    if slope < 0:
+        weights = weights + (1.0 if -slope >= bend else -slope / bend) * towards
     for _ in range(2 * len(weights)):
-        slope = gram @ weights + linear
-        low = int(np.argmin(slope))
-        if slope @ weights - slope[low] <= tolerance or not gram.any():
+        slopes = gram @ weights + linear
+        low = int(np.argmin(slopes))
+        if slopes @ weights - slopes[low] <= tolerance or not gram.any():
             break
-        weights = _to_the_minimum(gram, linear, weights, low)
+        weights = weights.copy()
+        active = weights > 0
+        active[low] = True
+        while True:
+            kept = np.flatnonzero(active)
+            here, there = weights[kept], _stationary(gram[np.ix_(kept, kept)], linear[kept])
+            if there.min() >= 0:
+                weights[kept] = there / there.sum()
+                break
+            reach = np.full(len(kept), np.inf)
+            negative = there < 0
+            reach[negative] = here[negative] / (here - there)[negative]
+            blocking = int(np.argmin(reach))
+            weights[kept] = np.maximum(here + reach[blocking] * (there - here), 0.0)
+            weights[kept[blocking]] = 0.0
+            active[kept[blocking]] = False
     return weights
-
-
-def _to_the_minimum(gram: Matrix, linear: Matrix, weights: Matrix, joining: int) -> Matrix:
-    """Return the minimum over the span of the vertices with weight and the one joining them."""
-    weights = weights.copy()
-    active = weights > 0
-    active[joining] = True
-    while True:
-        kept = np.flatnonzero(active)
-        here, there = weights[kept], _stationary(gram[np.ix_(kept, kept)], linear[kept])
-        if there.min() >= 0:
-            weights[kept] = there / there.sum()
-            return weights
-        reach = np.full(len(kept), np.inf)
-        negative = there < 0
-        reach[negative] = here[negative] / (here - there)[negative]
-        blocking = int(np.argmin(reach))
-        weights[kept] = np.maximum(here + reach[blocking] * (there - here), 0.0)
-        weights[kept[blocking]] = 0.0
-        active[kept[blocking]] = False
 
 
 def _stationary(gram: Matrix, linear: Matrix) -> Matrix:
@@ -133,68 +255,24 @@ def _stationary(gram: Matrix, linear: Matrix) -> Matrix:
     return np.linalg.solve(system, np.append(-linear, 1.0))[:k]
 
 
-def _step(slope: float, bend: float) -> float:
-    """Return the best step along a parabola, between 0 and 1."""
-    if slope >= 0:
-        return 0.0
-    return 1.0 if -slope >= bend else -slope / bend
+class TransportPlan(NamedTuple):
+    """What the iterations reached."""
 
-
-#: A gap below this share of the objective is rounding.
-ROUNDING = 1e-14
-
-
-@dataclass(frozen=True, eq=False)
-class TransportPlan:
-    """What the iterations reached.
-
-    Attributes
-    ----------
-    vertices : array of shape (n, m), sparse
-        The plan, less the part below.
-    independent : float
-        Weight of the plan a bᵀ in it.
-    mean_images : array of shape (n, d)
-        γY.
-    objective : array of shape (n_iter + 1,)
-        At the independent plan, and after each iteration.
-    gap : float
-        By how much at most the objective is above its minimum.
-    n_iter : int
-        Linear problems solved.
-    converged : bool
-        Whether the gap is within the tolerance.
-    """
-
-    vertices: csr_array
-    independent: float
-    mean_images: Matrix
-    objective: Matrix
-    gap: float
-    n_iter: int
-    converged: bool
+    vertices: csr_array  # the plan, less the part below
+    independent: float  # weight of the plan a bᵀ in it
+    mean_images: Matrix  # γY
+    objective: Matrix  # at the independent plan, and after each iteration
+    gap: float  # by how much at most the objective is above its minimum
+    n_iter: int  # linear problems solved
+    converged: bool  # whether the gap is within the tolerance
 
 
 def solve_transport(
     problem: TransportProblem, oracle: Oracle, *, max_iter: int, tol: float, progress: Progress
 ) -> TransportPlan:
-    """Minimise the objective over all plans with the given marginals.
+    """Minimise the objective over all plans; stop where the gap is at most `tol` times it.
 
-    Parameters
-    ----------
-    problem : TransportProblem
-    oracle : Oracle
-        For its marginals.
-    max_iter : int
-        Linear problems to solve at most.
-    tol : float
-        Stop where the duality gap is at most this share of the objective.
-    progress : callable
-        Called as progress(iterations done, max_iter, "transport").
-
-    References
-    ----------
-    Jaggi (2013), "Revisiting Frank-Wolfe: projection-free sparse convex optimization", for the gap
+    Jaggi (2013), "Revisiting Frank-Wolfe: projection-free sparse convex optimization", has the gap
     and the fully corrective variant.
     """
     mixture = Mixture(problem)
