@@ -12,7 +12,7 @@ from conftest import captioned, make_gapped
 from devices import on_each, strict, torch  # noqa: F401
 from fillgap.aligners import METHODS, load_aligner, make_aligner
 from fillgap.cli.app import run
-from fillgap.cli.fitting import _on_device
+from fillgap.cli.fitting import on_device
 from fillgap.cli.inputs import read_pair
 from fillgap.errors import InputError
 from fillgap.evaluation import compare
@@ -144,7 +144,7 @@ def test_blocks_are_tensors_of_the_device(device: str, files: tuple[str, str]) -
 def test_commands_read_pairs_onto_the_device(device: str, files: tuple[str, str]) -> None:
     pair = read_pair(*files, image_index=None, captions=None, unpaired=False, device=device)
     assert pair.images.device.type == pair.texts.device.type == choose_device(device).type
-    sides = _on_device(open_sides(*files), device)
+    sides = on_device(open_sides(*files), device)
     assert all(isinstance(side, OnDevice) for side in sides)
 
 
