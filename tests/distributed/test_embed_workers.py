@@ -6,13 +6,14 @@ import json
 import os
 import signal
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from datasets_in_memory import scenes
 from fillgap.cli.app import run
-from fillgap.cli.embedding import EncoderFrom, _opened
+from fillgap.cli.fitting import load_encoder, once
 from fillgap.distributed import ProcessPool, ThisProcess
 from fillgap.embed import embed_dataset
 from fillgap.encoders import open_encoder
@@ -50,7 +51,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_workers_write_what_one_process_writes(
     fatal: bool, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    openers = ScenesFrom(40, str(tmp_path), fatal), EncoderFrom("digit-scenes", ())
+    openers = ScenesFrom(40, str(tmp_path), fatal), partial(once, load_encoder, "digit-scenes", ())
     done: list[int] = []
     with ProcessPool(2) as pool:
         manifest = embed_dataset(
@@ -93,10 +94,10 @@ def test_what_killed_workers_had_begun_is_removed(
 
 
 def test_an_encoder_is_loaded_once_in_a_process() -> None:
-    _opened.cache_clear()
-    one, other = EncoderFrom("digit-scenes", ()), EncoderFrom("digit-scenes", ())
-    assert one() is other()
-    assert one.open() is not one()
+    once.cache_clear()
+    words = (load_encoder, "digit-scenes", ())
+    assert once(*words) is once(*words)
+    assert load_encoder(*words[1:]) is not once(*words)
 
 
 def test_the_command_line_embeds_with_workers(tmp_path: Path, capsys) -> None:

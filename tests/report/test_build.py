@@ -22,7 +22,8 @@ from fillgap.errors import InputError
 from fillgap.evaluation import held_out_splits
 from fillgap.metrics import measure
 from fillgap.pair import EmbeddingPair, fingerprint
-from fillgap.report import Files, build, build_report, panels, render_json
+from fillgap.report import Files, build, build_report, panels
+from fillgap.report.markdown import render_json
 from report_pairs import (
     pair_with_everything,
     two_methods,

@@ -12,15 +12,8 @@ import numpy as np
 import pytest
 
 from fillgap.errors import InputError
-from fillgap.report import (
-    ReportData,
-    build_report,
-    render_html,
-    render_json,
-    render_markdown,
-    write_report,
-)
-from fillgap.report.markdown import plain, to_plain
+from fillgap.report import ReportData, build_report, render_html, write_report
+from fillgap.report.markdown import plain, render_json, render_markdown, to_plain
 from fillgap.report.svg import draw
 from report_pairs import (
     HOSTILE,

@@ -1,13 +1,21 @@
-"""The commands in one place, and what becomes of an error."""
+"""The commands in one place, the demonstration of all, and what becomes of an error."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fillgap.cli import demo, embedding, fitting, judging, measuring, reproducing, searching
+from fillgap.cli import fitting, judging, measuring, reproducing, searching
+from fillgap.cli.options import Overwrite, Quiet
+from fillgap.cli.output import say
+
+if TYPE_CHECKING:
+    from fillgap.pair import EmbeddingPair
 
 app = typer.Typer(
     name="fillgap",
@@ -17,40 +25,114 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("embed")(embedding.embed)
-app.command("measure")(measuring.measure)
-app.command("compare")(judging.compare)
-app.command("recommend")(judging.recommend)
-app.command("fit")(fitting.fit)
-app.command("grid-search")(judging.grid_search)
-app.command("apply")(fitting.apply)
-app.command("export")(searching.export)
-app.command("report")(measuring.report)
-app.command("index")(searching.index)
-app.command("search")(searching.search)
-app.command("serve")(searching.serve)
-app.command("methods")(fitting.methods)
-app.command("theory")(reproducing.theory)
-app.command("sweep-gap")(reproducing.sweep_gap)
+for command in (
+    *(fitting.embed, measuring.measure, judging.compare, judging.recommend, fitting.fit),
+    *(judging.grid_search, fitting.apply, searching.export, measuring.report, searching.index),
+    *(searching.search, searching.serve, fitting.methods, reproducing.theory),
+    *(reproducing.sweep_gap, reproducing.experiment),
+):
+    app.command()(command)
 app.add_typer(judging.app, name="bench")
 app.add_typer(reproducing.app, name="reproduce")
-app.command("experiment")(reproducing.experiment)
-app.command("demo")(demo.demo)
 
 
 @app.callback(invoke_without_command=True)
 def _version(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         from fillgap import __version__
 
-        typer.echo(f"fillgap {__version__}")
+        say(f"fillgap {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        say(context.get_help())
         raise typer.Exit(2)
+
+
+@app.command("demo")
+def demo(
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to write.")
+    ] = Path("fillgap-demo"),
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show the whole way on bundled scenes of handwritten digits: no network, no data needed.
+
+    Every step is a command that works the same on your own files, and is shown before it runs.
+    """
+    from fillgap.datasets.scenes import load_digit_scenes
+    from fillgap.files import check_target
+
+    check_target(out, overwrite=overwrite)
+    for folder in ("fitting", "checking", "aligned"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    say("Scenes of handwritten digits with two captions each: 1000 to fit on, 2500 to check on.")
+    to_fit = _write(load_digit_scenes("fitting"), out / "fitting")
+    checking = _write(load_digit_scenes("evaluation"), out / "checking")
+
+    _show("How large is the gap?", "measure", *checking)
+    measuring.measure(*checking, quiet=quiet)
+    _show("Which method closes it? Judged on held-out scenes.", "compare", *to_fit)
+    found = judging.compare(*to_fit, quiet=quiet)
+    method = None if found is None else found.recommendation.method
+    if method is None:
+        return
+    aligner = out / "aligner.safetensors"
+    _show("Fit it to all of them.", "fit", method, *to_fit, "-o", str(aligner))
+    fitting.fit(method, *to_fit, out=aligner, overwrite=True, quiet=quiet)
+    aligned = []
+    modalities: tuple[Literal["image", "text"], ...] = ("image", "text")
+    for modality, file in zip(modalities, checking, strict=True):
+        target = out / "aligned" / Path(file).name
+        words = f"{aligner} {file} --modality {modality} -o {target}"
+        _show("Apply it to scenes that it has not seen.", "apply", words)
+        fitting.apply(aligner, [file], modality=modality, out=target, overwrite=True, quiet=quiet)
+        aligned.append(str(target))
+    _show("How large is the gap now?", "measure", *aligned)
+    measuring.measure(*aligned, quiet=quiet)
+    page = out / "report.html"
+    words = f"--aligner {aligner} --quick -o {page}"
+    _show("All of it on one page, to look at and to pass on.", "report", *checking, words)
+    measuring.report(*checking, aligner=aligner, out=page, quick=True, overwrite=True, quiet=quiet)
+
+
+def _show(what: str, *words: str) -> None:
+    """Print what comes next and the command that does it."""
+    say()
+    say(f"# {what}")
+    say(f"$ fillgap {' '.join(words)}")
+
+
+def _write(pair: EmbeddingPair, folder: Path) -> tuple[str, str]:
+    """Write both sides as Parquet, the texts with their captions and the row of their image."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from fillgap.files import atomic_file
+
+    texts = {"caption": pair.captions, "image_index": pair.image_index}
+    written = []
+    for name, rows, columns in (("images", pair.images, {}), ("texts", pair.texts, texts)):
+        values = pa.array(rows.ravel())
+        vectors = pa.FixedSizeListArray.from_arrays(values, pair.n_features)
+        path = folder / f"{name}.parquet"
+        with atomic_file(path) as temporary:
+            pq.write_table(pa.table({"embedding": vectors, **columns}), temporary)
+        written.append(str(path))
+    return written[0], written[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code.
+
+    Exit codes: 0 done, 1 a fault of ours, 2 wrong input, 3 ran correctly but a stated check does
+    not hold, 130 interrupted.
+    """
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
 def run(arguments: list[str]) -> int:
@@ -79,29 +161,23 @@ def _report_error(error: Exception) -> int:
 
     from fillgap.errors import InputError, InputTypeError
 
-    message = " ".join(str(error).split())
-    outside = _outside_of_us(error)
-    if outside or isinstance(error, (InputError, InputTypeError, ImportError, NotFittedError)):
-        return _say(outside or message, 2)
-    if os.environ.get("FILLGAP_DEBUG"):
-        raise error
-    return _say(
-        f"{type(error).__name__}: {message}. This is a fault of fillgap: please report it with the "
-        "output of the same command under FILLGAP_DEBUG=1.",
-        1,
-    )
-
-
-def _outside_of_us(error: Exception) -> str | None:
-    """Return what to say where the machine or its files set the limit, or None."""
+    message, refusals = " ".join(str(error).split()), (InputError, InputTypeError)
     if isinstance(error, MemoryError):
-        return "there is not enough memory for this. Use fewer rows or a machine with more."
-    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-        return (
+        message = "there is not enough memory for this. Use fewer rows or a machine with more."
+    elif isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        message = (
             f"{error.filename} must be accessible, got {os.strerror(error.errno)!r}. "
             "Check the path, its permissions and the disk."
         )
-    return None
+    elif not isinstance(error, (*refusals, ImportError, NotFittedError)):
+        if os.environ.get("FILLGAP_DEBUG"):
+            raise error
+        message = (
+            f"{type(error).__name__}: {message}. This is a fault of fillgap: please report it with "
+            "the output of the same command under FILLGAP_DEBUG=1."
+        )
+        return _say(message, 1)
+    return _say(message, 2)
 
 
 def _say(message: str, code: int) -> int:

@@ -1,87 +1,217 @@
-"""fillgap fit: fit one aligner to all rows of two sets."""
+"""fillgap embed, fit, apply and methods: from files to files, block by block."""
 
 from __future__ import annotations
 
 import warnings
 from contextlib import nullcontext
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from typer import Argument, Option
 
-from fillgap.cli.options import (
-    Address,
-    AsJson,
-    Device,
-    Engine,
-    ImageIndex,
-    Images,
-    Out,
-    Overwrite,
-    Parameters,
-    Quiet,
-    SkipBadShards,
-    Texts,
-    Workers,
-    engine_of,
-    refuse_index,
-)
+from fillgap.cli import options as opt
+from fillgap.cli.inputs import new_file, parse_parameters, read_pair
 from fillgap.cli.output import (
-    DryRun,
     end,
     print_json,
     print_table,
     progress_bar,
+    refuse,
     say,
+    say_embed_plan,
     say_job,
     say_plan,
 )
 
 if TYPE_CHECKING:
     from fillgap.aligners.base import Aligner
-    from fillgap.distributed.fit_job import JobReport
+    from fillgap.io._embedded import Manifest
+
+
+def embed(
+    dataset: Annotated[
+        str,
+        Argument(
+            metavar="DATASET",
+            help="KIND:PATH, for example coco:FOLDER, or digit-scenes; judged:FOLDER for queries "
+            "and documents of MixBench or BEIR.",
+        ),
+    ],
+    model: Annotated[
+        str,
+        Argument(
+            metavar="MODEL",
+            help="KIND:MODEL, a local folder or a name on the Hugging Face hub, for example "
+            "clip:openai/clip-vit-base-patch32; or digit-scenes.",
+        ),
+    ],
+    *,
+    out: opt.Out,
+    device: Annotated[
+        str | None, Option(help="cpu, cuda, cuda:1, mps; a GPU where there is one.")
+    ] = None,
+    batch_size: Annotated[int | None, Option(min=1, help="Images or texts at a time.")] = None,
+    pooling: Annotated[
+        str | None, Option(help="Of a multi-vector model: mean, max, first or last.")
+    ] = None,
+    revision: Annotated[str | None, Option(help="Branch, tag or commit on the hub.")] = None,
+    language_model: Annotated[
+        str | None, Option(metavar="MODEL", help="The text half of LLM2CLIP.")
+    ] = None,
+    dataset_options: Annotated[
+        list[str] | None,
+        Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="An option of the dataset, for example --set part=pairs; may be repeated.",
+        ),
+    ] = None,
+    dtype: Annotated[opt.Dtype, Option(help="Of the embeddings.")] = "float32",
+    shard_rows: Annotated[
+        int | None, Option(min=1, help="Images in a shard: what an interruption can cost.")
+    ] = None,
+    threads: Annotated[int, Option(min=1, help="Threads that read images ahead.")] = 4,
+    engine: opt.Engine = None,
+    workers: opt.Workers = None,
+    address: opt.Address = None,
+    dry_run: opt.DryRun = False,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Embed the images and captions of DATASET with MODEL, into shards in a folder.
+
+    Stopped, the same command goes on from where it was. An image that cannot be read is left out
+    and listed. The folder is named like any embeddings in the other commands. Each worker loads
+    the model once, and embeds whole shards. Those of judged:FOLDER are for fillgap bench mixed.
+    """
+    from fillgap.embed import embed_dataset, plan_embed
+
+    executor = opt.engine_of(engine, workers, address, device=device)
+    options = {
+        "device": device,
+        "batch_size": batch_size,
+        "pooling": pooling,
+        "revision": revision,
+        "language_model": language_model,
+    }
+    given = tuple((name, value) for name, value in options.items() if value is not None)
+    data, encoder = (dataset, tuple(dataset_options or ())), (model, given)
+    opened = open_data(*data)
+    if dry_run:
+        with executor or nullcontext():
+            plan = plan_embed(opened, out, shard_rows=shard_rows, dtype=dtype)
+        say_embed_plan(plan, out, as_json=as_json)
+        return
+    loaded = load_encoder(*encoder)
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        executor or nullcontext(),
+        progress_bar(quiet=quiet) as progress,
+    ):
+        warnings.simplefilter("always", UserWarning)
+        manifest = embed_dataset(
+            opened,
+            loaded,
+            out,
+            shard_rows=shard_rows,
+            dtype=dtype,
+            n_threads=threads,
+            executor=executor,
+            openers=(partial(once, open_data, *data), partial(once, load_encoder, *encoder)),
+            progress=progress,
+        )
+    notes = list(dict.fromkeys(str(item.message) for item in caught))
+    if as_json:
+        keys = ("model", "dataset", "n_images", "n_texts", "n_empty", "skipped")
+        shown = {key: getattr(manifest, key) for key in keys}
+        print_json({**shown, "notes": notes, "out": str(out)})
+        return
+    _print_embedded(manifest, notes, out)
+    if dataset.startswith("judged:"):
+        say(f"Next: fillgap bench mixed {dataset.removeprefix('judged:')} --embeddings {out}")
+    else:
+        say(f"Next: fillgap measure {out}")
+
+
+@lru_cache(maxsize=2)
+def once(function: Any, *words: Any) -> Any:
+    """Return what a function opens, from the second time on as it was in this process."""
+    return function(*words)
+
+
+def open_data(spec: str, options: tuple[str, ...]) -> Any:
+    """Return the dataset that words name."""
+    from fillgap.datasets.catalogue import open_dataset
+
+    return open_dataset(spec, **parse_parameters(options))
+
+
+def load_encoder(model: str, options: tuple[tuple[str, Any], ...]) -> Any:
+    """Return the encoder that words name, on the device that they mean in this process."""
+    from fillgap.distributed.pieces import name_here
+    from fillgap.encoders.base import open_encoder
+
+    here = {name: name_here(value) if name == "device" else value for name, value in options}
+    return open_encoder(model, **here)
+
+
+def _print_embedded(manifest: Manifest, notes: list[str], out: Path, most: int = 5) -> None:
+    """Print what was written and what was left out."""
+    name, n_features = manifest.model["name"], manifest.model["n_features"]
+    say(
+        f"{manifest.dataset['name']} embedded by {name}: {manifest.n_images} images and "
+        f"{manifest.n_texts} texts in {n_features} dimensions: {out}"
+    )
+    skipped = manifest.skipped
+    if skipped:
+        say(f"{len(skipped)} images could not be read and were left out:")
+        for item in skipped[:most]:
+            say(f"  {item['id']}: {item['reason']}")
+        if len(skipped) > most:
+            say(f"  and {len(skipped) - most} more, listed in {out}/manifest.json")
+    if manifest.n_empty:
+        say(f"{manifest.n_empty} empty captions were left out.")
+    for note in [*manifest.dataset["problems"], *notes]:
+        say(f"Note: {note}")
 
 
 def fit(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="See fillgap methods.")],
-    images: Images,
-    texts: Texts = None,
+    method: opt.Method,
+    images: opt.Images,
+    texts: opt.Texts = None,
     *,
-    out: Out,
-    parameters: Parameters = None,
-    image_index: ImageIndex = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="NAME", help="The model behind the embeddings, kept."),
-    ] = None,
-    device: Device = None,
-    engine: Engine = None,
-    workers: Workers = None,
-    address: Address = None,
-    skip_bad_shards: SkipBadShards = False,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    out: opt.Out,
+    parameters: opt.Parameters = None,
+    image_index: opt.ImageIndex = None,
+    model: opt.Model = None,
+    device: opt.Device = None,
+    engine: opt.Engine = None,
+    workers: opt.Workers = None,
+    address: opt.Address = None,
+    skip_bad_shards: opt.SkipBadShards = False,
+    dry_run: opt.DryRun = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Fit METHOD to all rows, and write the aligner to one safetensors file.
 
     Rows are read in blocks and never held, except by methods that need them all at once. Judge a
     method with fillgap compare first: this command tests nothing.
     """
-    from fillgap.aligners.methods import make_aligner
-    from fillgap.cli.inputs import parse_parameters
-    from fillgap.errors import InputError
-    from fillgap.files import check_target
-    from fillgap.io._names import split_key
+    from datetime import UTC, datetime
+
+    from fillgap.aligners.methods import Provenance, make_aligner, method_name, save_aligner
+    from fillgap.pair import fingerprint
 
     aligner = make_aligner(method, **parse_parameters(parameters))
-    given = (images, texts, image_index)
-    inputs = [split_key(word)[0] for word in given if word is not None]
-    check_target(out, inputs=inputs, overwrite=overwrite)
+    new_file(out, (images, texts, image_index), overwrite=overwrite)
     if out.is_dir():
-        raise InputError(f"{out} must be a file, got a folder. Name the new file in it.")
-    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
+        refuse(f"{out} must be a file, got a folder. Name the new file in it.")
+    executor = opt.engine_of(
+        engine, workers, address, skip_bad_shards=skip_bad_shards, device=device
+    )
     if dry_run:
         from fillgap.distributed.job_plan import plan_fit
 
@@ -91,18 +221,18 @@ def fit(
             )
         say_plan(plan, out, as_json=as_json)
         return
-    report: JobReport | None = None
+    job, data_hash, skipped = None, None, {}
     with progress_bar(quiet=quiet) as progress:
         if executor is None:
             sides = _sides(aligner, images, texts, image_index)
-            aligner.fit(*_on_device(sides, device), progress=progress)
+            aligner.fit(*on_device(sides, device), progress=progress)
+            data_hash = fingerprint(*sides)
         else:
             from fillgap.distributed.fit_job import fit_shards
 
-            refuse_index(image_index)
-            sides = images, texts
+            opt.refuse_index(image_index)
             with executor:
-                report = fit_shards(
+                job = fit_shards(
                     aligner,
                     images,
                     texts,
@@ -111,20 +241,30 @@ def fit(
                     device=device,
                     progress=progress,
                 )
-    _save(aligner, out, model, sides, report, overwrite=overwrite)
+            skipped = job.skipped
+    created = datetime.now(UTC).date().isoformat()
+    provenance = Provenance(
+        model=model, data_hash=data_hash, created=created, skipped_shards=skipped
+    )
+    save_aligner(aligner, out, provenance=provenance, overwrite=overwrite)
+    n, m = aligner.n_samples_
     if as_json:
-        job = {} if report is None else {"job": report.to_dict()}
-        print_json(_description(aligner, out) | job)
+        described = {
+            "method": method_name(aligner),
+            "parameters": aligner.get_params(),
+            "n_features": aligner.n_features_in_,
+            "n_samples": (n, m),
+            "notes": aligner.notes_,
+            "out": str(out),
+        }
+        print_json(described | ({} if job is None else {"job": job.to_dict()}))
     else:
-        n, m = aligner.n_samples_
         size = f"{n} images and {m} texts in {aligner.n_features_in_} dimensions"
         say(f"{method} fitted to {size}: {out}")
         for note in aligner.notes_:
             say(f"Note: {note}")
-        if report is not None:
-            say_job(report)
-    if report is not None:
-        end(report)
+        say_job(job)
+    end(job)
 
 
 def _sides(
@@ -132,17 +272,13 @@ def _sides(
 ) -> tuple[Any, Any]:
     """Return what to fit on: streams where sums suffice, pairs row by row where they are needed."""
     if aligner.needs_pairs:
-        from fillgap.cli.inputs import read_pair
-
-        return read_pair(
-            images, texts, image_index=image_index, captions=None, unpaired=False
-        ).matched()
+        return read_pair(images, texts, image_index=image_index).matched()
     from fillgap.io._sides import open_sides
 
     return open_sides(images, texts)
 
 
-def _on_device(sides: tuple[Any, Any], name: str | None) -> tuple[Any, Any]:
+def on_device(sides: tuple[Any, Any], name: str | None) -> tuple[Any, Any]:
     """Return both sides as tensors of a device, block by block where they are streams."""
     if name is None:
         return sides
@@ -156,59 +292,21 @@ def _on_device(sides: tuple[Any, Any], name: str | None) -> tuple[Any, Any]:
     return images, texts
 
 
-def _save(
-    aligner: Aligner,
-    out: Any,
-    model: str | None,
-    sides: tuple[Any, Any],
-    report: JobReport | None,
-    *,
-    overwrite: bool,
-) -> None:
-    from datetime import UTC, datetime
-
-    from fillgap.aligners.methods import Provenance, save_aligner
-    from fillgap.pair import fingerprint
-
-    provenance = Provenance(
-        model=model,
-        data_hash=fingerprint(*sides) if report is None else None,
-        created=datetime.now(UTC).date().isoformat(),
-        skipped_shards={} if report is None else report.skipped,
-    )
-    save_aligner(aligner, out, provenance=provenance, overwrite=overwrite)
-
-
-def _description(aligner: Aligner, out: Any) -> dict[str, Any]:
-    from fillgap.aligners.methods import method_name
-
-    return {
-        "method": method_name(aligner),
-        "parameters": aligner.get_params(),
-        "n_features": aligner.n_features_in_,
-        "n_samples": aligner.n_samples_,
-        "notes": aligner.notes_,
-        "out": str(out),
-    }
-
-
 def apply(
-    aligner: Annotated[Path, typer.Argument(metavar="ALIGNER", help="The file that fit wrote.")],
-    files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Embeddings to align.")],
+    aligner: Annotated[Path, Argument(metavar="ALIGNER", help="The file that fit wrote.")],
+    files: Annotated[list[str], Argument(metavar="FILES...", help="Embeddings to align.")],
     *,
-    modality: Annotated[
-        Literal["image", "text"], typer.Option("--modality", help="What the FILES are.")
-    ],
-    out: Out,
-    device: Device = None,
-    engine: Engine = None,
-    workers: Workers = None,
-    address: Address = None,
-    skip_bad_shards: SkipBadShards = False,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    modality: Annotated[Literal["image", "text"], Option(help="What the FILES are.")],
+    out: opt.Out,
+    device: opt.Device = None,
+    engine: opt.Engine = None,
+    workers: opt.Workers = None,
+    address: opt.Address = None,
+    skip_bad_shards: opt.SkipBadShards = False,
+    dry_run: opt.DryRun = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Align FILES block by block, and write them in the same format and type.
 
@@ -217,22 +315,21 @@ def apply(
     and shards that an earlier run finished are kept.
     """
     from fillgap.aligners.methods import load_aligner
-    from fillgap.distributed.apply_job import block_function
+    from fillgap.distributed.apply_job import apply_shards, block_function
+    from fillgap.distributed.job_plan import plan_apply
     from fillgap.io._write import transform_files
 
-    executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
+    executor = opt.engine_of(
+        engine, workers, address, skip_bad_shards=skip_bad_shards, device=device
+    )
     if dry_run:
-        from fillgap.distributed.job_plan import plan_apply
-
         with executor or nullcontext():
             plan = plan_apply(aligner, files, out, modality=modality)
         say_plan(plan, out, as_json=as_json)
         return
     if executor is not None:
-        from fillgap.distributed.apply_job import apply_shards
-
         with executor, progress_bar(quiet=quiet) as progress:
-            report = apply_shards(
+            job = apply_shards(
                 aligner,
                 files,
                 out,
@@ -244,10 +341,10 @@ def apply(
                 progress=progress,
             )
         if as_json:
-            print_json(report.to_dict())
+            print_json(job.to_dict())
         else:
-            say_job(report)
-        end(report)
+            say_job(job)
+        end(job)
         return
     fitted = load_aligner(aligner)
     for file in files:
@@ -275,76 +372,58 @@ def apply(
 
 def _check_side(fitted: Aligner, file: str, modality: Literal["image", "text"]) -> None:
     """Refuse a file that is evidently of the other modality, by its name or by its mean."""
-    from fillgap.errors import InputError
+    import numpy as np
+
+    from fillgap.errors import unit_rows
     from fillgap.io._names import guess_modality
     from fillgap.io._open import open_rows
 
-    named = guess_modality(file)
-    source = open_rows(file, modality=modality)
-    evident = _nearer_mean(fitted, next(iter(source.iter_blocks(2048))))
-    if named not in {None, modality} and evident != modality:
+    named, nearer = guess_modality(file), None
+    rows = next(iter(open_rows(file, modality=modality).iter_blocks(2048)))
+    if rows.shape[1] == fitted.n_features_in_ and rows.shape[0] > 1:
+        mean, means = unit_rows(rows, "embeddings").mean(axis=0), (fitted.mean_x_, fitted.mean_y_)
+        image, text = (float(np.linalg.norm(mean - center)) for center in means)
+        gap = float(np.linalg.norm(means[0] - means[1]))
+        # A sample mean strays; only a clear difference, of half the gap, is evidence.
+        if abs(image - text) >= 0.5 * gap and gap >= 0.1:
+            nearer = "image" if image < text else "text"
+    if named not in {None, modality} and nearer != modality:
         reason = "its name says"
-    elif evident not in {None, modality} and named != modality:
+    elif nearer not in {None, modality} and named != modality:
         reason = "its mean embedding says"
     else:
         return
     other = "image" if modality == "text" else "text"
-    raise InputError(
+    refuse(
         f"{file} must hold {modality} embeddings, got what {reason} are {other} embeddings. "
         f"Pass --modality {other}, or rename the file if it is right."
     )
 
 
-def _nearer_mean(fitted: Aligner, rows: Any) -> str | None:
-    """Return the modality whose fitted mean is clearly nearer to the mean of these rows."""
-    import numpy as np
-
-    from fillgap.errors import unit_rows
-
-    if rows.shape[1] != fitted.n_features_in_ or rows.shape[0] < 2:
-        return None
-    mean = unit_rows(rows, "embeddings").mean(axis=0)
-    distances = [float(np.linalg.norm(mean - known)) for known in (fitted.mean_x_, fitted.mean_y_)]
-    gap = float(np.linalg.norm(fitted.mean_x_ - fitted.mean_y_))
-    # A sample mean strays; only a clear difference, of half the gap, is evidence.
-    if abs(distances[0] - distances[1]) < 0.5 * gap or gap < 0.1:
-        return None
-    return "image" if distances[0] < distances[1] else "text"
-
-
-def methods(*, as_json: AsJson = False) -> None:
+def methods(*, as_json: opt.AsJson = False) -> None:
     """List the methods with what they need and their parameters."""
     from inspect import getdoc
 
     from fillgap.aligners.methods import METHODS
 
-    rows = []
-    for name, cls in METHODS.items():
-        summary = (getdoc(cls) or "").partition("\n")[0]
-        rows.append(
-            {
-                "method": name,
-                "class": cls.__name__,
-                "summary": summary,
-                "needs_pairs": cls.needs_pairs,
-                "linear": cls.linear,
-                "passes": cls.passes,
-                "parameters": cls().get_params(),
-            }
-        )
+    rows = [
+        {
+            "method": name,
+            "class": cls.__name__,
+            "summary": (getdoc(cls) or "").partition("\n")[0],
+            "needs_pairs": cls.needs_pairs,
+            "linear": cls.linear,
+            "passes": cls.passes,
+            "parameters": cls().get_params(),
+        }
+        for name, cls in METHODS.items()
+    ]
     if as_json:
         print_json(rows)
         return
-    needs = {True: "pairs", False: ""}
-    print_table(
-        ["method", "what it does", "needs", "parameters"],
-        [
-            [
-                row["method"],
-                row["summary"],
-                needs[row["needs_pairs"]],
-                ", ".join(key for key in row["parameters"] if key != "normalize"),
-            ]
-            for row in rows
-        ],
-    )
+    table = []
+    for row in rows:
+        parameters = ", ".join(key for key in row["parameters"] if key != "normalize")
+        needs = "pairs" if row["needs_pairs"] else ""
+        table.append([row["method"], row["summary"], needs, parameters])
+    print_table(["method", "what it does", "needs", "parameters"], table)

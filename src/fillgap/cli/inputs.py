@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-import typer
-
-from fillgap.errors import InputError
+from fillgap.cli.output import refuse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,38 +23,40 @@ def read_pair(
     texts: str | None,
     *,
     image_index: str | None,
-    captions: str | None,
-    unpaired: bool,
+    captions: str | None = None,
+    unpaired: bool = False,
     max_images: int | None = None,
     seed: int = 0,
     device: str | None = None,
+    bad: frozenset[str] = frozenset(),
 ) -> EmbeddingPair:
-    """Read both sides, with what belongs to them; of more images than `max_images` a sample."""
+    """Read both sides, with what belongs to them; of more images than `max_images` a sample.
+
+    `bad` are the names of shards that are left out with their partners.
+    """
+    from fillgap.distributed.fit_job import load_readable_pair
     from fillgap.io._pairs import load_pair
+    from fillgap.runtime import choose_device, pair_on_device
 
-    where = None
-    if device is not None:  # before anything is read
-        from fillgap.runtime import choose_device, pair_on_device
-
-        where = choose_device(device)
-    pair = load_pair(
-        images,
-        texts,
-        image_index=image_index,
-        captions=captions,
-        paired=False if unpaired else None,
-        max_images=max_images,
-        random_state=seed,
-    )
+    where = None if device is None else choose_device(device)  # before anything is read
+    if bad:
+        pair = load_readable_pair(images, texts, bad, max_images=max_images, random_state=seed)
+    else:
+        pair = load_pair(
+            images,
+            texts,
+            image_index=image_index,
+            captions=captions,
+            paired=False if unpaired else None,
+            max_images=max_images,
+            random_state=seed,
+        )
     return pair if where is None else pair_on_device(pair, where)
 
 
 @dataclass(frozen=True)
 class PairFrom:
-    """Reads a pair in whatever process this is called, once; parameters as for `read_pair`.
-
-    `bad` are the names of shards that are left out with their partners.
-    """
+    """Reads a pair in whatever process this is called, once; fields as for `read_pair`."""
 
     images: str
     texts: str | None
@@ -71,38 +73,31 @@ class PairFrom:
 
 @lru_cache(maxsize=1)
 def _read_once(source: PairFrom) -> EmbeddingPair:
-    from fillgap.distributed.fit_job import load_readable_pair
     from fillgap.distributed.pieces import name_here
 
-    device = name_here(source.device)
-    if source.bad:
-        pair = load_readable_pair(
-            source.images,
-            source.texts,
-            source.bad,
-            max_images=source.max_images,
-            random_state=source.seed,
-        )
-        return pair if device is None else _on_device(pair, device)
-    return read_pair(
-        source.images,
-        source.texts,
-        image_index=source.image_index,
-        captions=None,
-        unpaired=False,
-        max_images=source.max_images,
-        seed=source.seed,
-        device=device,
-    )
+    return read_pair(**(vars(source) | {"device": name_here(source.device)}))
 
 
-def _on_device(pair: EmbeddingPair, device: str) -> EmbeddingPair:
-    from fillgap.runtime import choose_device, pair_on_device
+def read_or_bundled(images: str | None, texts: str | None, **options: Any) -> EmbeddingPair:
+    """Read both sides, or take the bundled scenes where there are no words."""
+    if images is not None:
+        return read_pair(images, texts, **options)
+    from fillgap.datasets.scenes import load_digit_scenes
 
-    return pair_on_device(pair, choose_device(device))
+    return load_digit_scenes()
 
 
-def parse_parameters(words: list[str] | None) -> dict[str, Any]:
+def new_file(out: Path | None, words: Iterable[str | Path | None] = (), *, overwrite: bool) -> None:
+    """Refuse a place that must not be written, among them the files behind the words."""
+    from fillgap.files import check_target
+    from fillgap.io._names import split_key
+
+    if out is not None:
+        inputs = [split_key(str(word))[0] for word in words if word is not None]
+        check_target(out, inputs=inputs, overwrite=overwrite)
+
+
+def parse_parameters(words: Iterable[str] | None) -> dict[str, Any]:
     """Return {"n_components": 120, ...} of ["n_components=120", ...]; values are JSON or words."""
     pairs = (_name_and_value(word, "--set", "ridge=0.3") for word in words or ())
     return {name: _value(value) for name, value in pairs}
@@ -120,9 +115,7 @@ def parse_grid(words: list[str]) -> dict[str, list[Any]]:
 def _name_and_value(word: str, option: str, example: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals or not name:
-        raise InputError(
-            f"{option} must be NAME=VALUE, got {word!r}. Write for example {option} {example}"
-        )
+        refuse(f"{option} must be NAME=VALUE, got {word!r}. Write for example {option} {example}")
     return name.replace("-", "_"), value
 
 
@@ -131,34 +124,6 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return {"None": None, "True": True, "False": False}.get(text, text)
-
-
-OptionalImages: TypeAlias = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="IMAGES",
-        help="Image embeddings, as for fillgap measure; left out, the bundled digit scenes.",
-        show_default=False,
-    ),
-]
-Labels: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--labels",
-        metavar="FILE",
-        help="The class of each image, from 0: a 1-D .npy file, or FILE:COLUMN of a table.",
-    ),
-]
-Prompts: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--prompts", metavar="FILE", help="Embeddings of class prompts, any number for each class."
-    ),
-]
-PromptLabels: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--prompt-labels", metavar="FILE", help="The class that each prompt names."),
-]
 
 
 def read_classified(
@@ -172,63 +137,51 @@ def read_classified(
     unpaired: bool = False,
 ) -> tuple[EmbeddingPair, ClassPrompts | None]:
     """Read both sides and what classifies them; without any words, the bundled scenes."""
-    from fillgap.errors import InputError
+    from fillgap.datasets.scenes import ClassPrompts, load_class_prompts, load_digit_scenes
+    from fillgap.io._open import load_rows
 
     classes = {"--labels": labels, "--prompts": prompts, "--prompt-labels": prompt_labels}
-    given = {name: word for name, word in classes.items() if word is not None}
+    given = [name for name, word in classes.items() if word is not None]
     if images is None:
-        given |= {"--image-index": image_index} if image_index is not None else {}
-        if given or unpaired:
-            raise InputError(
-                f"{next(iter(given), '--unpaired')} must be given with IMAGES, got no IMAGES. "
+        given += ["--image-index"] * (image_index is not None) + ["--unpaired"] * unpaired
+        if given:
+            refuse(
+                f"{given[0]} must be given with IMAGES, got no IMAGES. "
                 "Name your embeddings too, or nothing for the bundled scenes."
             )
-        from fillgap.datasets.scenes import load_class_prompts, load_digit_scenes
-
         return load_digit_scenes(), load_class_prompts()
 
-    pair = read_pair(images, texts, image_index=image_index, captions=None, unpaired=unpaired)
+    pair = read_pair(images, texts, image_index=image_index, unpaired=unpaired)
     if not given:
         return pair, None
     if labels is None or prompts is None or prompt_labels is None:
-        raise InputError(
+        refuse(
             f"{', '.join(classes)} must be given together, got only {', '.join(given)}. "
             "Zero-shot classification needs all three; leave them out to go without it."
         )
     pair = replace(pair, labels=_read_labels(labels))
-    return pair, _read_prompts(prompts, _read_labels(prompt_labels))
-
-
-def _read_prompts(prompts: str, labels: NDArray[Any]) -> ClassPrompts:
-    from fillgap.datasets.scenes import ClassPrompts
-    from fillgap.io._open import load_rows
-
-    names = [f"class {label}" for label in sorted(set(labels.tolist()))]
-    sentences = [f"a prompt for class {label}" for label in labels.tolist()]
-    return ClassPrompts(load_rows(prompts, modality="text"), labels, sentences, names)
+    numbers = _read_labels(prompt_labels)
+    names = [f"class {label}" for label in sorted(set(numbers.tolist()))]
+    sentences = [f"a prompt for class {label}" for label in numbers.tolist()]
+    return pair, ClassPrompts(load_rows(prompts, modality="text"), numbers, sentences, names)
 
 
 def _read_labels(spec: str) -> NDArray[Any]:
     """Return the integers of a 1-D .npy file, or of a column (default `label`) of a table."""
     import numpy as np
 
-    from fillgap.errors import InputError, InputTypeError
-    from fillgap.files import missing_path
+    from fillgap.errors import InputTypeError
     from fillgap.io._columns import find_column, read_column
     from fillgap.io._names import split_key
-    from fillgap.io._reading import reading
 
     path, key = split_key(spec)
-    if not path.is_file():
-        raise missing_path(path)
-    if path.suffix.lower() == ".npy":
-        with reading(str(path), "an .npy file of labels"):
-            labels = np.load(path, allow_pickle=False)
+    if path.suffix.lower() == ".npy" or not path.is_file():
+        labels = read_npy(path, "labels")
     else:
         wanted = (key.lower(),) if key else ("label", "labels")
         column = find_column([path], wanted)
         if column is None:
-            raise InputError(
+            refuse(
                 f"{path} must hold the column {wanted[0]!r}, got no such column. "
                 "Name the column of the labels behind a colon."
             )
@@ -239,3 +192,19 @@ def _read_labels(spec: str) -> NDArray[Any]:
             "Number the classes from 0."
         )
     return labels
+
+
+def read_npy(path: Path, what: str, mmap_mode: Literal["r"] | None = None) -> NDArray[Any]:
+    """Return the one array of a .npy file."""
+    import numpy as np
+
+    from fillgap.files import missing_path
+    from fillgap.io._reading import reading
+
+    if not path.is_file():
+        raise missing_path(path)
+    with reading(str(path), f"an .npy file of {what}"):
+        array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        refuse(f"{path} must be one array of {what}, got an archive. Write it with numpy.save.")
+    return array

@@ -3,69 +3,85 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-import typer
+from typer import Argument, Option
 
-Images: TypeAlias = Annotated[
+from fillgap.cli.output import refuse
+
+Images = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="IMAGES",
         help="Image embeddings: .npy, .npz, .safetensors, .parquet, .arrow, a folder or a glob of "
         "shards, FILE:NAME for one array of several, or a clip-retrieval folder for both sides.",
     ),
 ]
-Texts: TypeAlias = Annotated[
+OptionalImages = Annotated[
     str | None,
-    typer.Argument(
+    Argument(
+        metavar="IMAGES",
+        help="Image embeddings, as for fillgap measure; left out, the bundled digit scenes.",
+        show_default=False,
+    ),
+]
+Texts = Annotated[
+    str | None,
+    Argument(
         metavar="[TEXTS]",
         help="Text embeddings; left out where IMAGES holds both.",
         show_default=False,
     ),
 ]
-ImageIndex: TypeAlias = Annotated[
+Method = Annotated[str, Argument(metavar="METHOD", help="See fillgap methods.")]
+ImageIndex = Annotated[
     str | None,
-    typer.Option(
-        "--image-index",
-        metavar="FILE",
-        help="Row of each text's image (from 0), where images have several texts.",
+    Option(
+        metavar="FILE", help="Row of each text's image (from 0), where images have several texts."
     ),
 ]
-MaxImages: TypeAlias = Annotated[
+MaxImages = Annotated[
     int,
-    typer.Option(
-        "--max-images",
-        min=2,
-        help="Of more images than this, take a seeded sample with its texts, and say so.",
+    Option(
+        min=2, help="Of more images than this, take a seeded sample with its texts, and say so."
     ),
 ]
-Captions: TypeAlias = Annotated[
+Captions = Annotated[str | None, Option(metavar="FILE", help="The texts themselves, for examples.")]
+Unpaired = Annotated[
+    bool, Option("--unpaired", help="Row i of IMAGES does not belong to row i of TEXTS.")
+]
+Labels = Annotated[
     str | None,
-    typer.Option("--captions", metavar="FILE", help="The texts themselves, for examples."),
+    Option(
+        metavar="FILE",
+        help="The class of each image, from 0: a 1-D .npy file, or FILE:COLUMN of a table.",
+    ),
 ]
-Unpaired: TypeAlias = Annotated[
-    bool, typer.Option("--unpaired", help="Row i of IMAGES does not belong to row i of TEXTS.")
+Prompts = Annotated[
+    str | None,
+    Option(metavar="FILE", help="Embeddings of class prompts, any number for each class."),
 ]
-AsJson: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document instead of tables.")
+PromptLabels = Annotated[
+    str | None, Option(metavar="FILE", help="The class that each prompt names.")
 ]
-Quiet: TypeAlias = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Show no progress on stderr.")
-]
-Overwrite: TypeAlias = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an output that exists.")
-]
-Seed: TypeAlias = Annotated[
-    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all sampling.")
-]
-Parameters: TypeAlias = Annotated[
+
+Methods = Annotated[
     list[str] | None,
-    typer.Option(
+    Option("--method", "-m", metavar="METHOD", help="Only these; may be repeated."),
+]
+Parameters = Annotated[
+    list[str] | None,
+    Option(
         "--set",
         metavar="NAME=VALUE",
         help="A parameter of the method, for example --set n_components=120; may be repeated.",
     ),
 ]
+Splits = Annotated[int, Option("--splits", min=1, help="Held-out splits.")]
+MaxLoss = Annotated[float, Option(help="Largest loss of recall@1 that may be recommended.")]
+Seed = Annotated[int, Option(min=0, max=2**32 - 1, help="Seed of all sampling.")]
+Model = Annotated[str | None, Option(metavar="NAME", help="The model behind the embeddings, kept.")]
+Dtype = Literal["float32", "float16"]
 
 
 def _place(text: str) -> Path:
@@ -74,51 +90,48 @@ def _place(text: str) -> Path:
     return as_path(text)
 
 
-Device: TypeAlias = Annotated[
+Out = Annotated[Path, Option("--out", "-o", metavar="OUT", help="Where to write.", parser=_place)]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace an output that exists.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Only say what would be read, written and kept.")]
+AsJson = Annotated[bool, Option("--json", help="Print one JSON document instead of tables.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Show no progress on stderr.")]
+
+Device = Annotated[
     str | None,
-    typer.Option(
-        "--device",
+    Option(
         metavar="DEVICE",
         help="Compute in PyTorch on cpu, cuda, cuda:1 or mps; left out, in NumPy.",
         show_default=False,
     ),
 ]
-Out: TypeAlias = Annotated[
-    Path, typer.Option("--out", "-o", metavar="OUT", help="Where to write.", parser=_place)
-]
-
-
-Engine: TypeAlias = Annotated[
+Engine = Annotated[
     Literal["processes", "dask"] | None,
-    typer.Option(
-        "--engine",
+    Option(
         help="Who reads the shards: processes of this machine, or workers of Dask. "
         "Left out, this process alone, unless another option asks for workers.",
         show_default=False,
     ),
 ]
-Workers: TypeAlias = Annotated[
+Workers = Annotated[
     int | None,
-    typer.Option(
-        "--workers",
+    Option(
         metavar="N",
         min=1,
         help="How many workers to start; left out, one for each core.",
         show_default=False,
     ),
 ]
-Address: TypeAlias = Annotated[
+Address = Annotated[
     str | None,
-    typer.Option(
-        "--address",
+    Option(
         metavar="ADDRESS",
         help="Of a cluster that runs, for example tcp://10.0.0.1:8786.",
         show_default=False,
     ),
 ]
-SkipBadShards: TypeAlias = Annotated[
+SkipBadShards = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--skip-bad-shards",
         help="With workers: leave out shards that cannot be read, list them, and exit with 3.",
     ),
@@ -148,9 +161,7 @@ def engine_of(
 def refuse_index(image_index: str | None) -> None:
     """Refuse an index of rows where it cannot be followed."""
     if image_index is not None:
-        from fillgap.errors import InputError
-
-        raise InputError(
+        refuse(
             "--image-index must be left out where workers read the shards or bad ones are skipped, "
             f"which pairs row i with row i, got {image_index}. Repeat image rows in their shards, "
             "or use one process."

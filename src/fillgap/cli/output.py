@@ -8,19 +8,28 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
     from fillgap.distributed.fit_job import JobReport
     from fillgap.distributed.job_plan import JobPlan
+    from fillgap.evaluation.statistics import Estimate
+    from fillgap.metrics.verdict import Value
     from fillgap.runtime import Progress
 
 
 def say(text: str = "") -> None:
     """Print a line on stdout."""
     typer.echo(text)
+
+
+def refuse(message: str) -> NoReturn:
+    """Refuse what a user wrote; the error is imported here, since it brings NumPy."""
+    from fillgap.errors import InputError
+
+    raise InputError(message)
 
 
 def print_json(document: Any) -> None:
@@ -52,6 +61,14 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+def interval(item: Value | Estimate, digits: int = 3) -> str:
+    """Return a value with its interval, where there is one."""
+    shown = number(item.value, digits)
+    if item.low is None or item.high is None:
+        return shown
+    return f"{shown} [{number(item.low, digits)}, {number(item.high, digits)}]"
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: the first column flush left, the others right.
 
@@ -73,14 +90,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     # Without a terminal nothing tells the width; 120 columns hold every table.
     width = None if sys.stdout.isatty() else 120
     Console(width=width, highlight=False, markup=False).print(table)
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it."""
-    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 
 class _Lines:
@@ -105,6 +114,14 @@ class _Lines:
         typer.echo(f"{what}: {done}{left}", err=True)
 
 
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Progress]:
     """Yield a callback that draws a bar on stderr; a line a minute where that is no terminal."""
@@ -120,12 +137,8 @@ def progress_bar(*, quiet: bool) -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
+    text = TextColumn("{task.description}")
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 
@@ -135,15 +148,16 @@ def progress_bar(*, quiet: bool) -> Iterator[Progress]:
         yield update
 
 
-def say_job(report: JobReport) -> None:
+def say_job(report: JobReport | None) -> None:
     """Print what a job read and how fast, and the shards that it kept or left out."""
+    if report is None:
+        return
     if report.workers:
         megabytes = report.n_bytes / 1e6 / (report.seconds or 1.0)
         speed = f"{report.rows_per_second:,.0f} rows/s, {megabytes:,.0f} MB/s"
-        who = counted(len(report.workers), "workers")
         say(
-            f"{counted(report.n_rows, 'rows')} read by {who} in "
-            f"{report.seconds:.1f} s: {speed}, workers busy {report.busy:.0%} of the time."
+            f"{counted(report.n_rows, 'rows')} read by {counted(len(report.workers), 'workers')} "
+            f"in {report.seconds:.1f} s: {speed}, workers busy {report.busy:.0%} of the time."
         )
     if report.kept:
         say(f"Finished before, and kept: {counted(len(report.kept), 'shards')}.")
@@ -151,37 +165,46 @@ def say_job(report: JobReport) -> None:
         say(f"Skipped: {reason}")
 
 
-def end(report: JobReport) -> None:
+def end(report: JobReport | None) -> None:
     """Exit with 3 where shards were skipped."""
-    if report.skipped:
+    if report is not None and report.skipped:
         raise typer.Exit(3)
 
 
-DryRun: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Only say what would be read, written and kept.",
-    ),
-]
-
-_NOTHING: Final = "Nothing was written."
-
-
-def say_plan(plan: JobPlan, out: Any = None, *, as_json: bool = False) -> None:
-    """Print what a job would do."""
+def say_plan(
+    plan: JobPlan, out: Any = None, *, fits: Mapping[str, int] | None = None, as_json: bool
+) -> None:
+    """Print what a job would do, or what would be read, fitted and judged."""
     if as_json:
-        print_json(plan.to_dict())
+        document = plan.to_dict()
+        if fits is not None:
+            keys = ("n_shards", "n_rows", "n_features", "n_bytes", "passes", "skipped")
+            document = {key: document[key] for key in keys} | dict(fits)
+        print_json(document)
         return
-    _say_reading(plan)
-    _say_files(plan.n_files, plan.written_bytes, out, "at most")
+    if plan.n_rows:
+        times = {1: "once", 2: "twice"}.get(plan.passes, f"{plan.passes} times")
+        say(
+            f"Would read {counted(plan.n_shards, 'shards')} with {counted(plan.n_rows, 'rows')} of "
+            f"{plan.n_features} numbers, {_bytes(plan.n_bytes)}, {times}."
+        )
+    else:
+        say("Nothing is left to be read.")
+    if fits is not None:
+        say(
+            f"Would fit {counted(fits['n_methods'], 'methods')} on "
+            f"{counted(fits['n_splits'], 'splits')}, {counted(fits['n_fits'], 'fits')}: each to "
+            f"{fits['n_fit']:,} images, judged on {fits['n_test']:,} others."
+        )
+    _say_files(plan.n_files, plan.written_bytes, out)
     if plan.kept:
         say(f"Finished, and would be kept: {counted(plan.kept, 'shards')}.")
-    _say_skipped(plan.skipped)
-    say(_NOTHING)
+    for reason in plan.skipped.values():
+        say(f"Would skip: {reason}")
+    say("Nothing was written.")
 
 
-def say_embed_plan(plan: Mapping[str, Any], out: Any, *, as_json: bool = False) -> None:
+def say_embed_plan(plan: Mapping[str, Any], out: Any, *, as_json: bool) -> None:
     """Print what would be embedded."""
     if as_json:
         print_json({**plan, "out": str(out)})
@@ -190,53 +213,18 @@ def say_embed_plan(plan: Mapping[str, Any], out: Any, *, as_json: bool = False) 
         say(f"Would read {counted(plan['n_rows'], 'records')} of {plan['dataset']}, once.")
     else:
         say("Nothing is left to be read.")
-    _say_files(plan["n_files"], 0, out, "about")
+    _say_files(plan["n_files"], 0, out)
     if plan["kept"]:
         total = counted(plan["kept"] + plan["n_shards"], "shards")
         say(f"Finished, and would be kept: {plan['kept']} of {total}.")
-    say(_NOTHING)
+    say("Nothing was written.")
 
 
-def say_comparison_plan(
-    plan: Mapping[str, int], reading: JobPlan, *, as_json: bool = False
-) -> None:
-    """Print what would be read, fitted and judged."""
-    if as_json:
-        read = reading.to_dict()
-        keys = ("n_shards", "n_rows", "n_features", "n_bytes", "passes", "skipped")
-        print_json({key: read[key] for key in keys} | dict(plan))
-        return
-    _say_reading(reading)
-    say(
-        f"Would fit {counted(plan['n_methods'], 'methods')} on "
-        f"{counted(plan['n_splits'], 'splits')}, {counted(plan['n_fits'], 'fits')}: each to "
-        f"{plan['n_fit']:,} images, judged on {plan['n_test']:,} others."
-    )
-    _say_skipped(reading.skipped)
-    say(_NOTHING)
-
-
-def _say_reading(plan: JobPlan) -> None:
-    if not plan.n_rows:
-        say("Nothing is left to be read.")
-        return
-    times = {1: "once", 2: "twice"}.get(plan.passes, f"{plan.passes} times")
-    say(
-        f"Would read {counted(plan.n_shards, 'shards')} with {counted(plan.n_rows, 'rows')} of "
-        f"{plan.n_features} numbers, {_bytes(plan.n_bytes)}, {times}."
-    )
-
-
-def _say_files(n_files: int, n_bytes: int, out: Any, limit: str) -> None:
+def _say_files(n_files: int, n_bytes: int, out: Any) -> None:
     if n_files:
         files = "a file" if n_files == 1 else f"{n_files} files"
-        size = f", {limit} {_bytes(n_bytes)}" if n_bytes else ""
+        size = f", at most {_bytes(n_bytes)}" if n_bytes else ""
         say(f"Would write {files}{size}: {out}")
-
-
-def _say_skipped(skipped: Mapping[str, str]) -> None:
-    for reason in skipped.values():
-        say(f"Would skip: {reason}")
 
 
 def _bytes(count: int) -> str:

@@ -1,47 +1,47 @@
-"""fillgap reproduce fill-the-gap: tables 2 to 6 and figure 3 of that paper."""
+"""fillgap reproduce, experiment, sweep-gap and theory: what papers report, run again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+from typer import Argument, Context, Exit, Option, Typer
 
-from fillgap.cli.inputs import Labels, OptionalImages, PromptLabels, Prompts, read_classified
-from fillgap.cli.options import AsJson, ImageIndex, Out, Overwrite, Quiet, Seed, Texts, Unpaired
-from fillgap.cli.output import number, print_json, print_table, progress_bar, say
+from fillgap.cli import options as opt
+from fillgap.cli.inputs import new_file, read_classified
+from fillgap.cli.output import interval, number, print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
-    from fillgap.evaluation.statistics import Estimate
-    from fillgap.papers.decipher import Cell, Decipher
+    from fillgap.papers.decipher import Decipher
     from fillgap.papers.fill_the_gap.tables import PaperCell
     from fillgap.papers.gap_sweep import GapSweep
 
-Cache: TypeAlias = Annotated[
+Cache = Annotated[
     Path | None,
-    typer.Option(
-        "--cache",
+    Option(
         metavar="FOLDER",
         help="Where computed cells are kept: $FILLGAP_CACHE or the user's cache by default.",
         show_default=False,
     ),
 ]
-Workers: TypeAlias = Annotated[
+Processes = Annotated[
     int | None,
-    typer.Option(
-        "--workers", min=1, help="Processes; as many as memory holds by default.",
+    Option(
+        "--workers",
+        min=1,
+        help="Processes; as many as memory holds by default.",
         show_default=False,
     ),
-]  # fmt: skip
+]
+BUNDLED = "No embeddings were named: these are the bundled scenes of handwritten digits."
 
 
 def fill_the_gap(
     *,
     data: Annotated[
         Path | None,
-        typer.Option(
-            "--data",
+        Option(
             metavar="FOLDER",
             help="Embeddings, or a folder of them: one subfolder or file for each data and model.",
             show_default=False,
@@ -49,7 +49,7 @@ def fill_the_gap(
     ] = None,
     datasets: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--dataset",
             metavar="DATASET",
             help="Images with captions to embed, as for fillgap embed; may be repeated.",
@@ -58,7 +58,7 @@ def fill_the_gap(
     ] = None,
     encoders: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--encoder",
             metavar="MODEL",
             help="What embeds them, as for fillgap embed; may be repeated.",
@@ -66,38 +66,36 @@ def fill_the_gap(
         ),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Also write every cell as CSV.")
+        Path | None, Option(metavar="FILE", help="Also write every cell as CSV.")
     ] = None,
     html: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", help="Also write tables and figures as one page."),
+        Path | None, Option(metavar="FILE", help="Also write tables and figures as one page.")
     ] = None,
     results: Annotated[
-        Path | None,
-        typer.Option("--results", metavar="FILE", help="Also write all rows as Parquet."),
+        Path | None, Option(metavar="FILE", help="Also write all rows as Parquet.")
     ] = None,
-    n_judged: Annotated[int, typer.Option("--pairs", min=4, help="Pairs to judge on.")] = 2500,
+    n_judged: Annotated[int, Option("--pairs", min=4, help="Pairs to judge on.")] = 2500,
     n_separate: Annotated[
-        int, typer.Option("--transport", min=0, help="Other pairs, to learn from.")
+        int, Option("--transport", min=0, help="Other pairs, to learn from.")
     ] = 5000,
-    eta: Annotated[float, typer.Option("--eta", help="η of the transport.")] = 1.0,
-    alpha: Annotated[float, typer.Option("--alpha", help="α of the transport.")] = 0.5,
+    eta: Annotated[float, Option(help="η of the transport.")] = 1.0,
+    alpha: Annotated[float, Option(help="α of the transport.")] = 0.5,
     umap: Annotated[
-        bool, typer.Option("--umap", help="Draw UMAP on the page too: pip install 'fillgap[viz]'.")
+        bool, Option("--umap", help="Draw UMAP on the page too: pip install 'fillgap[viz]'.")
     ] = False,
     cache: Cache = None,
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    seed: Seed = 0,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    workers: Processes = None,
+    overwrite: opt.Overwrite = False,
+    seed: opt.Seed = 0,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Fill tables 2 to 6 and figure 3 of "Fill the Gap" (arXiv:2505.03703).
 
     Without --data and --dataset it runs on the bundled scenes. Embeddings of datasets and cells are
     kept as they are computed: a run that was stopped goes on.
     """
-    from fillgap.files import check_target
+    from fillgap.files import atomic_file
     from fillgap.papers.experiment.cells import default_cache
     from fillgap.papers.experiment.runner import run_experiment
     from fillgap.papers.experiment.specification import EncoderModel, PictureData, default_name
@@ -106,8 +104,7 @@ def fill_the_gap(
     from fillgap.report.panels import umap_points
 
     for target in (csv, html, results):
-        if target is not None:
-            check_target(target, overwrite=overwrite)
+        new_file(target, overwrite=overwrite)
     if umap:
         from fillgap.errors import require
 
@@ -117,8 +114,12 @@ def fill_the_gap(
     experiment = tables.fill_the_gap(
         (*found_data, *pictures) or None,
         encoders=[EncoderModel(default_name(spec), spec) for spec in encoders or []],
-        n_judged=n_judged, n_separate=n_separate, eta=eta, alpha=alpha, random_state=seed,
-    )  # fmt: skip
+        n_judged=n_judged,
+        n_separate=n_separate,
+        eta=eta,
+        alpha=alpha,
+        random_state=seed,
+    )
     with progress_bar(quiet=quiet) as progress:
         found = run_experiment(
             experiment, cache=cache or default_cache(), n_workers=workers, progress=progress
@@ -126,35 +127,29 @@ def fill_the_gap(
     cells, lines = tables.paper_cells(found), tables.remarks(found)
     if results is not None:
         found.save(results, overwrite=overwrite)
+    pages = {}
     if csv is not None:
-        _write(csv, cells_as_csv(found))
+        pages[csv] = cells_as_csv(found)
     if html is not None:
-        _write(html, render_page(found, {"UMAP": umap_points} if umap else {}))
+        pages[html] = render_page(found, {"UMAP": umap_points} if umap else {})
+    for target, content in pages.items():
+        with atomic_file(target) as temporary:
+            temporary.write_text(content, encoding="utf-8")
     if as_json:
-        print_json({"remarks": lines, "notes": found.notes(), "cells": [_plain(c) for c in cells]})
+        plain = [{**vars(cell), "difference": cell.difference} for cell in cells]
+        print_json({"remarks": lines, "notes": found.notes(), "cells": plain})
         return
     for line in lines:
         say(line)
     for table in dict.fromkeys(cell.table for cell in cells):
-        _print(table, [cell for cell in cells if cell.table == table])
+        _print_table(table, [cell for cell in cells if cell.table == table])
     for reason in dict.fromkeys(f"n/a, {c.representation}: {c.reason}" for c in cells if c.reason):
         say(reason)
     for note in found.notes():
         say(f"Note: {note}")
 
 
-def _write(target: Path, content: str) -> None:
-    from fillgap.files import atomic_file
-
-    with atomic_file(target) as temporary:
-        temporary.write_text(content, encoding="utf-8")
-
-
-def _plain(cell: PaperCell) -> dict[str, Any]:
-    return {**vars(cell), "difference": cell.difference}
-
-
-def _print(table: int, cells: list[PaperCell]) -> None:
+def _print_table(table: int, cells: list[PaperCell]) -> None:
     """Print a table: for each data and number what was found, what is printed, the difference."""
     from fillgap.papers.fill_the_gap.tables import COLUMNS, TABLES
 
@@ -162,17 +157,22 @@ def _print(table: int, cells: list[PaperCell]) -> None:
     say(f"Table {table}: {TABLES[table][0]}")
     rows: list[Sequence[str]] = []
     for data, label in dict.fromkeys((cell.data, cell.label) for cell in cells):
-        of = [cell for cell in cells if (cell.data, cell.label) == (data, label)]
-        rows.append([f"{data}: {label}"])
-        rows.append(["  found", *(number(cell.found, 2) for cell in of)])
-        for what in ("printed", "difference"):
-            values = [getattr(cell, what) for cell in of]
-            if any(value is not None for value in values):
-                rows.append([f"  {what}", *("" if v is None else number(v, 2) for v in values)])
+        same = [cell for cell in cells if (cell.data, cell.label) == (data, label)]
+        rows += _compared(f"{data}: {label}", same)
     print_table(["", *COLUMNS[table]], rows)
 
 
-app = typer.Typer(
+def _compared(title: str, cells: Iterable[Any]) -> list[list[str]]:
+    """Return the rows of a number: what was found, what is printed, and the difference."""
+    rows = [[title], ["  found", *(number(cell.found, 2) for cell in cells)]]
+    for what in ("printed", "difference"):
+        values = [getattr(cell, what) for cell in cells]
+        if any(value is not None for value in values):
+            rows.append([f"  {what}", *("" if v is None else number(v, 2) for v in values)])
+    return rows
+
+
+app = Typer(
     help="Fill the tables of published papers from any embeddings, beside the printed cells.",
     rich_markup_mode=None,
 )
@@ -186,61 +186,50 @@ _MEASURES = {
     **{f"text_to_image_recall_at_{k}": f"text to image R@{k}, %" for k in (1, 5, 10)},
 }
 _METHODS = {
-    "raw": "raw",
-    "translation": "translation",
     "dimension-removal": "removal",
     "shared-space-projection": "SSP",
     "hyperplane-rotation": "rotation",
-    "balanced": "balanced",
 }
 
 
 @app.callback(invoke_without_command=True)
-def _help(context: typer.Context) -> None:
+def _help(context: Context) -> None:
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(2)
+        say(context.get_help())
+        raise Exit(2)
 
 
-app.command("fill-the-gap")(fill_the_gap)
-
-
-@app.command("decipher")
 def decipher(
-    images: OptionalImages = None,
-    texts: Texts = None,
+    images: opt.OptionalImages = None,
+    texts: opt.Texts = None,
     *,
-    image_index: ImageIndex = None,
-    unpaired: Unpaired = False,
-    labels: Labels = None,
-    prompts: Prompts = None,
-    prompt_labels: PromptLabels = None,
+    image_index: opt.ImageIndex = None,
+    unpaired: opt.Unpaired = False,
+    labels: opt.Labels = None,
+    prompts: opt.Prompts = None,
+    prompt_labels: opt.PromptLabels = None,
     model: Annotated[
-        Literal["B/32", "L/14"],
-        typer.Option("--model", help="Whose printed zero-shot cells to show: a CLIP ViT."),
+        Literal["B/32", "L/14"], Option(help="Whose printed zero-shot cells to show: a CLIP ViT.")
     ] = "L/14",
     dataset: Annotated[
         Literal["CIFAR10", "CIFAR100", "ImageNet"],
-        typer.Option("--dataset", help="The data of the printed zero-shot cells."),
+        Option(help="The data of the printed zero-shot cells."),
     ] = "ImageNet",
     held_out: Annotated[
-        bool, typer.Option("--held-out", help="Fit to one part of the images, judge on the other.")
+        bool, Option("--held-out", help="Fit to one part of the images, judge on the other.")
     ] = False,
     energy: Annotated[
         float | None,
-        typer.Option(
-            "--energy",
+        Option(
             help="Share of the energy that spans a subspace: 0.99 as in the paper, or where that "
             "shares too little to project on, more.",
             show_default=False,
         ),
     ] = None,
-    tolerance: Annotated[
-        float, typer.Option("--tolerance", help="How far below 1 a shared cosine may be.")
-    ] = 1e-3,
-    seed: Seed = 0,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    tolerance: Annotated[float, Option(help="How far below 1 a shared cosine may be.")] = 1e-3,
+    seed: opt.Seed = 0,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Fill tables 1 to 3 of "Decipher the Modality Gap" (arXiv:2510.03268).
 
@@ -277,118 +266,90 @@ def decipher(
 
 def print_decipher(found: Decipher, model: str, dataset: str, *, bundled: bool) -> None:
     """Print on what the tables rest, then the tables, then what was chosen and what failed."""
+    from fillgap.papers.decipher import PAPER_ENERGY
+
     if bundled:
-        say("No embeddings were named: these are the bundled scenes of handwritten digits.")
+        say(BUNDLED)
     sizes = f"{found.n_images} images, {found.n_texts} texts, {found.n_features} dimensions"
     say(f"{found.data}: {sizes}")
-    say(_how_fitted(found))
-    say(_whose_cells(found, model, dataset, bundled=bundled))
-    if found.zero_shot:
-        title = f"Zero-shot classification; printed: tables 1 and 2, {model}, {dataset}"
-        _print_cells(title, found.zero_shot_cells(model, dataset))
-    if found.retrieval:
-        _print_cells("Retrieval; printed: table 3, L/14, MSCOCO", found.retrieval_cells())
-    for line in _remarks(found):
-        say(line)
-
-
-def _how_fitted(found: Decipher) -> str:
-    prompts = " Prompts are mapped as texts." if found.zero_shot else ""
     if found.n_splits:
-        return (
+        fitted = (
             "Held out: fitted to one part of the images and judged on the other, mean of "
-            f"{found.n_splits} splits. The paper judges in-sample.{prompts}"
+            f"{found.n_splits} splits. The paper judges in-sample."
         )
-    fitted = "In-sample, as in the paper: fitted to the same images and texts that are judged."
-    return f"{fitted}{prompts}"
-
-
-def _whose_cells(found: Decipher, model: str, dataset: str, *, bundled: bool) -> str:
+    else:
+        fitted = "In-sample, as in the paper: fitted to the same images and texts that are judged."
+    say(fitted + " Prompts are mapped as texts." * bool(found.zero_shot))
     shown = [f"CLIP ViT-{model} on {dataset}"] if found.zero_shot else []
     shown += ["CLIP ViT-L/14 on MSCOCO"] if found.retrieval else []
     whose = " and ".join(shown)
     if bundled:
-        return f"Printed cells are of other data ({whose}): compare what a method changes."
-    return (
-        f"Printed cells are of {whose}: where your model or data are others, compare what a "
-        "method changes, not the values."
-    )
-
-
-def _print_cells(title: str, cells: dict[str, dict[str, Cell]]) -> None:
-    """Print a table: for each measure what was found, what is printed, and the difference."""
-    say()
-    say(title)
-    rows: list[Sequence[str]] = []
-    for measure in next(iter(cells.values())):
-        of_measure = [row[measure] for row in cells.values()]
-        rows.append([_MEASURES[measure]])
-        rows.append(["  found", *(number(cell.found, 2) for cell in of_measure)])
-        if any(cell.printed is not None for cell in of_measure):
-            rows.append(["  printed", *(_or_blank(cell.printed) for cell in of_measure)])
-            rows.append(["  difference", *(_or_blank(cell.difference) for cell in of_measure)])
-    print_table(["", *(_METHODS[name] for name in cells)], rows)
-
-
-def _or_blank(value: float | None) -> str:
-    return "" if value is None else number(value, 2)
-
-
-def _subspaces(found: Decipher) -> str:
-    """Say so where another share of the energy than the paper's spans the subspaces."""
-    from fillgap.papers.decipher import PAPER_ENERGY
-
-    if found.energy == PAPER_ENERGY:
-        return ""
-    return f"Subspaces hold {100 * found.energy:g} % of the energy instead of 99 %. "
-
-
-def _remarks(found: Decipher) -> list[str]:
-    """Return what the rules chose, what the angles do not say, what failed, what fits remarked."""
-    lines = []
+        say(f"Printed cells are of other data ({whose}): compare what a method changes.")
+    else:
+        say(
+            f"Printed cells are of {whose}: where your model or data are others, compare what a "
+            "method changes, not the values."
+        )
+    tables: dict[str, Any] = {}
+    if found.zero_shot:
+        title = f"Zero-shot classification; printed: tables 1 and 2, {model}, {dataset}"
+        tables[title] = found.zero_shot_cells(model, dataset)
+    if found.retrieval:
+        tables["Retrieval; printed: table 3, L/14, MSCOCO"] = found.retrieval_cells()
+    for title, cells in tables.items():
+        say()
+        say(title)
+        rows: list[Sequence[str]] = []
+        for measure in next(iter(cells.values())):
+            rows += _compared(_MEASURES[measure], [row[measure] for row in cells.values()])
+        print_table(["", *(_METHODS.get(name, name) for name in cells)], rows)
     if found.choices:
+        share = f"{100 * found.energy:g} % of the energy instead of 99 %"
+        subspaces = "" if found.energy == PAPER_ENERGY else f"Subspaces hold {share}. "
         mean = " (means over splits)" if found.n_splits else ""
-        n_shared, n_removed, amount = (
-            found.choices[name] for name in ("n_shared", "n_removed", "amount")
+        chosen = found.choices
+        say(
+            f"{subspaces}SSP keeps {chosen['n_shared']:g} of {found.n_features} dimensions, "
+            f"removal drops as many as it does ({chosen['n_removed']:g}), translation matches its "
+            f"angle with λ = {chosen['amount']:.2f}{mean}."
         )
-        lines.append(
-            f"{_subspaces(found)}SSP keeps {n_shared:g} of {found.n_features} dimensions, removal "
-            f"drops as many as it does ({n_removed:g}), translation matches its angle with "
-            f"λ = {amount:.2f}{mean}."
-        )
-        lines.append(
+        say(
             "The rule that the paper states for translation leaves its Δθ below that of SSP; in "
             "every printed column it is above."
         )
     if "balanced" in found.retrieval:
-        lines.append(
+        say(
             "balanced moves the centroids of images and texts to zero: their distance is the gap "
             "that is left, Δθ the angle between two vectors of nearly no length."
         )
-    lines += [f"{name} cannot run on these data: {why}" for name, why in found.failures.items()]
-    return lines + [f"Note: {note}" for note in found.notes]
+    lines = [f"{name} cannot run on these data: {why}" for name, why in found.failures.items()]
+    for line in [*lines, *(f"Note: {note}" for note in found.notes)]:
+        say(line)
+
+
+app.command("fill-the-gap")(fill_the_gap)
+app.command("decipher")(decipher)
 
 
 def experiment(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="The TOML file.")],
+    spec: Annotated[str, Argument(metavar="SPEC", help="The TOML file.")],
     *,
-    out: Out,
+    out: opt.Out,
     cache: Cache = None,
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    workers: Processes = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Run the experiment of SPEC, and write its rows to one Parquet file.
 
     A run that was stopped goes on from the cells that were computed.
     """
-    from fillgap.files import check_target
     from fillgap.papers.experiment.cells import default_cache
     from fillgap.papers.experiment.runner import run_experiment
     from fillgap.papers.experiment.specification import read_experiment
 
-    check_target(out, inputs=[spec], overwrite=overwrite)
+    new_file(out, [spec], overwrite=overwrite)
     described = read_experiment(spec)
     with progress_bar(quiet=quiet) as progress:
         found = run_experiment(
@@ -408,7 +369,7 @@ def experiment(
         say(f"n/a, {line}")
 
 
-#: Measures that the table shows with intervals, by their short headings.
+#: Measures of a sweep that are shown with intervals, by their short headings.
 _COLUMNS = {
     "mixed_ndcg_at_10": "NDCG@10",
     "recall_at_1": "recall@1",
@@ -418,22 +379,21 @@ _COLUMNS = {
 
 
 def sweep_gap(
-    images: OptionalImages = None,
-    texts: Texts = None,
+    images: opt.OptionalImages = None,
+    texts: opt.Texts = None,
     *,
-    image_index: ImageIndex = None,
-    labels: Labels = None,
-    prompts: Prompts = None,
-    prompt_labels: PromptLabels = None,
-    n_splits: Annotated[int, typer.Option("--splits", min=1, help="Held-out splits.")] = 5,
+    image_index: opt.ImageIndex = None,
+    labels: opt.Labels = None,
+    prompts: opt.Prompts = None,
+    prompt_labels: opt.PromptLabels = None,
+    n_splits: opt.Splits = 5,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Also write the figure, as SVG."),
+        Path | None, Option("--out", "-o", metavar="FILE", help="Also write the figure, as SVG.")
     ] = None,
-    overwrite: Overwrite = False,
-    seed: Seed = 0,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    overwrite: opt.Overwrite = False,
+    seed: opt.Seed = 0,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Open, close and over-correct the gap, and measure what each amount gains and costs.
 
@@ -474,7 +434,7 @@ def print_sweep(found: GapSweep, *, bundled: bool) -> None:
     say(found.conclusion)
     say()
     if bundled:
-        say("No embeddings were named: these are the bundled scenes of handwritten digits.")
+        say(BUNDLED)
     say(
         f"{found.data}: {found.n_images} images and {found.n_texts} texts; in each of "
         f"{found.n_splits} splits the gap of {found.n_fit} images, measured on {found.n_test} "
@@ -483,7 +443,7 @@ def print_sweep(found: GapSweep, *, bundled: bool) -> None:
     shown = {name: label for name, label in _COLUMNS.items() if name in found.measures}
     rows = []
     for point in found.points:
-        cells = [_with_interval(point.mean(name)) for name in shown]
+        cells = [interval(point.mean(name), 2) for name in shown]
         angle = number(point.mean("gap_angle").value, 1)
         plain = [number(point.mean(name).value, 2) for name in ("pair_cosine", "hubness")]
         rows.append([f"{point.amount:g}", angle, *cells, *plain])
@@ -494,33 +454,26 @@ def print_sweep(found: GapSweep, *, bundled: bool) -> None:
     say("hubness: skewness of how often an item is among the ten nearest of others.")
 
 
-def _with_interval(item: Estimate) -> str:
-    return f"{number(item.value, 2)} [{number(item.low, 2)}, {number(item.high, 2)}]"
-
-
 def theory(
     *,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Also write the figures, as HTML."),
+        Path | None, Option("--out", "-o", metavar="FILE", help="Also write the figures, as HTML.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Smaller batches and fewer steps; the same checks.")
+        bool, Option("--quick", help="Smaller batches and fewer steps; the same checks.")
     ] = False,
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    seed: opt.Seed = 0,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Check the theorems of "Decipher the Modality Gap" by simulation and sampling.
 
     Exit code 3 if a check does not hold.
     """
-    from fillgap.files import check_target
     from fillgap.papers.theory.checks.page import run_theory_demo, write_theory_page
 
-    if out is not None:
-        check_target(out, overwrite=overwrite)
+    new_file(out, overwrite=overwrite)
     with progress_bar(quiet=quiet) as progress:
         demo = run_theory_demo(quick=quick, random_state=seed, progress=progress)
         if out is not None:
@@ -534,19 +487,15 @@ def theory(
         print_json({"holds": demo.holds, "quick": quick, "seed": seed, "checks": checks})
     else:
         for section in demo.sections:
-            rows = [
-                [
-                    check.name,
-                    number(check.value, 4),
-                    f"{check.relation} {number(check.expected, 4)} ± {check.tolerance:.2g}",
-                    "holds" if check.holds else "DOES NOT HOLD",
-                ]
-                for check in section.checks
-            ]
+            rows = []
+            for check in section.checks:
+                limit = f"{check.relation} {number(check.expected, 4)} ± {check.tolerance:.2g}"
+                said = "holds" if check.holds else "DOES NOT HOLD"
+                rows.append([check.name, number(check.value, 4), limit, said])
             print_table([section.title, "found", "expected", ""], rows)
         failed = sum(not check.holds for check in demo.checks)
         say(f"{len(demo.checks)} checks, {failed} of them do not hold.")
         if out is not None:
             say(f"Figures: {out}")
     if not demo.holds:
-        raise typer.Exit(3)
+        raise Exit(3)

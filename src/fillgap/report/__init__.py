@@ -3,15 +3,6 @@
 from fillgap.report.build import Files, build_report
 from fillgap.report.data import ReportData
 from fillgap.report.html import render_html
-from fillgap.report.markdown import check_report_target, render_json, render_markdown, write_report
+from fillgap.report.markdown import write_report
 
-__all__ = [
-    "Files",
-    "ReportData",
-    "build_report",
-    "check_report_target",
-    "render_html",
-    "render_json",
-    "render_markdown",
-    "write_report",
-]
+__all__ = ["Files", "ReportData", "build_report", "render_html", "write_report"]

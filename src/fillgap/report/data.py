@@ -12,150 +12,79 @@ from numpy.typing import NDArray
 from fillgap.evaluation.compare import Comparison
 from fillgap.metrics.verdict import Measurements
 
-Array = NDArray[np.float64]
+Array: TypeAlias = NDArray[np.float64]
 Modality: TypeAlias = Literal["image", "text"]
+#: What the embeddings as they are are called; other labels are methods of aligners.
+RAW = "raw"
 
 
 @dataclass(frozen=True)
 class ShownAligner:
-    """The aligner that the report shows, and what it did to rows that it was judged on.
+    """The aligner that the report shows, and what it did to rows that it was judged on."""
 
-    Attributes
-    ----------
-    name : str
-        Its method.
-    parameters : mapping
-        Those that are not the defaults.
-    sentence : str
-        Why this one, what it was fitted to, and what it is shown on.
-    before, after : Measurements
-        Of the same rows, as they were and aligned.
-    """
-
-    name: str
-    parameters: Mapping[str, Any]
-    sentence: str
-    before: Measurements
+    name: str  # its method
+    parameters: Mapping[str, Any]  # those that are not the defaults
+    sentence: str  # why this one, what it was fitted to, and what it is shown on
+    before: Measurements  # of the same rows as `after`
     after: Measurements
 
 
 @dataclass(frozen=True, eq=False)
 class ProjectedPair:
-    """Both modalities in two dimensions.
-
-    Attributes
-    ----------
-    label : str
-        "raw", or the method of the aligner.
-    images, texts : array of shape (n, 2)
-        Coordinates of the rows that are drawn.
-    axes : tuple of str
-        What the two axes are.
-    """
+    """The rows of a representation that are drawn, in two dimensions: arrays of shape (n, 2)."""
 
     label: str
     images: Array
     texts: Array
-    axes: tuple[str, str]
+    axes: tuple[str, str]  # what they are
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """One way to look at all dimensions in two.
-
-    Attributes
-    ----------
-    name : str
-        "PCA", "UMAP" or "PaCMAP".
-    pairs : tuple of ProjectedPair
-        Raw first; each has its own projection.
-    """
+    """One way to look at all dimensions in two: "PCA", "UMAP" or "PaCMAP"."""
 
     name: str
-    pairs: tuple[ProjectedPair, ...]
+    pairs: tuple[ProjectedPair, ...]  # raw first; each has its own projection
 
 
 @dataclass(frozen=True, eq=False)
 class Similarities:
-    """How alike pairs are, against all combinations of an image and a text.
-
-    Attributes
-    ----------
-    label : str
-        "raw", or the method of the aligner.
-    edges : array of shape (n_bins + 1,)
-        Cosines between which is counted, the same for all representations.
-    pairs, combinations : array of shape (n_bins,)
-        Share of the pairs, and of all combinations, in each bin.
-    pairs_mean, combinations_mean : float
-        Mean cosines.
-    better : float
-        Share of combinations that a pair exceeds, on average: 0.5 is chance, 1 is perfect.
-    """
+    """How alike pairs are, against all combinations of an image and a text."""
 
     label: str
-    edges: Array
-    pairs: Array
-    combinations: Array
+    edges: Array  # cosines between which is counted, the same for all representations
+    pairs: Array  # share of the pairs in each bin
+    combinations: Array  # share of all combinations in each bin
     pairs_mean: float
     combinations_mean: float
-    better: float
+    better: float  # share of combinations that a pair exceeds: 0.5 is chance, 1 is perfect
 
 
 @dataclass(frozen=True, eq=False)
 class Subspaces:
-    """Spectra of both modalities, and the angles between their subspaces beside those of chance.
-
-    Attributes
-    ----------
-    label : str
-        "raw", or the method of the aligner.
-    n_images, n_texts : int
-        Rows that it was computed from.
-    images_spectrum, texts_spectrum : array of shape (n_features,)
-        Share of the variance of each principal axis.
-    angles : array of shape (min(d_x, d_y),)
-        Principal angles in degrees, smallest first.
-    random_low, random_mean, random_high : array of the same shape
-        Least, mean and largest angle of simulated random subspaces of the same sizes.
-    sentence : str
-        Whether the modalities collapsed into different subspaces.
-    warning : str or None
-        Why that is not to be trusted, where rows are few.
-    """
+    """Spectra of both modalities, and the angles between their subspaces beside those of chance."""
 
     label: str
     n_images: int
     n_texts: int
-    images_spectrum: Array
+    images_spectrum: Array  # share of the variance of each principal axis
     texts_spectrum: Array
-    angles: Array
-    random_low: Array
+    angles: Array  # principal angles in degrees, smallest first
+    random_low: Array  # of simulated random subspaces of the same sizes
     random_mean: Array
     random_high: Array
-    sentence: str
-    warning: str | None
+    sentence: str  # whether the modalities collapsed into different subspaces
+    warning: str | None  # why that is not to be trusted, where rows are few
 
 
 @dataclass(frozen=True)
 class Item:
-    """What a list of results shows of an item.
-
-    Attributes
-    ----------
-    modality : "image" or "text"
-    name : str
-        Its identifier, or which row it is.
-    caption : str or None
-        Of a text.
-    picture : bytes or None
-        A small PNG file, of an image.
-    """
+    """What a list of results shows of an item."""
 
     modality: Modality
-    name: str
+    name: str  # its identifier, or which row it is
     caption: str | None = None
-    picture: bytes | None = None
+    picture: bytes | None = None  # a small PNG file
 
     @property
     def words(self) -> str:
@@ -169,31 +98,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Hit:
-    """One result of a query.
-
-    Attributes
-    ----------
-    item : Item
-    cosine : float
-    is_own : bool
-        Whether it belongs to the query.
-    """
+    """One result of a query."""
 
     item: Item
     cosine: float
-    is_own: bool
+    is_own: bool  # belongs to the query
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query and its nearest items in the mixed pool.
-
-    Attributes
-    ----------
-    item : Item
-    hits : mapping from label to tuple of Hit
-        "raw", and the method of the aligner.
-    """
+    """A query and its nearest items in the mixed pool, for each representation."""
 
     item: Item
     hits: Mapping[str, tuple[Hit, ...]]
@@ -201,15 +115,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Usage:
-    """How to use the aligner.
-
-    Attributes
-    ----------
-    commands : tuple of str
-        Lines for a shell.
-    python : tuple of str
-        Lines of Python that do the same.
-    """
+    """How to use the aligner: lines for a shell, and lines of Python that do the same."""
 
     commands: tuple[str, ...]
     python: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A report as Markdown: its words and tables, for an issue, a model card or a terminal."""
+"""A report as Markdown or JSON, and as a file of any format."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ import numpy as np
 from fillgap.errors import InputError
 from fillgap.evaluation.compare import Comparison
 from fillgap.files import atomic_file, check_target
-from fillgap.report.data import Query, ReportData, ShownAligner, Usage
+from fillgap.report.data import Query, ReportData
 from fillgap.report.html import render_html
 from fillgap.report.tables import (
     Cell,
-    MeasureGroup,
-    MeasureRow,
     measure_families,
     measure_notes,
     method_rows,
@@ -42,10 +40,11 @@ def render_markdown(data: ReportData) -> str:
         From `build_report`. Names and captions in it are text, whatever they contain.
     """
     measured = data.measured
-    lines = [f"# {plain(measured.name)}", ""]
-    lines += [
-        f"{measured.n_images:,} images, {measured.n_texts:,} texts, "
-        f"{measured.n_features:,} dimensions. {data.sampling or ''}".rstrip(),
+    sizes = f"{measured.n_images:,} images, {measured.n_texts:,} texts"
+    lines = [
+        f"# {plain(measured.name)}",
+        "",
+        f"{sizes}, {measured.n_features:,} dimensions. {data.sampling or ''}".rstrip(),
         "",
         f"## Verdict: {measured.verdict.kind}",
         "",
@@ -53,15 +52,16 @@ def render_markdown(data: ReportData) -> str:
         "",
         *(f"- {plain(found.message)}" for found in measured.findings if not found.is_fault),
         "",
+        *_recommendation(data),
+        *_measures(data),
+        *_pictures(data),
+        *_comparison(data.comparison),
+        *_neighbours(data.queries),
     ]
-    lines += _recommendation(data)
-    lines += _measures(data)
-    lines += _pictures(data)
-    if data.comparison is not None:
-        lines += _comparison(data.comparison)
-    lines += _neighbours(data.queries)
     if data.usage is not None and data.shown is not None:
-        lines += _usage(data.usage, data.shown)
+        lines += [f"## How to use {data.shown.name}", ""]
+        lines += ["```sh", *data.usage.commands, "```", ""]
+        lines += ["```python", *data.usage.python, "```", ""]
     lines += [f"Written by fillgap {data.version} with seed {data.random_state}.", ""]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
 
@@ -93,30 +93,24 @@ def _recommendation(data: ReportData) -> Iterator[str]:
 
 
 def _measures(data: ReportData) -> Iterator[str]:
-    before, after = data.measured, None
+    before, after, titles = data.measured, None, ["raw"]
     if data.shown is not None:
         before, after = data.shown.before, data.shown.after
+        titles.append(data.shown.name)
     if not before.values:
         return
     yield from ("## Measures", "")
-    titles = ["raw"] if data.shown is None else ["raw", data.shown.name]
     for family, groups in measure_families(before, after).items():
-        rows = [
-            [
-                _name(group, row),
-                *(_words(cell) for cell in (row.before, row.after)[: len(titles)]),
-            ]
-            for group in groups
-            for row in group.rows
-        ]
+        rows = []
+        for group in groups:
+            direction = group.direction and f"({group.direction})"
+            for row in group.rows:
+                name = " ".join(word for word in (group.title, row.part, direction) if word)
+                cells = (row.before, row.after)[: len(titles)]
+                rows.append([name, *(_words(cell) for cell in cells)])
         yield from _table([family, *titles], rows)
     yield from (f"- {title}: {plain(note)}" for title, note in measure_notes(before))
     yield ""
-
-
-def _name(group: MeasureGroup, row: MeasureRow) -> str:
-    words = (group.title, row.part, group.direction and f"({group.direction})")
-    return " ".join(word for word in words if word)
 
 
 def _pictures(data: ReportData) -> Iterator[str]:
@@ -132,7 +126,9 @@ def _pictures(data: ReportData) -> Iterator[str]:
     yield ""
 
 
-def _comparison(found: Comparison) -> Iterator[str]:
+def _comparison(found: Comparison | None) -> Iterator[str]:
+    if found is None:
+        return
     yield from ("## Comparison of methods", "")
     yield f"Splits: {found.n_splits}; {found.n_fit} images fitted on, {found.n_test} judged."
     yield ""
@@ -157,21 +153,12 @@ def _neighbours(queries: Iterable[Query]) -> Iterator[str]:
     for place, query in enumerate(queries):
         yield from ("## Nearest neighbours", "") if place == 0 else ()
         yield from (f"**{query.item.modality}**: {plain(query.item.words)}", "")
-        labels = list(query.hits)
-        columns = [
-            [
-                f"{hit.item.modality}: {plain(hit.item.words)}{' (its own)' * hit.is_own}"
-                for hit in query.hits[label]
-            ]
-            for label in labels
-        ]
-        yield from _table(labels, list(zip(*columns, strict=True)))
-
-
-def _usage(usage: Usage, shown: ShownAligner) -> Iterator[str]:
-    yield from (f"## How to use {shown.name}", "")
-    yield from ("```sh", *usage.commands, "```", "")
-    yield from ("```python", *usage.python, "```", "")
+        columns = []
+        for hits in query.hits.values():
+            words = [f"{hit.item.modality}: {plain(hit.item.words)}" for hit in hits]
+            own = [" (its own)" * hit.is_own for hit in hits]
+            columns.append(list(map("".join, zip(words, own, strict=True))))
+        yield from _table(list(query.hits), list(zip(*columns, strict=True)))
 
 
 def _words(cell: Cell | None) -> str:

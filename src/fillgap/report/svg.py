@@ -1,19 +1,22 @@
-"""Figures of matplotlib as pieces of a web page, in the colours of the page."""
+"""The figures of a report: matplotlib as pieces of a web page, in the colours of the page."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from html import escape
 from io import StringIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
+from fillgap.evaluation.compare import Comparison
 from fillgap.report.data import ProjectedPair, Projection, Similarities, Subspaces
+from fillgap.report.tables import OBJECTIVES, number, percent, ranked
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Of the modalities: told apart by colour-blind readers, and visible on white and on black.
@@ -56,21 +59,32 @@ _STYLE: Final[dict[str, Any]] = {
 }
 
 
+#: Width and height in inches; the page scales them.
+WIDE: Final = (4.6, 2.7)
+SQUARE: Final = (4.6, 4.1)
+#: Inches of a method in a forest, and of what is around all of them.
+ROW, MARGIN = 0.235, 0.55
+#: Letters of a name that is written out.
+LONGEST: Final = 26
+#: Shares of variance below this are rounding, or too small to see.
+LEAST_SHARE: Final = 1e-6
+
+
+class Panel(NamedTuple):
+    """A figure with its title and a few words."""
+
+    title: str
+    words: str
+    svg: str
+
+
 def draw(
     name: str, what: str, paint: Callable[[Figure], None], *, size: tuple[float, float]
-) -> str:
-    """Return a figure as an inline SVG element.
+) -> Markup:
+    """Return what is painted into an empty figure as an inline SVG element.
 
-    Parameters
-    ----------
-    name : str
-        Letters, digits and hyphens: no other figure of the page has this name.
-    what : str
-        What is seen, for those who cannot see it.
-    paint : callable
-        Draws into an empty figure.
-    size : tuple of float
-        Width and height in inches; the page scales it.
+    No other figure of the page has this name, of letters, digits and hyphens; `what` is for those
+    who cannot see it.
     """
     import matplotlib.style
     from matplotlib.figure import Figure
@@ -80,24 +94,15 @@ def draw(
         figure = Figure(figsize=size, layout="constrained")
         paint(figure)
         figure.savefig(text, format="svg", dpi=200, metadata={"Date": None})
-    return _inline(text.getvalue(), name, what)
-
-
-def _inline(document: str, name: str, what: str) -> str:
-    """Return the element of an SVG document, with identifiers of its own and nothing to fetch."""
-    from html import escape
-
+    document = text.getvalue()
     body = document[document.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
     view = re.search(r'viewBox="([^"]*)"', body)
     box = "" if view is None else view[1]
-    body = re.sub(
-        r"<svg[^>]*>",
-        f'<svg role="img" aria-label="{escape(what)}" viewBox="{box}">',
-        body,
-        count=1,
-    )
+    start = f'<svg role="img" aria-label="{escape(what)}" viewBox="{box}">'
+    body = re.sub(r"<svg[^>]*>", lambda _: start, body, count=1)
     body = body.replace("xlink:href", "href")
+    # Identifiers of its own, and nothing to fetch.
     wanted = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", body))
     body = re.sub(
         r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in wanted else "", body
@@ -105,26 +110,24 @@ def _inline(document: str, name: str, what: str) -> str:
     body = re.sub(r"(url\(|href=\")#", rf"\g<1>#{name}-", body)
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, variable)
-    return re.sub(r"\n\s*", "\n", body).strip()
+    return Markup(re.sub(r"\n\s*", "\n", body).strip())  # noqa: S704  (escaped by matplotlib)
 
 
-WIDE: Final = (4.6, 2.7)
-SQUARE: Final = (4.6, 4.1)
-#: Shares of variance below this are rounding, or too small to see.
-LEAST_SHARE: Final = 1e-6
-
-
-def scatters(projection: Projection) -> list[str]:
+def scatters(projection: Projection) -> list[Panel]:
     """Return a panel for each representation, with the points as one small picture."""
-    return [
-        draw(
-            f"{projection.name.lower()}-{number}",
-            f"{projection.name} of {pair.label} embeddings: {_how_far(pair)}.",
-            partial(_scatter, pair),
-            size=SQUARE,
+    panels = []
+    for place, pair in enumerate(projection.pairs):
+        distance = np.linalg.norm(pair.images.mean(axis=0) - pair.texts.mean(axis=0))
+        sizes = [np.sqrt(points.var(axis=0).sum()) for points in (pair.images, pair.texts)]
+        ratio = distance / max(float(np.mean(sizes)), 1e-12)
+        what = (
+            f"{projection.name} of {pair.label} embeddings: the centres of images and texts are "
+            f"{ratio:.1f} times the spread of one cloud apart."
         )
-        for number, pair in enumerate(projection.pairs)
-    ]
+        name = f"{projection.name.lower()}-{place}"
+        svg = draw(name, what, partial(_scatter, pair), size=SQUARE)
+        panels.append(Panel(pair.label, "", svg))
+    return panels
 
 
 def _scatter(pair: ProjectedPair, figure: Figure) -> None:
@@ -139,27 +142,23 @@ def _scatter(pair: ProjectedPair, figure: Figure) -> None:
     axes.set(xticks=[], yticks=[], xlabel=pair.axes[0], ylabel=pair.axes[1])
 
 
-def _how_far(pair: ProjectedPair) -> str:
-    """Say in words how far the clouds are apart, against their size."""
-    distance = np.linalg.norm(pair.images.mean(axis=0) - pair.texts.mean(axis=0))
-    sizes = [np.sqrt(points.var(axis=0).sum()) for points in (pair.images, pair.texts)]
-    ratio = distance / max(float(np.mean(sizes)), 1e-12)
-    return f"the centres of images and texts are {ratio:.1f} times the spread of one cloud apart"
-
-
-def histograms(similarities: Sequence[Similarities]) -> list[str]:
+def histograms(similarities: Sequence[Similarities]) -> list[Panel]:
     """Return a panel for each representation: pairs against all combinations."""
     highest = max((max(s.pairs.max(), s.combinations.max()) for s in similarities), default=1)
-    return [
-        draw(
-            f"similarities-{number}",
-            f"Cosines of {found.label} embeddings: pairs {found.pairs_mean:.2f} on average, all "
-            f"combinations {found.combinations_mean:.2f}.",
-            partial(_histogram, found, highest),
-            size=WIDE,
+    panels = []
+    for place, some in enumerate(similarities):
+        what = (
+            f"Cosines of {some.label} embeddings: pairs {some.pairs_mean:.2f} on average, all "
+            f"combinations {some.combinations_mean:.2f}."
         )
-        for number, found in enumerate(similarities)
-    ]
+        words = (
+            f"pairs {number(some.pairs_mean, 2)}, all {number(some.combinations_mean, 2)} on "
+            f"average; a pair exceeds {percent(some.better)} of all"
+        )
+        paint = partial(_histogram, some, highest)
+        svg = draw(f"similarities-{place}", what, paint, size=WIDE)
+        panels.append(Panel(some.label, words, svg))
+    return panels
 
 
 def _histogram(found: Similarities, highest: float, figure: Figure) -> None:
@@ -178,19 +177,22 @@ def _histogram(found: Similarities, highest: float, figure: Figure) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def spectra(found: Sequence[Subspaces]) -> list[str]:
+def spectra(found: Iterable[Subspaces]) -> list[Panel]:
     """Return a panel for each representation: the share of variance of each principal axis."""
-    return [
-        draw(
-            f"spectrum-{number}",
+    panels = []
+    for place, some in enumerate(found):
+        what = (
             f"Spectra of {some.label} embeddings: the first axis holds "
             f"{some.images_spectrum[0]:.0%} of the variance of images and "
-            f"{some.texts_spectrum[0]:.0%} of that of texts.",
-            partial(_spectrum, some),
-            size=WIDE,
+            f"{some.texts_spectrum[0]:.0%} of that of texts."
         )
-        for number, some in enumerate(found)
-    ]
+        svg = draw(f"spectrum-{place}", what, partial(_spectrum, some), size=WIDE)
+        panels.append(Panel(some.label, _rows(some), svg))
+    return panels
+
+
+def _rows(some: Subspaces) -> str:
+    return f"{some.n_images:,} images, {some.n_texts:,} texts"
 
 
 def _spectrum(found: Subspaces, figure: Figure) -> None:
@@ -207,22 +209,22 @@ def _spectrum(found: Subspaces, figure: Figure) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=steps))
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.minorticks_off()
-    _grid(axes)
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
 
 
-def angles(found: Sequence[Subspaces]) -> list[str]:
+def angles(found: Iterable[Subspaces]) -> list[Panel]:
     """Return a panel for each representation: principal angles beside those of chance."""
-    return [
-        draw(
-            f"angles-{number}",
+    panels = []
+    for place, some in enumerate(found):
+        what = (
             f"Principal angles of {some.label} embeddings, from {some.angles[0]:.0f} to "
             f"{some.angles[-1]:.0f} degrees; of random subspaces from {some.random_mean[0]:.0f} "
-            f"to {some.random_mean[-1]:.0f}.",
-            partial(_angles, some),
-            size=WIDE,
+            f"to {some.random_mean[-1]:.0f}."
         )
-        for number, some in enumerate(found)
-    ]
+        svg = draw(f"angles-{place}", what, partial(_angles, some), size=WIDE)
+        panels.append(Panel(some.label, _rows(some), svg))
+    return panels
 
 
 def _angles(found: Subspaces, figure: Figure) -> None:
@@ -233,9 +235,57 @@ def _angles(found: Subspaces, figure: Figure) -> None:
     axes.plot(order, found.angles, color=INK)
     axes.set(xlabel="principal angle", ylabel="degrees", ylim=(0, 92), yticks=[0, 30, 60, 90])
     axes.set_xlim(1, max(2, len(order)))
-    _grid(axes)
-
-
-def _grid(axes: Axes) -> None:
     axes.grid(axis="y")
     axes.set_axisbelow(True)
+
+
+def forests(found: Comparison) -> list[Panel]:
+    """Return a panel of gains and one of costs; none where no method could run."""
+    methods = [name for name in ranked(found) if found.results[name].changes]
+    if not methods:
+        return []
+    objective, limit = found.recommendation.objective, -found.max_loss
+    words = f"against raw; the dashed line is the limit, −{found.max_loss:g}"
+    figures = (
+        ("gain", "Gain", objective, None, f"Gain in {OBJECTIVES[objective]}", "against raw"),
+        ("cost", "Change of recall@1", "recall_at_1", limit, "Cost in recall@1 alone", words),
+    )
+    return [
+        Panel(
+            title,
+            words,
+            draw(
+                name,
+                f"{what} of each method against raw, with 95 % intervals; the table has the "
+                "numbers.",
+                partial(_forest, found, methods, measure, limit),
+                size=(WIDE[0], MARGIN + ROW * len(methods)),
+            ),
+        )
+        for name, what, measure, limit, title, words in figures
+    ]
+
+
+def _forest(
+    found: Comparison, methods: list[str], measure: str, limit: float | None, figure: Figure
+) -> None:
+    axes = figure.subplots()
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    if limit is not None:
+        axes.axvline(limit, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
+    for place, name in enumerate(methods):
+        change = found.results[name].changes[measure]["mean"]
+        chosen = name == found.recommendation.method
+        colour = PAIRS if chosen else ALL
+        axes.plot([change.low, change.high], [place, place], color=colour, linewidth=2)
+        axes.plot(change.value, place, "o", color=colour, markersize=6 if chosen else 4.5)
+    # That of a method with parameters is long, and would leave no room for the figure.
+    short = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in methods]
+    axes.set(yticks=range(len(methods)), yticklabels=short, ylim=(len(methods) - 0.4, -0.6))
+    for label, name in zip(axes.get_yticklabels(), methods, strict=True):
+        label.set_color(INK)
+        label.set_fontweight("bold" if name == found.recommendation.method else "normal")
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color=LINE)
+    axes.set_axisbelow(True)
+    axes.locator_params(axis="x", nbins=5)

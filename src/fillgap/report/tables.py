@@ -30,11 +30,7 @@ _UNTOLD: Final = frozenset(
 )  # fmt: skip
 #: Families in which a user sees at once what a gap does.
 _FIRST: Final = ("mixed pool", "other modality alone", "neighbours")
-_PARTS: Final = {
-    "value": "",
-    "image_to_text": "image → text",
-    "text_to_image": "text → image",
-}
+_PARTS: Final = {"value": "", "image_to_text": "image → text", "text_to_image": "text → image"}
 #: Measures that count something.
 _COUNTS: Final = frozenset({"energy_dimension", "subspace_overlap"})
 _WORDS: Final = {
@@ -53,63 +49,31 @@ class Cell:
 
 @dataclass(frozen=True)
 class MeasureRow:
-    """One number of a measure, before and after.
+    """One number of a measure, before and after."""
 
-    Attributes
-    ----------
-    part : str
-        Of which direction or side; empty for a measure that is one number.
-    before : Cell
-    after : Cell or None
-        None where there is no aligner.
-    change : "better", "worse" or None
-        None where neither is better, or the intervals overlap.
-    """
-
-    part: str
+    part: str  # which direction or side; empty for a measure that is one number
     before: Cell
-    after: Cell | None
-    change: Change
+    after: Cell | None  # None where there is no aligner
+    change: Change  # None where neither is better, or the intervals overlap
 
 
 @dataclass(frozen=True)
 class MeasureGroup:
-    """All numbers of a measure.
-
-    Attributes
-    ----------
-    title : str
-        The measure in words.
-    direction : str
-        "higher is better", "lower is better", or empty.
-    rows : tuple of MeasureRow
-    """
+    """All numbers of a measure."""
 
     title: str
-    direction: str
+    direction: str  # "higher is better", "lower is better", or empty
     rows: tuple[MeasureRow, ...]
 
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One method of a comparison.
-
-    Attributes
-    ----------
-    name : str
-    chosen : bool
-        Whether it is recommended.
-    scores : tuple of Cell
-        One for each column of `score_columns`.
-    exposures : tuple of str
-        Of image queries and of text queries.
-    mixing, conservation : float
-    """
+    """One method of a comparison."""
 
     name: str
     chosen: bool
-    scores: tuple[Cell, ...]
-    exposures: tuple[str, str]
+    scores: tuple[Cell, ...]  # one for each of `score_columns`
+    exposures: tuple[str, str]  # of image queries and of text queries
     mixing: float
     conservation: float
 
@@ -136,11 +100,8 @@ def percent(share: float) -> str:
 
 def title_of(key: str) -> str:
     """Return the words for the name of a measure: "recall_at_10" is "recall@10"."""
-    words = key.replace("_at_", "@").split("_")
-    named = [_WORDS.get(word.partition("@")[0], word.partition("@")[0]) for word in words]
-    return " ".join(
-        name + "".join(word.partition("@")[1:]) for name, word in zip(named, words, strict=True)
-    )
+    words = [word.partition("@") for word in key.replace("_at_", "@").split("_")]
+    return " ".join(f"{_WORDS.get(name, name)}{at}{k}" for name, at, k in words)
 
 
 def measure_notes(found: Measurements) -> list[tuple[str, str]]:
@@ -217,15 +178,13 @@ def method_rows(found: Comparison) -> list[MethodRow]:
     for name in ranked(found):
         result = found.results[name]
         exposure = result.estimates["exposure_at_10"]
+        image, text = (exposure[side].value for side in ("image_to_text", "text_to_image"))
         rows.append(
             MethodRow(
                 name=name,
                 chosen=name == found.recommendation.method,
                 scores=tuple(_cell(result.estimates[key]["mean"]) for key in score_columns(found)),
-                exposures=(
-                    number(exposure["image_to_text"].value, 2),
-                    number(exposure["text_to_image"].value, 2),
-                ),
+                exposures=(number(image, 2), number(text, 2)),
                 mixing=result.mixing,
                 conservation=result.conservation,
             )

@@ -1,0 +1,42 @@
+# The public names and where each lies: read by type checkers, and by `__init__.py` when used.
+from fillgap.aligners.balanced import BalancedAligner as BalancedAligner
+from fillgap.aligners.centring import DimensionRemoval as DimensionRemoval
+from fillgap.aligners.centring import EmbeddingShift as EmbeddingShift
+from fillgap.aligners.centring import MeanCentering as MeanCentering
+from fillgap.aligners.centring import Translation as Translation
+from fillgap.aligners.methods import Provenance as Provenance
+from fillgap.aligners.methods import load_aligner as load_aligner
+from fillgap.aligners.methods import make_aligner as make_aligner
+from fillgap.aligners.methods import save_aligner as save_aligner
+from fillgap.aligners.balanced import RefinedAligner as RefinedAligner
+from fillgap.aligners.regression import CCA as CCA
+from fillgap.aligners.regression import OrthogonalProcrustes as OrthogonalProcrustes
+from fillgap.aligners.regression import RidgeRegression as RidgeRegression
+from fillgap.aligners.spectral import SpectralAligner as SpectralAligner
+from fillgap.aligners.subspace import HyperplaneRotation as HyperplaneRotation
+from fillgap.aligners.subspace import SharedSpaceProjection as SharedSpaceProjection
+from fillgap.aligners.transport.laplace import LaplaceTransport as LaplaceTransport
+from fillgap.aligners.whitening import GaussianTransport as GaussianTransport
+from fillgap.aligners.whitening import PCAProjection as PCAProjection
+from fillgap.aligners.whitening import Standardisation as Standardisation
+from fillgap.aligners.whitening import Whitening as Whitening
+from fillgap.calibration.base import Sides as Sides
+from fillgap.datasets.scenes import load_class_prompts as load_class_prompts
+from fillgap.datasets.scenes import load_digit_scenes as load_digit_scenes
+from fillgap.errors import InputError as InputError
+from fillgap.errors import InputTypeError as InputTypeError
+from fillgap.evaluation.compare import compare as compare
+from fillgap.evaluation.recommend import recommend as recommend
+from fillgap.io._open import load_rows as load_rows
+from fillgap.io._open import open_rows as open_rows
+from fillgap.io._pairs import load_pair as load_pair
+from fillgap.io._sides import open_sides as open_sides
+from fillgap.io._write import save_rows as save_rows
+from fillgap.io._write import transform_files as transform_files
+from fillgap.metrics.summary import measure as measure
+from fillgap.pair import EmbeddingPair as EmbeddingPair
+from fillgap.space import MixedSpace as MixedSpace
+from fillgap.space import load_space as load_space
+from fillgap.space import save_space as save_space
+
+__version__: str
