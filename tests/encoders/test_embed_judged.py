@@ -17,7 +17,7 @@ pytest.importorskip("transformers")
 from datasets_in_memory import scenes
 from fillgap.bench.folders import read_embeddings
 from fillgap.cli.app import run
-from fillgap.datasets import open_judged
+from fillgap.datasets.judged import open_judged
 from fillgap.embed import embed_dataset
 from fillgap.encoders import DigitSceneEncoder
 from fillgap.io import read_manifest
