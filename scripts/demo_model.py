@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, relu
 
 from demo_scenes import SIZE
-from fillgap.encoders import tokenise
+from fillgap.encoders.digits import tokenise
 
 N_FEATURES = 128
 CHANNELS, STRIDES = (1, 32, 64, 64, 32), (2, 2, 1, 1)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fillgap.datasets import load_class_prompts, load_digit_scenes
-from fillgap.encoders import DigitSceneEncoder, Encoder, tokenise
-from fillgap.encoders.digits import _WEIGHTS, _convolve
+from fillgap.encoders import DigitSceneEncoder, Encoder
+from fillgap.encoders.digits import _WEIGHTS, _convolve, tokenise
 from fillgap.errors import InputError, InputTypeError
 from fillgap.files import read_artifact, write_artifact
 
