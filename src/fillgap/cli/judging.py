@@ -205,8 +205,10 @@ def _judge(
         return found, JobReport()
     skipped: dict[str, str] = {}
     if skip_bad_shards:
-        bad = find_bad_shards(source.images, source.texts, executor=executor, progress=progress)
-        source, skipped = replace(source, bad=bad.names), bad.skipped
+        skipped, bad = find_bad_shards(
+            source.images, source.texts, executor=executor, progress=progress
+        )
+        source = replace(source, bad=bad)
     found = compare_pair(
         replace(source, device=None)(),  # here nothing is fitted
         methods or None,
