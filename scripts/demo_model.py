@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, relu
 
-from demo_scenes import SIZE
-from fillgap.encoders import tokenise
+from fillgap.encoders.digits import tokenise
 
 N_FEATURES = 128
 CHANNELS, STRIDES = (1, 32, 64, 64, 32), (2, 2, 1, 1)
@@ -28,7 +27,7 @@ HIDDEN = 256
 class ImageTower(nn.Module):
     """Four 3 × 3 convolutions, then two dense layers."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
@@ -38,7 +37,7 @@ class ImageTower(nn.Module):
             )
             self.convolutions.append(convolution)
             self.norms.append(nn.BatchNorm2d(CHANNELS[i + 1]))
-        self.hidden = nn.Linear(CHANNELS[-1] * (SIZE // math.prod(STRIDES)) ** 2, HIDDEN)
+        self.hidden = nn.Linear(CHANNELS[-1] * (size // math.prod(STRIDES)) ** 2, HIDDEN)
         self.out = nn.Linear(HIDDEN, N_FEATURES)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -142,7 +141,9 @@ def train(
     tokens = number_words(everything, vocabulary).reshape(len(captions), len(pixels), -1)
     images = torch.from_numpy(pixels)
     towers = Towers(
-        ImageTower().to(memory_format=torch.channels_last), TextTower(len(words)), vocabulary
+        ImageTower(pixels.shape[-1]).to(memory_format=torch.channels_last),
+        TextTower(len(words)),
+        vocabulary,
     )
     log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), learn_temperature)
     parameters = [*towers.image.parameters(), *towers.text.parameters(), log_scale]

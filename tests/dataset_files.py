@@ -128,28 +128,34 @@ def folder_parquet(root: Path) -> Path:
     return root
 
 
+#: As the library of Hugging Face describes the columns of `_table`.
+FEATURES = {
+    "image": {"_type": "Image"},
+    "caption": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
+    "label": {"names": ["even", "odd"], "_type": "ClassLabel"},
+}
+
+
+def _table(shard: int) -> pa.Table:
+    """Half of the pictures, as bytes in the table."""
+    rows = range(shard * 3, shard * 3 + 3)
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pictures = [{"bytes": picture(i, "PNG"), "path": f"{i}.png"} for i in rows]
+    captions = pa.array([CAPTIONS[i] for i in rows])
+    labels = pa.array([i % 2 for i in rows])
+    return pa.table({"image": pa.array(pictures, kind), "caption": captions, "label": labels})
+
+
 def hugging_face(root: Path) -> Path:
     """What `save_to_disk` writes: Arrow streams, with pictures as bytes."""
     root.mkdir(parents=True, exist_ok=True)
-    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    for shard in range(2):
-        rows = range(shard * 3, shard * 3 + 3)
-        table = pa.table(
-            {
-                "image": pa.array([{"bytes": picture(i, "PNG"), "path": None} for i in rows], kind),
-                "caption": pa.array([CAPTIONS[i] for i in rows]),
-                "label": pa.array([i % 2 for i in rows]),
-            }
-        )
-        with pa.ipc.new_stream(root / f"data-{shard:05}-of-00002.arrow", table.schema) as writer:
+    names = [f"data-{shard:05}-of-00002.arrow" for shard in range(2)]
+    for shard, name in enumerate(names):
+        table = _table(shard)
+        with pa.ipc.new_stream(root / name, table.schema) as writer:
             writer.write_table(table)
-    features = {
-        "image": {"_type": "Image"},
-        "caption": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
-        "label": {"names": ["even", "odd"], "_type": "ClassLabel"},
-    }
-    (root / "dataset_info.json").write_text(json.dumps({"features": features}))
-    files = [{"filename": f"data-{shard:05}-of-00002.arrow"} for shard in range(2)]
+    (root / "dataset_info.json").write_text(json.dumps({"features": FEATURES}))
+    files = [{"filename": name} for name in names]
     (root / "state.json").write_text(json.dumps({"_data_files": files, "_split": None}))
     return root
 
@@ -158,26 +164,11 @@ def hub_parquet(root: Path, *, described: bool = True) -> Path:
     """What is downloaded from the hub: numbered Parquet files below data/, in groups of rows."""
     (root / "data").mkdir(parents=True)
     (root / "README.md").write_text("# A dataset\n")
-    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    features = {
-        "image": {"_type": "Image"},
-        "caption": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
-        "label": {"names": ["even", "odd"], "_type": "ClassLabel"},
-    }
-    told = {"huggingface": json.dumps({"info": {"features": features}})} if described else None
+    told = {"huggingface": json.dumps({"info": {"features": FEATURES}})} if described else None
     for shard in range(2):
-        rows = range(shard * 3, shard * 3 + 3)
-        columns = {
-            "image": pa.array(
-                [{"bytes": picture(i, "PNG"), "path": f"{i}.png"} for i in rows], kind
-            ),
-            "caption": pa.array([CAPTIONS[i] for i in rows]),
-            "label": pa.array([i % 2 for i in rows]),
-        }
-        table = pa.table(columns).replace_schema_metadata(told)
-        pq.write_table(
-            table, root / "data" / f"train-{shard:05}-of-00002.parquet", row_group_size=2
-        )
+        table = _table(shard).replace_schema_metadata(told)
+        file = root / "data" / f"train-{shard:05}-of-00002.parquet"
+        pq.write_table(table, file, row_group_size=2)
     return root
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from fillgap.encoders import open_encoder
-from fillgap.encoders.libraries import _import_open_clip
+from fillgap.encoders.models import import_open_clip
 from fillgap.encoders.torch_models import find_weights
 
 VISION = {"image_size": 16, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
@@ -37,7 +37,7 @@ def save(folder: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    library = _import_open_clip(torch)
+    library = import_open_clip(torch)
     save(folder)
     rng = np.random.default_rng(0)
     pictures = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -27,24 +28,7 @@ from transformers import (
     SiglipModel,
 )  # fmt: skip
 
-WORDS = [
-    "a",
-    "an",
-    "three",
-    "large",
-    "small",
-    "seven",
-    "five",
-    "at",
-    "the",
-    "top",
-    "left",
-    "right",
-    "on",
-    "of",
-    "and",
-    "it",
-]
+WORDS = re.findall(r"\w+", "a an three large small seven five at the top left right on of and it")
 TEXT = {
     "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2,
     "vocab_size": 40, "projection_dim": 12,

@@ -1,5 +1,6 @@
 # The public names and where each lies: read by type checkers, and by `__init__.py` when used.
 from fillgap.aligners.balanced import BalancedAligner as BalancedAligner
+from fillgap.aligners.balanced import RefinedAligner as RefinedAligner
 from fillgap.aligners.centring import DimensionRemoval as DimensionRemoval
 from fillgap.aligners.centring import EmbeddingShift as EmbeddingShift
 from fillgap.aligners.centring import MeanCentering as MeanCentering
@@ -8,7 +9,6 @@ from fillgap.aligners.methods import Provenance as Provenance
 from fillgap.aligners.methods import load_aligner as load_aligner
 from fillgap.aligners.methods import make_aligner as make_aligner
 from fillgap.aligners.methods import save_aligner as save_aligner
-from fillgap.aligners.balanced import RefinedAligner as RefinedAligner
 from fillgap.aligners.regression import CCA as CCA
 from fillgap.aligners.regression import OrthogonalProcrustes as OrthogonalProcrustes
 from fillgap.aligners.regression import RidgeRegression as RidgeRegression

@@ -1,12 +1,13 @@
-"""One shard of an embedded dataset."""
+"""A dataset through an encoder into a folder of shards, which an interrupted run goes on with."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -30,216 +31,12 @@ from fillgap.io._embedded import (
 )
 from fillgap.runtime import Progress, silent
 
-#: Where the files of a shard go.
-FOLDERS: Final = ("img_emb", "text_emb", "metadata")
-_BATCH: Final = 64
-
-
-@dataclass(frozen=True)
-class ShardJob:
-    """A function of (number, rows) that embeds a shard, for workers.
-
-    Parameters
-    ----------
-    open_dataset, open_encoder : callable
-        Called without arguments by the worker that gets a shard. They give the same object each
-        time in one process, so that an encoder is loaded once.
-    folder : Path
-        Where the shards go: a file system that all workers share.
-    dtype, n_threads
-        As for `embed_dataset`.
-    """
-
-    open_dataset: Callable[[], Dataset]
-    open_encoder: Callable[[], Encoder]
-    folder: Path
-    dtype: str
-    n_threads: int
-
-    def __call__(self, item: tuple[int, range]) -> EmbeddedShard:
-        """Return what became of the rows."""
-        number, rows = item
-        return embed_shard(
-            self.open_dataset(),
-            self.open_encoder(),
-            rows,
-            self.folder,
-            number=number,
-            dtype=self.dtype,
-            n_threads=self.n_threads,
-        )
-
-
-def embed_shard(
-    dataset: Dataset,
-    encoder: Encoder,
-    rows: range,
-    folder: str | Path,
-    *,
-    number: int,
-    dtype: str = "float32",
-    n_threads: int = 4,
-    progress: Progress | None = None,
-) -> EmbeddedShard:
-    """Write the embeddings of some rows of a dataset, and return what became of them.
-
-    It depends on nothing but its arguments and writes only the files of this shard, so that shards
-    can be made in any order and place; the manifest is the caller's.
-
-    Parameters
-    ----------
-    dataset, encoder, folder, dtype, n_threads, progress
-        As for `embed_dataset`.
-    rows : range
-        Rows of the dataset.
-    number : int
-        What the files are numbered.
-    """
-    root = Path(folder)
-    made = encode_rows(dataset, encoder, rows, n_threads=n_threads, progress=progress)
-    files = {}
-    for side, vectors in (("img_emb", made.images), ("text_emb", made.texts)):
-        if len(vectors):
-            name = f"{side}/{side}_{number:04}.npy"
-            checked = unit_rows(vectors, f"the {side} of {encoder.name}").astype(dtype)
-            files[name] = _write(root / name, checked)
-    if made.records:
-        name = f"metadata/metadata_{number:04}.parquet"
-        files[name] = _write_metadata(root / name, made.records, made.captions)
-    return EmbeddedShard(
-        number=number,
-        start=rows.start,
-        stop=rows.stop,
-        n_images=len(made.images),
-        n_texts=len(made.texts),
-        n_empty=made.n_empty,
-        skipped=made.skipped,
-        files=files,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """Some rows of a dataset, and their vectors.
-
-    Attributes
-    ----------
-    records : list of Record
-        Those whose images could be read or that have none, without their images.
-    captions : list of tuple of str
-        Of each, without empty ones.
-    images, texts : array of shape (n, n_features)
-        A vector of each image, and of each caption, one after the other.
-    n_empty : int
-        Captions that were left out.
-    skipped : list of dict
-        The records whose images could not be read: `id` and `reason`.
-    """
-
-    records: list[Record]
-    captions: list[tuple[str, ...]]
-    images: NDArray[Any]
-    texts: NDArray[Any]
-    n_empty: int
-    skipped: list[dict[str, str]]
-
-
-def encode_rows(
-    dataset: Dataset,
-    encoder: Encoder,
-    rows: range,
-    *,
-    n_threads: int = 4,
-    progress: Progress | None = None,
-) -> Encoded:
-    """Return the vectors of some rows of a dataset; nothing is written."""
-    records, images, skipped = _encode_images(dataset, encoder, rows, n_threads, progress or silent)
-    captions = [tuple(text for text in record.captions if text.strip()) for record in records]
-    flat = [text for texts in captions for text in texts]
-    texts = encoder.encode_texts(flat) if flat else np.empty((0, encoder.n_features))
-    n_empty = sum(len(record.captions) for record in records) - len(flat)
-    return Encoded(records, captions, images, texts, n_empty, skipped)
-
-
-def batch_size(encoder: Encoder) -> int:
-    """Return how many pictures are best passed at once."""
-    return int(getattr(encoder, "batch_size", _BATCH))
-
-
-def _encode_images(
-    dataset: Dataset, encoder: Encoder, rows: range, n_threads: int, progress: Progress
-) -> tuple[list[Record], NDArray[Any], list[dict[str, str]]]:
-    """Return the records whose images could be read or that have none, the rows, and the others."""
-    records: list[Record] = []
-    skipped: list[dict[str, str]] = []
-    blocks: list[NDArray[Any]] = []
-    batch: list[Any] = []
-    size = batch_size(encoder)
-    for done, (record, prepared) in enumerate(
-        _prepared(dataset, encoder, rows, n_threads, 2 * size), start=1
-    ):
-        if isinstance(prepared, InputError):
-            skipped.append({"id": record.id, "reason": str(prepared)})
-        else:
-            records.append(record)
-            if prepared is not None:
-                batch.append(prepared)
-        if len(batch) == size or (batch and done == len(rows)):
-            blocks.append(encoder.encode_images(batch))
-            batch = []
-        progress(rows.start + done, len(dataset), "embed")
-    images = np.concatenate(blocks) if blocks else np.empty((0, encoder.n_features))
-    return records, images, skipped
-
-
-def _prepared(
-    dataset: Dataset, encoder: Encoder, rows: range, n_threads: int, ahead: int
-) -> Iterator[tuple[Record, Any]]:
-    """Yield each record with what `encode_images` takes, the `InputError` of its image or None."""
-    prepare = getattr(encoder, "prepare_image", load_picture)
-
-    def attempt(record: Record) -> tuple[Record, Any]:
-        if record.image is None:
-            return record, None
-        bare = replace(record, image=b"")  # a shard of pictures is not to be held
-        try:
-            return bare, prepare(record.image)
-        except InputError as error:
-            return bare, error
-
-    return prefetch(attempt, (dataset[row] for row in rows), n_threads=n_threads, ahead=ahead)
-
-
-def _write(path: Path, rows: NDArray[Any]) -> str:
-    """Write one array and return its hash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as temporary:
-        with temporary.open("wb") as file:  # numpy.save would add a suffix to the name
-            np.save(file, rows, allow_pickle=False)
-        return file_hash(temporary)
-
-
-def _write_metadata(
-    path: Path, records: Sequence[Record], captions: Sequence[tuple[str, ...]]
-) -> str:
-    """Write one row an image; `caption`, the first, is for programs made for clip-retrieval."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {
-        "id": pa.array([record.id for record in records], pa.string()),
-        "caption": pa.array([texts[0] if texts else None for texts in captions], pa.string()),
-        "captions": pa.array([list(texts) for texts in captions], pa.list_(pa.string())),
-        "label": pa.array([record.label for record in records], pa.int64()),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
-        return file_hash(temporary)
-
-
 #: Records in a shard: 8 MiB of 512 float32 columns a side, a minute or so of work on a GPU.
 SHARD_ROWS: Final = 4096
+#: Where the files of a shard go.
+FOLDERS: Final = ("img_emb", "text_emb", "metadata")
+#: Pictures that are passed at once to an encoder that does not say how many.
+_BATCH: Final = 64
 
 
 def embed_dataset(
@@ -293,7 +90,7 @@ def embed_dataset(
     """
     check_integer(n_threads, "n_threads", low=1)
     root = check_target(folder, overwrite=True)
-    manifest, left = _what_is_left(dataset, encoder, root, shard_rows=shard_rows, dtype=dtype)
+    manifest, left = _what_is_left(dataset, encoder, root, shard_rows, dtype)
     if not (root / MANIFEST).is_file():
         root.mkdir(exist_ok=True)
         write_manifest(root, manifest)
@@ -302,13 +99,8 @@ def embed_dataset(
         warnings.filterwarnings("ignore", module="PIL")
         if executor is None:
             report = _with_rate(progress or silent, manifest.n_done, len(dataset))
-            made: Iterator[EmbeddedShard] = (
-                embed_shard(
-                    dataset, encoder, rows, root,
-                    number=number, dtype=dtype, n_threads=n_threads, progress=report,
-                )
-                for number, rows in left
-            )  # fmt: skip
+            job = ShardJob(Given(dataset), Given(encoder), root, dtype, n_threads, report)
+            made: Iterator[EmbeddedShard] = map(job, left)
         else:
             of_dataset, of_encoder = openers or (Given(dataset), Given(encoder))
             job = ShardJob(of_dataset, of_encoder, root.absolute(), dtype, n_threads)
@@ -320,7 +112,13 @@ def embed_dataset(
                 write_manifest(root, manifest)
         finally:
             remove_stale(root, *(root / name for name in FOLDERS))
-    return _check_result(manifest)
+    if not manifest.n_images + manifest.n_texts:
+        first = manifest.skipped[0]
+        raise InputError(
+            f"{manifest.dataset['name']} must have images that can be read, got "
+            f"{len(manifest.skipped)} that cannot; the first, {first['id']}: {first['reason']}"
+        )
+    return manifest
 
 
 def plan_embed(
@@ -340,7 +138,7 @@ def plan_embed(
         As `embed_dataset` does before it begins, except on what only the encoder tells.
     """
     root = check_target(folder, overwrite=True)
-    manifest, left = _what_is_left(dataset, None, root, shard_rows=shard_rows, dtype=dtype)
+    manifest, left = _what_is_left(dataset, None, root, shard_rows, dtype)
     return {
         "dataset": dataset.name,
         "n_rows": sum(len(rows) for _, rows in left),
@@ -351,12 +149,7 @@ def plan_embed(
 
 
 def _what_is_left(
-    dataset: Dataset,
-    encoder: Encoder | None,
-    root: Path,
-    *,
-    shard_rows: int | None = None,
-    dtype: str = "float32",
+    dataset: Dataset, encoder: Encoder | None, root: Path, shard_rows: int | None, dtype: str
 ) -> tuple[Manifest, list[tuple[int, range]]]:
     """Return the manifest with the shards that are whole, and the number and rows of each other.
 
@@ -365,7 +158,10 @@ def _what_is_left(
     check_choice(dtype, "dtype", ("float32", "float16"))
     if shard_rows is not None:
         check_integer(shard_rows, "shard_rows", low=1)
-    model = {} if encoder is None else _model(encoder)
+    model: dict[str, Any] = {}
+    if encoder is not None:
+        names = {"name": encoder.name, "revision": encoder.revision}
+        model = names | {"n_features": int(encoder.n_features)}
     asked = Manifest(model, describe_dataset(dataset), dtype, shard_rows or SHARD_ROWS)
     manifest = _begun(root, asked, shard_rows)
     whole = tuple(shard for shard in manifest.shards if _is_written(root, shard))
@@ -375,23 +171,31 @@ def _what_is_left(
     return replace(manifest, shards=whole), left
 
 
-def shards_of(n_records: int, shard_rows: int) -> list[range]:
-    """Return the rows of each shard."""
-    starts = range(0, n_records, shard_rows)
-    return [range(start, min(start + shard_rows, n_records)) for start in starts]
-
-
-def is_whole(folder: str | Path, manifest: Manifest) -> bool:
-    """Tell whether every record is dealt with and every file is there as it was written."""
-    return manifest.complete and all(_is_written(Path(folder), item) for item in manifest.shards)
-
-
-def _model(encoder: Encoder) -> dict[str, Any]:
-    return {
-        "name": encoder.name,
-        "revision": encoder.revision,
-        "n_features": int(encoder.n_features),
-    }
+def _begun(root: Path, asked: Manifest, shard_rows: int | None) -> Manifest:
+    """Return the manifest of the folder, a new one if nothing is there; refuse what is not ours."""
+    found = read_manifest(root)
+    if found is None:
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise InputError(
+                f"{root} must be a new folder, an empty one or one of fillgap embed, got other "
+                "files. Write to a new name."
+            )
+        return asked
+    of_model = {"model": "name", "revision": "revision", "dimension": "n_features"}
+    of_dataset = {"dataset": "name", "size of the dataset": "n_records", "content": "fingerprint"}
+    equal = [
+        *((what, found.model.get(key), asked.model.get(key)) for what, key in of_model.items()),
+        *((what, found.dataset.get(key), asked.dataset[key]) for what, key in of_dataset.items()),
+        ("type", found.dtype, asked.dtype),
+        ("size of the shards", found.shard_rows, shard_rows or found.shard_rows),
+    ]
+    for what, begun, wanted in equal[0 if asked.model else len(of_model) :]:
+        if begun != wanted:
+            raise InputError(
+                f"{root} must hold embeddings of one {what}, got some of {begun} where {wanted} is "
+                "asked for. Write to another folder."
+            )
+    return replace(found, dataset=asked.dataset)
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
@@ -411,37 +215,15 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _begun(root: Path, asked: Manifest, shard_rows: int | None) -> Manifest:
-    """Return the manifest of the folder, a new one if nothing is there; refuse what is not ours."""
-    found = read_manifest(root)
-    if found is None:
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise InputError(
-                f"{root} must be a new folder, an empty one or one of fillgap embed, got other "
-                "files. Write to a new name."
-            )
-        return asked
-    if shard_rows is None:
-        asked = replace(asked, shard_rows=found.shard_rows)
-    for what, begun, wanted in _identities(found, asked):
-        if begun != wanted:
-            raise InputError(
-                f"{root} must hold embeddings of one {what}, got some of {begun} where {wanted} is "
-                "asked for. Write to another folder."
-            )
-    return replace(found, dataset=asked.dataset)
+def shards_of(n_records: int, shard_rows: int) -> list[range]:
+    """Return the rows of each shard."""
+    starts = range(0, n_records, shard_rows)
+    return [range(start, min(start + shard_rows, n_records)) for start in starts]
 
 
-def _identities(found: Manifest, asked: Manifest) -> Iterator[tuple[str, Any, Any]]:
-    """Yield what must be equal for a run to go on, in the words of a message."""
-    for what, key in (("model", "name"), ("revision", "revision"), ("dimension", "n_features")):
-        if asked.model:
-            yield what, found.model.get(key), asked.model[key]
-    keys = (("dataset", "name"), ("size of the dataset", "n_records"), ("content", "fingerprint"))
-    for what, key in keys:
-        yield what, found.dataset.get(key), asked.dataset[key]
-    yield "type", found.dtype, asked.dtype
-    yield "size of the shards", found.shard_rows, asked.shard_rows
+def is_whole(folder: str | Path, manifest: Manifest) -> bool:
+    """Tell whether every record is dealt with and every file is there as it was written."""
+    return manifest.complete and all(_is_written(Path(folder), item) for item in manifest.shards)
 
 
 def _is_written(root: Path, shard: EmbeddedShard) -> bool:
@@ -450,17 +232,6 @@ def _is_written(root: Path, shard: EmbeddedShard) -> bool:
         (root / name).is_file() and file_hash(root / name) == expected
         for name, expected in shard.files.items()
     )
-
-
-def _check_result(manifest: Manifest) -> Manifest:
-    """Refuse a result without anything in it."""
-    if not manifest.n_images + manifest.n_texts:
-        first = manifest.skipped[0]
-        raise InputError(
-            f"{manifest.dataset['name']} must have images that can be read, got "
-            f"{len(manifest.skipped)} that cannot; the first, {first['id']}: {first['reason']}"
-        )
-    return manifest
 
 
 def _with_rate(report: Progress, before: int, total: int) -> Progress:
@@ -474,3 +245,137 @@ def _with_rate(report: Progress, before: int, total: int) -> Progress:
         report(before + done, total, f"{what}: {rate:.1f} images/s")
 
     return step
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """A function of (number, rows) that embeds a shard, for workers.
+
+    They open the dataset and the encoder themselves, each the same object every time in one
+    process, so that an encoder is loaded once. All share the file system of the folder.
+    """
+
+    open_dataset: Callable[[], Dataset]
+    open_encoder: Callable[[], Encoder]
+    folder: Path
+    dtype: str
+    n_threads: int
+    progress: Progress = silent
+
+    def __call__(self, item: tuple[int, range]) -> EmbeddedShard:
+        """Return what became of the rows."""
+        number, rows = item
+        return embed_shard(
+            self.open_dataset(),
+            self.open_encoder(),
+            rows,
+            self.folder,
+            number=number,
+            dtype=self.dtype,
+            n_threads=self.n_threads,
+            progress=self.progress,
+        )
+
+
+def embed_shard(
+    dataset: Dataset,
+    encoder: Encoder,
+    rows: range,
+    folder: str | Path,
+    *,
+    number: int,
+    dtype: str = "float32",
+    n_threads: int = 4,
+    progress: Progress = silent,
+) -> EmbeddedShard:
+    """Write the embeddings of some rows of a dataset, and return what became of them.
+
+    It depends on nothing but its arguments and writes only the files of this shard, so that shards
+    can be made in any order and place; the manifest is the caller's.
+    """
+    records, images, skipped = _encode_images(dataset, encoder, rows, n_threads, progress)
+    captions = [[text for text in record.captions if text.strip()] for record in records]
+    flat = [text for texts in captions for text in texts]
+    texts = encoder.encode_texts(flat) if flat else np.empty((0, encoder.n_features))
+    root, files = Path(folder), {}
+    for side, vectors in (("img_emb", images), ("text_emb", texts)):
+        if len(vectors):
+            name = f"{side}/{side}_{number:04}.npy"
+            checked = unit_rows(vectors, f"the {side} of {encoder.name}").astype(dtype)
+            files[name] = _write(root / name, partial(np.save, arr=checked, allow_pickle=False))
+    if records:
+        name = f"metadata/metadata_{number:04}.parquet"
+        files[name] = _write(root / name, partial(_save_metadata, records, captions))
+    return EmbeddedShard(
+        number=number,
+        start=rows.start,
+        stop=rows.stop,
+        n_images=len(images),
+        n_texts=len(texts),
+        n_empty=sum(len(record.captions) for record in records) - len(flat),
+        skipped=skipped,
+        files=files,
+    )
+
+
+def _encode_images(
+    dataset: Dataset, encoder: Encoder, rows: range, n_threads: int, progress: Progress
+) -> tuple[list[Record], NDArray[Any], list[dict[str, str]]]:
+    """Return the records whose images could be read or that have none, the vectors, and the others.
+
+    Records are without their images: a shard of pictures is not to be held.
+    """
+    prepare = getattr(encoder, "prepare_image", load_picture)
+    size = int(getattr(encoder, "batch_size", _BATCH))
+
+    def attempt(record: Record) -> tuple[Record, Any]:
+        if record.image is None:
+            return record, None
+        bare = replace(record, image=b"")
+        try:
+            return bare, prepare(record.image)
+        except InputError as error:
+            return bare, error
+
+    records: list[Record] = []
+    skipped: list[dict[str, str]] = []
+    blocks: list[NDArray[Any]] = []
+    batch: list[Any] = []
+    read = (dataset[row] for row in rows)
+    prepared = prefetch(attempt, read, n_threads=n_threads, ahead=2 * size)
+    for done, (record, picture) in enumerate(prepared, start=1):
+        if isinstance(picture, InputError):
+            skipped.append({"id": record.id, "reason": str(picture)})
+        else:
+            records.append(record)
+            if picture is not None:
+                batch.append(picture)
+        if len(batch) == size or (batch and done == len(rows)):
+            blocks.append(encoder.encode_images(batch))
+            batch = []
+        progress(rows.start + done, len(dataset), "embed")
+    images = np.concatenate(blocks) if blocks else np.empty((0, encoder.n_features))
+    return records, images, skipped
+
+
+def _write(path: Path, save: Callable[[Any], None]) -> str:
+    """Write a file and return its hash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
+        with temporary.open("wb") as file:  # numpy.save would add a suffix to a name
+            save(file)
+        return file_hash(temporary)
+
+
+def _save_metadata(records: list[Record], captions: list[list[str]], file: Any) -> None:
+    """Write one row an image; `caption`, the first, is for programs made for clip-retrieval."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "id": pa.array([record.id for record in records], pa.string()),
+        "caption": pa.array([texts[0] if texts else None for texts in captions], pa.string()),
+        "captions": pa.array(captions, pa.list_(pa.string())),
+        "label": pa.array([record.label for record in records], pa.int64()),
+    }
+    pq.write_table(pa.table(columns), file)

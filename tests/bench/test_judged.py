@@ -14,7 +14,8 @@ from fillgap.bench.judged import _parts, bench_judged
 from fillgap.bench.mixed import in_thirds
 from fillgap.calibration import ZScore
 from fillgap.cli.app import run
-from fillgap.datasets import is_judged, load_digit_scenes, open_judged
+from fillgap.datasets import load_digit_scenes
+from fillgap.datasets.judged import is_judged, open_judged
 from fillgap.evaluation import Combination
 from judged_folders import N, write_beir, write_embeddings, write_mixbench
 

@@ -1,19 +1,26 @@
-"""Images with captions: every layout, what is left out, and what is refused."""
+"""Images with captions: every layout, what is left out, what is refused, pictures as they come."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import json
+import tarfile
+from hashlib import md5
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import dataset_files as files
 from fillgap import InputError, InputTypeError
 from fillgap.datasets import class_sentences, draw_pairs, open_dataset
+from fillgap.datasets.hugging_face import ParquetShards
+from fillgap.embed import describe_dataset
+from fillgap.encoders import load_picture
 
 #: Layout, writer, captions of an image.
 LAYOUTS = [
@@ -65,17 +72,57 @@ def test_classes(tmp_path: Path) -> None:
         class_sentences(["cat"], ["a photo"])
 
 
-def test_hugging_face_labels_and_splits(tmp_path: Path) -> None:
-    files.hugging_face(tmp_path / "whole" / "train")
-    (tmp_path / "whole" / "dataset_dict.json").write_text('{"splits": ["train"]}')
-    dataset = open_dataset(f"hugging-face:{tmp_path / 'whole'}")
-    assert dataset.class_names == ["even", "odd"]
-    assert [dataset[i].label for i in range(4)] == [0, 1, 0, 1]
-    with pytest.raises(InputError, match="split must be one of train, got 'test'"):
-        open_dataset(f"hugging-face:{tmp_path / 'whole'}", split="test")
+@pytest.mark.parametrize("names", ["row", "md5"])
+def test_names_of_conceptual_captions(tmp_path: Path, names: str) -> None:
+    root = files.conceptual(tmp_path / "data")
+    for i, line in enumerate((root / "Train.tsv").read_text().splitlines()):
+        url = line.partition("\t")[2]
+        name = f"{i:06}" if names == "row" else md5(url.encode()).hexdigest()
+        (root / "images" / f"{i}.jpg").rename(root / "images" / f"{name}.jpg")
+    dataset = open_dataset(f"conceptual-captions:{root}", names=names)
+    assert [number_of(dataset[i]) for i in range(files.N)] == list(range(files.N))
 
 
-class TestParquetOfTheHub:
+@pytest.mark.parametrize("place", ["inside", "elsewhere"])
+@pytest.mark.parametrize(
+    ("spec", "write", "option", "name"),
+    [
+        ("coco", files.coco, "annotations", "annotations/captions_val2017.json"),
+        ("coco", files.coco, "images", "val2017"),
+        ("conceptual-captions", files.conceptual, "images", "images"),
+        ("flickr", files.flickr, "images", "Flicker8k_Dataset"),
+        ("folder", files.folder_csv, "captions", "metadata.csv"),
+    ],
+)
+def test_what_an_option_names_is_sought_inside_first(
+    tmp_path: Path, spec, write, option, name, place
+) -> None:
+    root = write(tmp_path / "data")
+    moved = (root if place == "inside" else tmp_path) / "moved" / Path(name).name
+    moved.parent.mkdir()
+    (root / name).rename(moved)
+    value = f"moved/{moved.name}" if place == "inside" else str(moved)
+    assert len(open_dataset(f"{spec}:{root}", **{option: value})) == files.N
+
+
+@pytest.mark.parametrize("write", [files.flickr, files.flickr_json])
+def test_a_split_of_flickr(tmp_path: Path, write) -> None:
+    dataset = open_dataset(f"flickr:{write(tmp_path / 'data')}", split="test")
+    assert [record.id for record in dataset] == ["1.jpg", "4.jpg"]
+    with pytest.raises(InputError, match="split must be one that"):
+        open_dataset(f"flickr:{tmp_path / 'data'}", split="nothing")
+
+
+class TestHuggingFace:
+    def test_labels_and_splits_of_arrow(self, tmp_path: Path) -> None:
+        files.hugging_face(tmp_path / "whole" / "train")
+        (tmp_path / "whole" / "dataset_dict.json").write_text('{"splits": ["train"]}')
+        dataset = open_dataset(f"hugging-face:{tmp_path / 'whole'}")
+        assert dataset.class_names == ["even", "odd"]
+        assert [dataset[i].label for i in range(4)] == [0, 1, 0, 1]
+        with pytest.raises(InputError, match="split must be one of train, got 'test'"):
+            open_dataset(f"hugging-face:{tmp_path / 'whole'}", split="test")
+
     def test_labels_are_those_that_the_library_described(self, tmp_path: Path) -> None:
         dataset = open_dataset(f"hugging-face:{files.hub_parquet(tmp_path / 'a')}")
         assert dataset.class_names == ["even", "odd"]
@@ -96,8 +143,6 @@ class TestParquetOfTheHub:
     def test_drawn_pairs_read_each_group_of_rows_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        import pyarrow.parquet as pq
-
         dataset = open_dataset(f"hugging-face:{files.hub_parquet(tmp_path / 'data')}")
         asked: list[tuple[int, list[str]]] = []
         read = pq.ParquetFile.read_row_group
@@ -114,9 +159,6 @@ class TestParquetOfTheHub:
     def test_no_picture_is_read_to_describe_a_dataset(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from fillgap.datasets.hugging_face import ParquetShards
-        from fillgap.embed import describe_dataset
-
         spec = f"hugging-face:{files.hub_parquet(tmp_path / 'data')}"
         pairs, _ = draw_pairs(open_dataset(spec), n_pairs=6, n_transport=0)
         listed = type("Plain", (), {"__len__": lambda _: 6, "__getitem__": lambda _, i: pairs[i]})()
@@ -126,94 +168,31 @@ class TestParquetOfTheHub:
         unread, _ = draw_pairs(open_dataset(spec), n_pairs=6, n_transport=0)
         assert describe_dataset(unread)["fingerprint"] == expected["fingerprint"]
 
-    def test_pictures_that_are_missing_or_lie_beside_the_file(self, tmp_path: Path) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+    def test_pictures_are_missing_lie_beside_the_file_or_are_a_plain_column(
+        self, tmp_path: Path
+    ) -> None:
         kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         (tmp_path / "2.png").write_bytes(files.picture(2, "PNG"))
         pictures = [None, {"bytes": None, "path": "../x.png"}, {"bytes": None, "path": "2.png"}]
         columns = {"image": pa.array(pictures, kind), "text": ["a", "b", "c"]}
+        columns["jpg"] = [files.picture(i) for i in range(3)]
         pq.write_table(pa.table(columns), tmp_path / "some.parquet")
         dataset = open_dataset(f"hugging-face:{tmp_path / 'some.parquet'}")
         assert [dataset[0].image, dataset[1].image] == [b"", b""]
         assert number_of(dataset[2]) == 2
-
-    def test_a_column_of_encoded_pictures(self, tmp_path: Path) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        columns = {"jpg": [files.picture(i) for i in range(3)], "caption": ["a", "b", "c"]}
-        pq.write_table(pa.table(columns), tmp_path / "some.parquet")
         dataset = open_dataset(f"hugging-face:{tmp_path / 'some.parquet'}", image_column="jpg")
         assert [number_of(record) for record in dataset] == [0, 1, 2]
 
-    def test_a_file_that_broke_off(self, tmp_path: Path) -> None:
-        root = files.hub_parquet(tmp_path / "data")
+    def test_files_that_broke_off(self, tmp_path: Path) -> None:
+        root = files.hub_parquet(tmp_path / "a")
         shard = root / "data" / "train-00001-of-00002.parquet"
         shard.write_bytes(shard.read_bytes()[:-20])
-        with pytest.raises(
-            InputError, match=r"train-00001-of-00002.parquet must be a whole Parquet"
-        ):
+        with pytest.raises(InputError, match=r"00001-of-00002.parquet must be a whole Parquet"):
             open_dataset(f"hugging-face:{root}")
-
-
-@pytest.mark.parametrize("place", ["inside", "elsewhere"])
-@pytest.mark.parametrize(
-    ("spec", "write", "option", "name"),
-    [
-        ("coco", files.coco, "annotations", "annotations/captions_val2017.json"),
-        ("coco", files.coco, "images", "val2017"),
-        ("conceptual-captions", files.conceptual, "images", "images"),
-        ("flickr", files.flickr, "images", None),
-        ("folder", files.folder_csv, "captions", None),
-    ],
-)
-def test_what_an_option_names_is_sought_inside_first(
-    tmp_path: Path, spec, write, option, name, place
-) -> None:
-    root = write(tmp_path / "data")
-    if name is None:
-        kept = [p for p in root.iterdir() if p.is_dir() == (option == "images")]
-        name = kept[0].name
-    moved = (root if place == "inside" else tmp_path) / "moved" / Path(name).name
-    moved.parent.mkdir()
-    (root / name).rename(moved)
-    value = f"moved/{moved.name}" if place == "inside" else str(moved)
-    assert len(open_dataset(f"{spec}:{root}", **{option: value})) == files.N
-
-
-def test_scenes() -> None:
-    dataset = open_dataset("digit-scenes", split="fitting")
-    assert dataset[0].image.shape == (36, 36)
-    assert dataset[0].image.dtype == np.uint8
-    assert len(dataset[0].captions) == 2
-    assert dataset.class_names[dataset[0].label] == "eight"
-    assert "eight" in dataset[0].captions[0]
-
-
-@pytest.mark.parametrize("write", [files.flickr, files.flickr_json])
-def test_a_split_of_flickr(tmp_path: Path, write) -> None:
-    dataset = open_dataset(f"flickr:{write(tmp_path / 'data')}", split="test")
-    assert [dataset[i].id for i in range(len(dataset))] == ["1.jpg", "4.jpg"]
-    with pytest.raises(InputError, match="split must be one that"):
-        open_dataset(f"flickr:{tmp_path / 'data'}", split="nothing")
-
-
-@pytest.mark.parametrize("names", ["row", "md5"])
-def test_names_of_conceptual_captions(tmp_path: Path, names: str) -> None:
-    from hashlib import md5
-
-    files.conceptual(tmp_path / "data")
-    lines = (tmp_path / "data" / "Train.tsv").read_text().splitlines()
-    for i, line in enumerate(lines):
-        url = line.partition("\t")[2]
-        name = f"{i:06}" if names == "row" else md5(url.encode()).hexdigest()
-        (tmp_path / "data" / "images" / f"{i}.jpg").rename(
-            tmp_path / "data" / "images" / f"{name}.jpg"
-        )
-    dataset = open_dataset(f"conceptual-captions:{tmp_path / 'data'}", names=names)
-    assert [number_of(dataset[i]) for i in range(files.N)] == list(range(files.N))
+        stream = files.hugging_face(tmp_path / "b") / "data-00001-of-00002.arrow"
+        stream.write_bytes(stream.read_bytes()[:-200])
+        dataset = open_dataset(f"hugging-face:{tmp_path / 'b'}")
+        assert [number_of(dataset[i]) for i in range(3)] == [0, 1, 2]
 
 
 class TestPairs:
@@ -221,14 +200,12 @@ class TestPairs:
         dataset = open_dataset(f"coco:{files.coco(tmp_path / 'data')}")
         for seed in range(20):
             parts = draw_pairs(dataset, n_pairs=2, n_transport=4, random_state=seed)
-            ids = [{part[i].id for i in range(len(part))} for part in parts]
-            assert len(ids[0]) == 2
-            assert len(ids[1]) == 4
+            ids = [{record.id for record in part} for part in parts]
+            assert [len(found) for found in ids] == [2, 4]
             assert not ids[0] & ids[1]
-            for part in parts:
-                for record in (part[i] for i in range(len(part))):
-                    assert record.captions[0] in dataset[int(record.id)].captions
-                    assert len(record.captions) == 1
+            for record in (record for part in parts for record in part):
+                assert record.captions[0] in dataset[int(record.id)].captions
+                assert len(record.captions) == 1
 
     def test_the_seed_decides_and_the_other_part_does_not(self) -> None:
         def ids(**sizes: int) -> list[str]:
@@ -261,8 +238,7 @@ class TestProblems:
         path.write_text(json.dumps(document))
         dataset = open_dataset(f"coco:{root}")
         assert [dataset[i].id for i in range(len(dataset))] == ["1", "3", "4", "5"]
-        listed = "\n".join(dataset.problems)
-        for line in (
+        assert set(dataset.problems) == {
             "0: image missing",
             "1: duplicated id, the first is kept",
             "2: empty caption left out",
@@ -270,8 +246,7 @@ class TestProblems:
             "image 90: file name that leads out of the folder left out",
             "image 91: file name that leads out of the folder left out",
             "image 99: captions of an image that is not listed left out",
-        ):
-            assert line in listed
+        }
 
     def test_many_of_a_kind_are_counted(self, tmp_path: Path) -> None:
         root = files.folder_csv(tmp_path / "data")
@@ -281,67 +256,54 @@ class TestProblems:
         assert len(problems) == 51
         assert problems[-1] == "and 70 more: image missing"
 
-    def test_lines_of_another_encoding_and_cut_off_lines(self, tmp_path: Path) -> None:
-        root = files.conceptual(tmp_path / "data")
-        path = root / "Train.tsv"
+    def test_lines_that_cannot_be_read(self, tmp_path: Path) -> None:
+        path = files.conceptual(tmp_path / "a") / "Train.tsv"
         lines = path.read_bytes().splitlines()
         lines[1] = "caf\xe9\thttp://example.org/1.jpg".encode("latin-1")
         lines[-1] = lines[-1][:9]
         path.write_bytes(b"\n".join(lines))
-        dataset = open_dataset(f"conceptual-captions:{root}")
+        dataset = open_dataset(f"conceptual-captions:{tmp_path / 'a'}")
         assert len(dataset) == files.N - 2
         listed = "\n".join(dataset.problems)
         assert "00000001: caption that is not in UTF-8 left out" in listed
         assert "Train.tsv, line 6: row with too few columns" in listed
-
-    def test_a_shard_that_broke_off(self, tmp_path: Path) -> None:
-        root = files.shards(tmp_path / "data")
-        whole = (root / "00001.tar").read_bytes()
-        (root / "00001.tar").write_bytes(whole[:2100])
-        dataset = open_dataset(f"webdataset:{root}")
-        assert [int(dataset[i].id) for i in range(3)] == [0, 1, 2]
-        assert len(dataset) < files.N
-        assert any("00001.tar: rest of the shard unreadable" in x for x in dataset.problems)
-
-    def test_members_that_lead_out_of_a_tar(self, tmp_path: Path) -> None:
-        import tarfile
-
-        root = files.shards(tmp_path / "data")
-        with tarfile.open(root / "00000.tar", "a") as archive:
-            files.add(archive, "../evil.jpg", files.picture(1))
-        dataset = open_dataset(f"webdataset:{root}")
-        assert len(dataset) == files.N
-        assert any("leads out of the folder" in line for line in dataset.problems)
-
-    def test_a_stream_that_broke_off(self, tmp_path: Path) -> None:
-        root = files.hugging_face(tmp_path / "data")
-        path = root / "data-00001-of-00002.arrow"
-        path.write_bytes(path.read_bytes()[:-200])
-        dataset = open_dataset(f"hugging-face:{root}")
-        assert len(dataset) >= 3
-        assert [number_of(dataset[i]) for i in range(3)] == [0, 1, 2]
-
-    def test_json_lines_that_are_no_objects(self, tmp_path: Path) -> None:
-        root = files.folder_jsonl(tmp_path / "data")
-        with (root / "metadata.jsonl").open("a") as file:
+        with (files.folder_jsonl(tmp_path / "b") / "metadata.jsonl").open("a") as file:
             file.write('\n{"image": "pictures/0.jpg", "cap')
-        dataset = open_dataset(f"folder:{root}")
+        dataset = open_dataset(f"folder:{tmp_path / 'b'}")
         assert len(dataset) == files.N
         assert dataset.problems == ("metadata.jsonl, line 7: no whole JSON object",)
 
+    def test_shards_that_broke_off_lead_out_or_lack_an_image(self, tmp_path: Path) -> None:
+        root = files.shards(tmp_path / "data")
+        with tarfile.open(root / "00000.tar", "a") as archive:
+            files.add(archive, "../evil.jpg", files.picture(1))
+            files.add(archive, "9.json", b"{}")
+        (root / "00001.tar").write_bytes((root / "00001.tar").read_bytes()[:2100])
+        dataset = open_dataset(f"webdataset:{root}")
+        assert [int(dataset[i].id) for i in range(3)] == [0, 1, 2]
+        assert len(dataset) < files.N
+        listed = "\n".join(dataset.problems)
+        assert "00001.tar: rest of the shard unreadable" in listed
+        assert "00000.tar, ../evil.jpg: file name that leads out of the folder" in listed
+        assert "9: image missing" in listed
+
 
 class TestRefusals:
-    def test_names(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="got 'cocoo'. Did you mean coco"):
-            open_dataset("cocoo:x")
-        with pytest.raises(InputError, match=r"Write LAYOUT:.*data"):
-            open_dataset(str(files.coco(tmp_path / "data")))
-        with pytest.raises(InputError, match="must be written coco:PATH, got 'coco'"):
-            open_dataset("coco")
-        with pytest.raises(InputError, match="must be written digit-scenes, got"):
-            open_dataset("digit-scenes:x")
-        with pytest.raises(InputError, match="got 'spilt'. Did you mean split"):
-            open_dataset(f"coco:{tmp_path / 'data'}", spilt="val2017")
+    @pytest.mark.parametrize(
+        ("spec", "options", "said"),
+        [
+            ("cocoo:x", {}, "got 'cocoo'. Did you mean coco"),
+            (".", {}, r"Write LAYOUT:\.\."),
+            ("coco", {}, "must be written coco:PATH, got 'coco'"),
+            ("digit-scenes:x", {}, "must be written digit-scenes, got"),
+            ("coco:x", {"spilt": "val2017"}, "got 'spilt'. Did you mean split"),
+        ],
+    )
+    def test_names(self, spec: str, options: dict[str, str], said: str) -> None:
+        with pytest.raises(InputError, match=said):
+            open_dataset(spec, **options)
+
+    def test_a_name_that_is_no_text(self) -> None:
         with pytest.raises(InputTypeError, match="must be named by a string, got int"):
             open_dataset(3)
 
@@ -382,8 +344,54 @@ class TestRefusals:
         assert len(open_dataset(f"folder:{root}", image_column="photograph")) == files.N
 
     def test_a_compressed_tar(self, tmp_path: Path) -> None:
-        root = files.shards(tmp_path / "data")
-        path = root / "00000.tar"
+        path = files.shards(tmp_path / "data") / "00000.tar"
         path.write_bytes(gzip.compress(path.read_bytes()))
         with pytest.raises(InputError, match="must be a plain .tar, got one compressed"):
-            open_dataset(f"webdataset:{root}")
+            open_dataset(f"webdataset:{tmp_path / 'data'}")
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+class TestPictures:
+    def test_the_orientation_of_a_camera_is_applied(self) -> None:
+        pixels = np.zeros((4, 8, 3), np.uint8)
+        pixels[:, :4] = 255
+        exif = Image.Exif()
+        exif[0x0112] = 6  # turned by a quarter, clockwise, to be upright
+        found = load_picture(encoded(Image.fromarray(pixels), exif=exif))
+        np.testing.assert_array_equal(np.asarray(found), np.rot90(pixels, -1))
+
+    @pytest.mark.parametrize(
+        ("mode", "colour", "kind", "expected"),
+        [
+            ("L", 90, "PNG", (90, 90, 90)),
+            ("CMYK", (0, 255, 255, 0), "TIFF", (255, 0, 0)),
+            ("RGBA", (10, 200, 30, 0), "PNG", (10, 200, 30)),
+            ("LA", (90, 20), "PNG", (90, 90, 90)),
+            ("1", 1, "PNG", (255, 255, 255)),
+            ("I;16", 0x8000, "PNG", (128, 128, 128)),
+            ("P", (10, 200, 30), "PNG", (10, 200, 30)),
+        ],
+    )
+    def test_every_mode_becomes_rgb(self, mode, colour, kind, expected) -> None:
+        palette = mode == "P"
+        picture = Image.new("RGB" if palette else mode, (3, 2), colour)
+        found = load_picture(encoded(picture.quantize(4) if palette else picture, kind))
+        assert (found.mode, found.size) == ("RGB", (3, 2))
+        assert found.getpixel((1, 1)) == expected
+
+    @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+    @pytest.mark.parametrize("height", [9_000, 20_000])  # where Pillow warns, and where it refuses
+    def test_one_that_claims_too_many_pixels_is_refused(self, height) -> None:
+        bomb = encoded(Image.new("1", (10_000, height)))
+        assert len(bomb) < 100_000
+        with pytest.raises(InputError, match=r"at most 89478485 pixels, got .*Scale it down first"):
+            load_picture(bomb)
+
+    def test_one_that_broke_off_is_refused(self) -> None:
+        with pytest.raises(InputError, match="must be a picture that can be decoded"):
+            load_picture(encoded(Image.new("L", (9, 9)))[:40])

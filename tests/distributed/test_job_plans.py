@@ -18,11 +18,9 @@ from fillgap.distributed import (
     apply_shards,
     fit_shards,
     measure_shards,
-    plan_apply,
-    plan_fit,
-    plan_measure,
 )
 from fillgap.distributed.fit_job import with_rate
+from fillgap.distributed.job_plan import plan_apply, plan_fit, plan_measure
 from fillgap.errors import InputError
 from fillgap.io import open_sides
 
@@ -113,13 +111,6 @@ def test_the_command_line_plans_and_writes_nothing(
     assert "Would read 8 shards" in capsys.readouterr().out
     assert run([*fit, "--dry-run"]) == 2  # the file is there by now
     assert "must be a new name" in capsys.readouterr().err
-
-
-def test_a_report_knows_workers(folder: Path) -> None:
-    with ProcessPool(2) as pool:
-        report = fit_shards(make_aligner("balanced"), folder, executor=pool)
-    assert report.workers.keys() == report.rows_of_workers.keys()
-    assert sum(report.rows_of_workers.values()) == 2 * N
 
 
 def test_progress_tells_the_rate_of_a_worker() -> None:

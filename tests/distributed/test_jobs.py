@@ -7,6 +7,7 @@ import operator
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from fillgap.distributed import (
 )
 from fillgap.errors import InputError
 from fillgap.io import load_rows, open_sides, transform_files
-from fillgap.metrics import scan_pool
+from fillgap.metrics import Measurements, scan_pool
 from fillgap.metrics.summary import measure
 
 N, D = 260, 16
@@ -182,32 +183,34 @@ def test_finished_shards_are_kept_and_others_written_again(folder: Path, tmp_pat
         again(other)
 
 
-def test_workers_measure_what_one_process_measures(folder: Path, pool: Executor) -> None:
-    found, report = measure_shards(folder, executor=pool, n_neighbors=30)
-    X, Y = (load_rows(folder, modality=side) for side in ("image", "text"))
+def assert_measured(found: Measurements, folder: Path, rows: Any = slice(None)) -> None:
+    X, Y = (load_rows(folder, modality=side)[rows] for side in ("image", "text"))
     alone = measure(X, Y, n_neighbors=30)
+    assert (found.n_images, found.n_texts) == (len(X), len(Y))
     assert set(found.values) == set(alone.values)
-    assert report.n_rows == 3 * 2 * N
     for name, parts in alone.values.items():
         for part, value in parts.items():
             assert found.values[name][part].value == pytest.approx(value.value, rel=1e-4, abs=1e-4)
     assert found.verdict.text == alone.verdict.text
 
 
+def test_workers_measure_what_one_process_measures(folder: Path, pool: Executor) -> None:
+    found, report = measure_shards(folder, executor=pool, n_neighbors=30)
+    assert_measured(found, folder)
+    assert report.n_rows == 3 * 2 * N
+    assert report.workers.keys() == report.rows_of_workers.keys()
+    assert sum(report.rows_of_workers.values()) == report.n_rows
+
+
 def test_a_sample_of_queries_is_the_one_of_a_scan_in_memory(folder: Path) -> None:
     found, _ = measure_shards(folder, executor=Here(), n_neighbors=9, max_queries=50)
     X, Y = (load_rows(folder, modality=side) for side in ("image", "text"))
     scan = scan_pool(X, Y, n_neighbors=9, max_queries=50)
-    assert found.values["tmr"]["value"].value == pytest.approx(
-        scan.image_queries.best_other_rank.mean()
-    )
+    ranks = scan.image_queries.best_other_rank
+    assert found.values["tmr"]["value"].value == pytest.approx(ranks.mean())
     assert "50 of 260 images" in found.notes["queries"]
-
-
-def test_sides_of_different_size_are_unpaired(folder: Path) -> None:
-    found, _ = measure_shards(
-        folder / "img_emb", folder / "text_emb" / "text_emb_2.npy", executor=Here()
-    )
+    sides = folder / "img_emb", folder / "text_emb" / "text_emb_2.npy"
+    found, _ = measure_shards(*sides, executor=Here())  # of different size: unpaired
     assert (found.n_images, found.n_texts) == (N, 99)
     assert "recall_at_1" not in found.values
     assert "itr" in found.values
@@ -247,16 +250,20 @@ def test_an_unreadable_shard_is_named_or_skipped_with_its_partner(damaged: Path)
         assert [Path(name).name for name in report.skipped] == ["img_emb_2.npy"]
 
 
-def test_a_row_that_is_not_finite_is_the_fault_of_its_shard(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "bad")
-    path = tmp_path / "bad" / "text_emb" / "text_emb_3.npy"
+def with_nan(folder: Path) -> None:
+    path = folder / "text_emb" / "text_emb_3.npy"
     rows = load_rows(path).copy()
     rows[4] = np.nan
     np.save(path, rows)
+
+
+def test_a_row_that_is_not_finite_is_the_fault_of_its_shard(folder: Path, tmp_path: Path) -> None:
+    bad = shutil.copytree(folder, tmp_path / "bad")
+    with_nan(bad)
     aligner = make_aligner("spectral", **FITTED["spectral"])
     with pytest.raises(InputError, match=r"text_emb_3\.npy.*finite"):
-        fit_shards(aligner, tmp_path / "bad", executor=Here())
-    report = fit_shards(aligner, tmp_path / "bad", executor=Here(), skip_bad_shards=True)
+        fit_shards(aligner, bad, executor=Here())
+    report = fit_shards(aligner, bad, executor=Here(), skip_bad_shards=True)
     assert aligner.n_samples_ == (N, N - 60)
     assert len(report.skipped) == 1
 
@@ -264,34 +271,20 @@ def test_a_row_that_is_not_finite_is_the_fault_of_its_shard(folder: Path, tmp_pa
 def test_a_measurement_leaves_out_bad_rows_and_what_cannot_be_opened(
     folder: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(folder, tmp_path / "bad")
-    with_nan = tmp_path / "bad" / "text_emb" / "text_emb_3.npy"
-    rows = load_rows(with_nan).copy()
-    rows[4] = np.nan
-    np.save(with_nan, rows)
+    bad = shutil.copytree(folder, tmp_path / "bad")
+    with_nan(bad)
     with pytest.raises(InputError, match=r"text_emb_3\.npy.*finite"):
-        measure_shards(tmp_path / "bad", executor=Here())
-    cut = tmp_path / "bad" / "img_emb" / "img_emb_0.npy"
+        measure_shards(bad, executor=Here())
+    cut = bad / "img_emb" / "img_emb_0.npy"
     cut.write_bytes(cut.read_bytes()[:-7])
-    found, report = measure_shards(
-        tmp_path / "bad", executor=Here(), n_neighbors=30, skip_bad_shards=True
-    )
-    kept = np.r_[40:140, 200:N]
-    X, Y = (load_rows(folder, modality=side)[kept] for side in ("image", "text"))
-    alone = measure(X, Y, n_neighbors=30)
-    assert (found.n_images, found.n_texts) == (len(kept), len(kept))
+    found, report = measure_shards(bad, executor=Here(), n_neighbors=30, skip_bad_shards=True)
+    assert_measured(found, folder, np.r_[40:140, 200:N])
     assert "recall_at_1" in found.values  # they are still pairs
-    for name, parts in alone.values.items():
-        for part, value in parts.items():
-            assert found.values[name][part].value == pytest.approx(value.value, rel=1e-4, abs=1e-4)
     assert len(report.skipped) == 2
     assert "finite" in " ".join(report.skipped.values())
-
-
-def test_a_measurement_of_nothing_but_bad_shards_is_refused(tmp_path: Path) -> None:
-    for name in ("images", "texts"):
-        np.save(tmp_path / f"{name}.npy", np.full((20, 4), np.nan))
     files = tmp_path / "images.npy", tmp_path / "texts.npy"
+    for file in files:
+        np.save(file, np.full((20, 4), np.nan))
     with pytest.raises(InputError, match=r"images\.npy.*finite"):
         measure_shards(*files, executor=Here(), skip_bad_shards=True)
 

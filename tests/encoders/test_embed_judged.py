@@ -17,10 +17,9 @@ pytest.importorskip("transformers")
 from datasets_in_memory import scenes
 from fillgap.bench.folders import read_embeddings
 from fillgap.cli.app import run
-from fillgap.datasets import open_judged
+from fillgap.datasets.judged import open_judged
 from fillgap.embed import embed_dataset
 from fillgap.encoders import DigitSceneEncoder
-from fillgap.io import read_manifest
 from judged_folders import write_beir, write_mixbench
 from tiny_models import save_clip
 
@@ -152,35 +151,6 @@ def test_it_goes_on_where_it_was_stopped(
     assert not set(seen) & set(wanted)
 
 
-def files_of(folder: Path) -> dict[str, Any]:
-    return {str(path.relative_to(folder)): np.load(path) for path in folder.rglob("*.npy")}
-
-
-def test_workers_write_what_one_process_writes(
-    source: Path, clip: str, tmp_path: Path, capsys: Capture
-) -> None:
-    words = ["embed", f"judged:{source}", clip, "--shard-rows", "20", "-q"]
-    alone, shared = tmp_path / "alone", tmp_path / "shared"
-    assert run([*words, "-o", str(alone)]) == 0
-    assert run([*words, "-o", str(shared), "--workers", "2"]) == 0
-    made, expected = files_of(shared), files_of(alone)
-    assert made.keys() == expected.keys()
-    assert len(made) == 5 + 2  # 48 texts, 32 images, 32 texts: six shards, one of both
-    for name, rows in expected.items():
-        np.testing.assert_allclose(made[name], rows, rtol=0, atol=1e-6, err_msg=name)
-    first, second = (read_manifest(place) for place in (shared, alone))
-    assert first is not None
-    assert second is not None
-    assert first.complete
-    assert (first.dataset, first.n_done) == (second.dataset, second.n_done)
-    removed = shared / "text_emb" / "text_emb_0005.npy"
-    removed.unlink()
-    before = {path: path.stat().st_mtime_ns for path in shared.rglob("*.npy")}
-    assert run([*words, "-o", str(shared), "--engine", "processes", "--json"]) == 0
-    assert {path: path.stat().st_mtime_ns for path in before} == before  # they were kept
-    np.testing.assert_allclose(np.load(removed), expected[str(removed.relative_to(shared))])
-
-
 class TestRefusals:
     def refused(self, words: list[str], capsys: Capture) -> str:
         capsys.readouterr()
@@ -217,10 +187,6 @@ class TestRefusals:
             ),
             (["--device", "tpu", "--workers", "2"], "device must be one that PyTorch can use here"),
             (["--dtype", "float16"], "must hold embeddings of one type, got some of float32"),
-            (
-                ["--shard-rows", "5"],
-                "must hold embeddings of one size of the shards, got some of 4096",
-            ),
         ],
     )
     def test_options(
@@ -230,10 +196,6 @@ class TestRefusals:
         given = ["embed", f"judged:{source}", "digit-scenes", "-o", str(embedded), *words]
         assert said in self.refused(given, capsys)
         assert {path: path.stat().st_mtime_ns for path in embedded.rglob("*")} == before
-
-    def test_another_model(self, source: Path, embedded: Path, clip: str, capsys: Capture) -> None:
-        words = ["embed", f"judged:{source}", clip, "-o", str(embedded)]
-        assert "must hold embeddings of one model" in self.refused(words, capsys)
 
     def test_places(self, source: Path, tmp_path: Path, capsys: Capture) -> None:
         def told(folder: object, out: object) -> str:

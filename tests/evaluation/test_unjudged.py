@@ -14,7 +14,7 @@ from fillgap.bench.judged import bench_judged
 from fillgap.bench.mixed import calibrations_to_bench
 from fillgap.calibration import NNN, Calibration, QuantileMap, RelevanceProbability, ZScore
 from fillgap.calibration.probability import ScoreHistogram
-from fillgap.datasets import Judged, JudgedItem
+from fillgap.datasets.judged import Judged, JudgedItem
 from fillgap.evaluation.combine import relevant_rows
 from fillgap.evaluation.leaderboard import Combination
 from fillgap.evaluation.recommend import _space

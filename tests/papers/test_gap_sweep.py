@@ -18,7 +18,7 @@ from conftest import make_gapped
 from fillgap.aligners import EmbeddingShift
 from fillgap.cli import app, reproducing
 from fillgap.cli.reproducing import sweep_gap as command
-from fillgap.datasets import ClassPrompts
+from fillgap.datasets.scenes import ClassPrompts
 from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import Estimate, held_out_splits, zero_shot
 from fillgap.metrics import bootstrap_interval, retrieval, scan_pool

@@ -145,8 +145,8 @@ def compare(
     report = JobReport()
     with executor or nullcontext(), progress_bar(quiet=quiet) as progress:
         if skip_bad_shards:
-            bad = find_bad_shards(images, texts, executor=executor, progress=progress)
-            source, report = replace(source, bad=bad.names), JobReport(skipped=bad.skipped)
+            skipped, bad = find_bad_shards(images, texts, executor=executor, progress=progress)
+            source, report = replace(source, bad=bad), JobReport(skipped=skipped)
         # With workers nothing is fitted here.
         here = source if executor is None else replace(source, device=None)
         found = compare_pair(

@@ -1,4 +1,7 @@
-"""COCO captions: annotations in JSON beside a folder of images."""
+"""Layouts of images with captions: COCO, Flickr, tar shards, Conceptual Captions, own folders.
+
+Of all of them: what an option names lies below `path`, or is a path of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,15 @@ import hashlib
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fillgap.datasets.records import (
     IMAGE_SUFFIXES,
@@ -17,50 +25,85 @@ from fillgap.datasets.records import (
     Collector,
     Dataset,
     FolderImages,
-    find_folder,
     find_named,
     is_inside,
 )
-from fillgap.datasets.tables import read_json, read_lines, read_separated
+from fillgap.datasets.tables import (
+    TABLE_SUFFIXES,
+    choose_column,
+    read_json,
+    read_lines,
+    read_separated,
+    read_table,
+)
 from fillgap.errors import InputError, check_choice
 from fillgap.files import missing_path
 
 
+def _images_of(root: Path, named: str | None, usual: tuple[str, ...]) -> FolderImages:
+    """Return the images of the folder that an option names, or of the first usual one there is."""
+    if named:
+        return FolderImages(find_named(root, named))
+    for name in usual:
+        if (root / name).is_dir():
+            return FolderImages(root / name)
+    raise InputError(
+        f"{root} must hold the folder of its images ({', '.join(usual)}), got none of these. "
+        "Name it with the option images."
+    )
+
+
+def _collect(
+    found: Collector, pictures: FolderImages, rows: Iterable[tuple[str, list[Any]]]
+) -> Dataset:
+    """Return the dataset of the files and captions in each row; a file may be in several."""
+    captions: dict[str, list[Any]] = {}
+    for name, listed in rows:
+        captions.setdefault(name, []).extend(listed)
+    for name, listed in captions.items():
+        if not is_inside(name):
+            found.leave_out(name, OUTSIDE)
+        else:
+            found.add(name, name if name in pictures else None, listed)
+    return found.dataset()
+
+
 def open_coco(
-    path: Path, *, split: str | None = None, annotations: str | None = None,
+    path: Path,
+    *,
+    split: str | None = None,
+    annotations: str | None = None,
     images: str | None = None,
-) -> Dataset:  # fmt: skip
+) -> Dataset:
     """Open COCO captions: FOLDER/annotations/captions_SPLIT.json and FOLDER/SPLIT/*.jpg.
 
-    Parameters
-    ----------
-    path : Path
-        The folder, or the annotation file.
-    split : str, optional
-        For example "val2017"; needed where there are several.
-    annotations, images : str, optional
-        The file and the folder, where they lie elsewhere: below `path`, or a path of its own.
+    `path` is the folder or the annotation file; `split`, for example "val2017", is needed where
+    there are several.
     """
     root = path.parent if path.is_file() else path
     if path.is_file() and root.name == "annotations":
         root = root.parent
     file = find_named(root, annotations) if annotations else _annotation_file(path, split)
     split = split or file.stem.removeprefix("captions_")
-    folder = (
-        find_named(root, images)
-        if images
-        else find_folder(root, (split, f"images/{split}", "images"))
-    )
+    pictures = _images_of(root, images, (split, f"images/{split}", "images"))
     document = read_json(file)
-    files, captions = _entries(document, file)
-    pictures = FolderImages(folder)
+    try:
+        listed = [(entry["id"], str(entry["file_name"])) for entry in document["images"]]
+        captions: dict[Any, list[Any]] = {}
+        for entry in document["annotations"]:
+            captions.setdefault(entry["image_id"], []).append(entry["caption"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{file} must be COCO captions with 'images' (id, file_name) and 'annotations' "
+            f"(image_id, caption), got JSON without {error}. Pass captions_SPLIT.json."
+        ) from error
     found = Collector(f"COCO {split}", file, read=pictures.path)
-    for number, name in files:
+    for number, name in listed:
         if not is_inside(name):
             found.leave_out(f"image {number}", OUTSIDE)
         else:
             found.add(str(number), name if name in pictures else None, captions.get(number, ()))
-    known = {number for number, _ in files}
+    known = {number for number, _ in listed}
     for number in captions:
         if number not in known:
             found.leave_out(f"image {number}", "captions of an image that is not listed left out")
@@ -68,7 +111,6 @@ def open_coco(
 
 
 def _annotation_file(path: Path, split: str | None) -> Path:
-    """Return the captions file of a split."""
     if path.is_file():
         return path
     if not path.exists():
@@ -87,25 +129,10 @@ def _annotation_file(path: Path, split: str | None) -> Path:
     )
 
 
-def _entries(document: Any, file: Path) -> tuple[list[tuple[Any, str]], dict[Any, list[Any]]]:
-    """Return (id, file name) of each image, and the captions by image id."""
-    try:
-        files = [(entry["id"], str(entry["file_name"])) for entry in document["images"]]
-        captions: dict[Any, list[Any]] = {}
-        for entry in document["annotations"]:
-            captions.setdefault(entry["image_id"], []).append(entry["caption"])
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{file} must be COCO captions with 'images' (id, file_name) and 'annotations' "
-            f"(image_id, caption), got JSON without {error}. Pass captions_SPLIT.json."
-        ) from error
-    return files, captions
-
-
-_TOKENS = ("Flickr8k.token.txt", "results_20130124.token")
 _COMMA, _BAR = ("captions.txt", "captions.csv"), ("results.csv",)
 _SPLITS = ("dataset_flickr8k.json", "dataset_flickr30k.json")
-_FOLDERS = (
+_FLICKR_FILES = ("Flickr8k.token.txt", "results_20130124.token", *_COMMA, *_BAR, *_SPLITS)
+_FLICKR_FOLDERS = (
     "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k-images", "flickr30k_images", "Images",
     "images",
 )  # fmt: skip
@@ -116,46 +143,33 @@ def open_flickr(
 ) -> Dataset:
     """Open Flickr8k or Flickr30k: their token file, captions.txt, results.csv or split JSON.
 
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    split : str, optional
-        "train", "dev" or "test" of Flickr_8k.SPLITImages.txt, or the name in the JSON file of
-        splits; left out, all images.
-    captions, images : str, optional
-        The file and the folder, where they have other names: below `path`, or paths of their own.
+    `split` is "train", "dev" or "test" of Flickr_8k.SPLITImages.txt, or the name in the JSON file
+    of splits; left out, all images.
     """
     if not path.exists():
         raise missing_path(path)
-    file = find_named(path, captions) if captions else _captions_file(path)
-    pictures = FolderImages(find_named(path, images) if images else find_folder(path, _FOLDERS))
-    wanted = _names_of_split(path, file, split)
+    usual = [path / name for name in _FLICKR_FILES if (path / name).is_file()]
+    if not captions and not usual:
+        raise InputError(
+            f"{path} must hold the captions of Flickr ({', '.join(_FLICKR_FILES)}), got none of "
+            "these. Name the file with the option captions."
+        )
+    file = find_named(path, captions) if captions else usual[0]
+    pictures = _images_of(path, images, _FLICKR_FOLDERS)
+    wanted = None if split is None else _names_of_split(path, file, split)
     found = Collector(path.name, file, read=pictures.path)
-    texts: dict[str, list[Any]] = {}
-    for name, caption in _pairs(file, found):
-        if wanted is None or name in wanted:
-            texts.setdefault(name, []).append(caption)
-    for name, listed in texts.items():
-        if not is_inside(name):
-            found.leave_out(name, OUTSIDE)
-        else:
-            found.add(name, name if name in pictures else None, listed)
-    return found.dataset()
-
-
-def _captions_file(path: Path) -> Path:
-    for name in (*_TOKENS, *_COMMA, *_BAR, *_SPLITS):
-        if (path / name).is_file():
-            return path / name
-    names = ", ".join((*_TOKENS, *_COMMA, *_BAR, *_SPLITS))
-    raise InputError(
-        f"{path} must hold the captions of Flickr ({names}), got none of these. "
-        "Name the file with the option captions."
+    return _collect(
+        found,
+        pictures,
+        (
+            (name, [caption])
+            for name, caption in _flickr_pairs(file, found)
+            if wanted is None or name in wanted
+        ),
     )
 
 
-def _pairs(file: Path, found: Collector) -> Iterator[tuple[str, Any]]:
+def _flickr_pairs(file: Path, found: Collector) -> Iterator[tuple[str, Any]]:
     """Yield (image, caption) of every line."""
     if file.suffix == ".json":
         for entry in _split_entries(file):
@@ -192,10 +206,7 @@ def _split_entries(file: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _names_of_split(path: Path, file: Path, split: str | None) -> set[str] | None:
-    """Return the images of a split, or None for all."""
-    if split is None:
-        return None
+def _names_of_split(path: Path, file: Path, split: str) -> set[str]:
     listed = path / f"Flickr_8k.{split}Images.txt"
     if listed.is_file():
         return {line.strip() for _, line in read_lines(listed)}
@@ -210,65 +221,44 @@ def _names_of_split(path: Path, file: Path, split: str | None) -> set[str] | Non
     )
 
 
+#: Where the bytes of an image lie: the shard, the offset and the size.
+_Member = tuple[Path, int, int]
 #: Keys of the .json member that may hold the caption.
 _CAPTIONS = ("caption", "text", "captions", "txt")
-
-
-class Member(NamedTuple):
-    """Where the bytes of an image lie."""
-
-    shard: Path
-    offset: int
-    size: int
 
 
 def open_web(path: Path, *, pattern: str = "*.tar") -> Dataset:
     """Open shards of images with captions: FOLDER/*.tar with KEY.jpg and KEY.txt or KEY.json.
 
-    Parameters
-    ----------
-    path : Path
-        The folder, or one shard.
-    pattern : str
-        Names of the shards.
+    `path` is the folder, or one shard; `pattern` is how the shards are named.
     """
     if not path.exists():
         raise missing_path(path)
-    shards = [path] if path.is_file() else sorted(path.glob(pattern))
-    found = Collector(path.stem, path, read=_read)
-    for shard in shards:
-        for key, entry in _grouped(shard, found):
-            found.add(key, entry.get("image"), entry.get("captions", ()))
+
+    def read(member: _Member) -> bytes:
+        shard, offset, size = member
+        with shard.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    found = Collector(path.stem, path, read=read)
+    for shard in [path] if path.is_file() else sorted(path.glob(pattern)):
+        # Members of a key are neighbours.
+        for key, members in groupby(_members(shard, found), key=itemgetter(0)):
+            image: _Member | None = None
+            captions: list[Any] | None = None
+            for _, suffix, member, text in members:
+                if member is not None:
+                    image = image or member
+                elif suffix == "txt":
+                    captions = [text]
+                elif captions is None:
+                    captions = _from_json(text)
+            found.add(key, image, captions or ())
     return found.dataset()
 
 
-def _read(member: Member) -> bytes:
-    with member.shard.open("rb") as file:
-        file.seek(member.offset)
-        return file.read(member.size)
-
-
-def _grouped(shard: Path, found: Collector) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each key of a shard with its image and captions; members of a key are neighbours."""
-    last, entry = "", dict[str, Any]()
-    for key, suffix, member, text in _members(shard, found):
-        if key != last and entry:
-            yield last, entry
-            entry = {}
-        last = key
-        if member is not None:
-            entry.setdefault("image", member)
-        elif suffix == "txt":
-            entry["captions"] = [text]
-        else:
-            entry.setdefault("captions", _from_json(text))
-    if entry:
-        yield last, entry
-
-
-def _members(
-    shard: Path, found: Collector
-) -> Iterator[tuple[str, str, Member | None, str]]:  # fmt: skip
+def _members(shard: Path, found: Collector) -> Iterator[tuple[str, str, _Member | None, str]]:
     """Yield (key, suffix, place of an image or None, text) of what matters in a shard."""
     size = shard.stat().st_size
     try:
@@ -284,7 +274,7 @@ def _members(
                 if not is_inside(info.name):
                     found.leave_out(f"{shard.name}, {info.name}", OUTSIDE)
                 elif f".{suffix}" in IMAGE_SUFFIXES:
-                    yield key, suffix, Member(shard, info.offset_data, info.size), ""
+                    yield key, suffix, (shard, info.offset_data, info.size), ""
                 elif suffix in ("txt", "json"):
                     member = archive.extractfile(info)
                     content = member.read() if member is not None else b""
@@ -316,51 +306,30 @@ def _from_json(text: str) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _last_part(row: int, url: str) -> str:  # noqa: ARG001
-    return PurePosixPath(unquote(urlsplit(url).path)).stem if "://" in url else url
-
-
-def _row_number(row: int, url: str) -> str:  # noqa: ARG001
-    return str(row)
-
-
-def _md5(row: int, url: str) -> str:  # noqa: ARG001
-    return hashlib.md5(url.encode(errors="replace"), usedforsecurity=False).hexdigest()
-
-
-#: How the images that were fetched are named: from the row, counted from 0, and the address.
-NAMES: Final[dict[str, Callable[[int, str], str]]] = {
-    "file": _last_part,
-    "row": _row_number,
-    "md5": _md5,
-}
-
-
 def open_conceptual_captions(
     path: Path, *, images: str | None = None, names: str = "file"
 ) -> Dataset:
     """Open Conceptual Captions: FOLDER/*.tsv of captions and addresses, or img2dataset shards.
 
-    Parameters
-    ----------
-    path : Path
-        The folder, or the TSV file; a folder of .tar files is read as they are.
-    images : str, optional
-        Folder of the images, where it is not named images beside the table: beside it, or a path.
-    names : {"file", "row", "md5"}
-        How the images are called: as in their address (or the path that stands in its place), by
-        the number of the row from 0 (zeros before it do not matter), or by the MD5 of the address.
+    `names` says how the images that were fetched are called: as in their address (or the path that
+    stands in its place), by the number of the row from 0 (zeros before it do not matter), or by the
+    MD5 of the address.
     """
-    check_choice(names, "names", tuple(NAMES))
+    check_choice(names, "names", ("file", "row", "md5"))
     if path.is_dir() and next(path.glob("*.tar"), None):
         return open_web(path)
-    table = _table(path)
-    usual = ("images", "training", "data")
-    folder = find_named(table.parent, images) if images else find_folder(table.parent, usual)
-    pictures = FolderImages(folder)
+    if not path.exists():
+        raise missing_path(path)
+    there = [path] if path.is_file() else sorted(path.glob("*.tsv"))
+    if len(there) != 1:
+        listed = ", ".join(file.name for file in there) or "none"
+        raise InputError(
+            f"{path} must hold one .tsv file or .tar shards, got {listed}. Name the file itself."
+        )
+    table = there[0]
+    pictures = _images_of(table.parent, images, ("images", "training", "data"))
     by_stem = {_stem(name): name for name in pictures.walk()}
     found = Collector(f"Conceptual Captions ({table.stem})", table, read=pictures.path)
-    rule = NAMES[names]
     for number, row in enumerate(read_separated(table, "\t", ("caption", "url"))):
         if row.fault:
             found.leave_out(row.place, row.fault)
@@ -369,27 +338,164 @@ def open_conceptual_captions(
         if "://" not in url and not is_inside(url):
             found.leave_out(row.place, OUTSIDE)
             continue
-        whole = url if names == "file" and url in pictures else None
-        stem = _stem(rule(number, url))
-        found.add(f"{number:08}", whole or by_stem.get(stem), [row.values["caption"]])
+        whole = None
+        if names == "row":
+            name = str(number)
+        elif names == "md5":
+            name = hashlib.md5(url.encode(errors="replace"), usedforsecurity=False).hexdigest()
+        else:
+            whole = url if url in pictures else None
+            name = PurePosixPath(unquote(urlsplit(url).path)).stem if "://" in url else url
+        found.add(f"{number:08}", whole or by_stem.get(_stem(name)), [row.values["caption"]])
     return found.dataset()
-
-
-def _table(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if not path.exists():
-        raise missing_path(path)
-    there = sorted(path.glob("*.tsv"))
-    if len(there) != 1:
-        listed = ", ".join(file.name for file in there) or "none"
-        raise InputError(
-            f"{path} must hold one .tsv file or .tar shards, got {listed}. Name the file itself."
-        )
-    return there[0]
 
 
 def _stem(name: str) -> str:
     """Return a file name without its folder, suffix and leading zeros."""
     stem = PurePosixPath(name).name.rpartition(".")[0] or PurePosixPath(name).name
     return stem.lstrip("0") or "0" if stem.isdecimal() else stem
+
+
+IMAGE_COLUMNS: Final = (
+    "file_name", "filename", "file", "image", "image_path", "filepath", "path", "img",
+)  # fmt: skip
+CAPTION_COLUMNS: Final = (
+    "caption", "captions", "text", "title", "description", "sentence", "sentences", "raw",
+)  # fmt: skip
+
+
+def open_folder(
+    path: Path,
+    *,
+    captions: str | None = None,
+    image_column: str | None = None,
+    caption_column: str | None = None,
+) -> Dataset:
+    """Open a folder of images with a table of file names, relative to it, and captions.
+
+    The option `captions` names the table, where it is not the only one in the folder; columns that
+    are left out have one of the usual names. A caption can be a list of texts. Rows of one image
+    are its captions.
+    """
+    pictures = FolderImages(path)
+    table = find_named(path, captions) if captions else _only_table(path)
+    if not table.is_file():
+        raise missing_path(table)
+    found = Collector(path.name, table, read=pictures.path)
+
+    def rows() -> Iterator[tuple[str, list[Any]]]:
+        columns: tuple[str, str] | None = None
+        for row in read_table(table):
+            if row.fault:
+                found.leave_out(row.place, row.fault)
+                continue
+            if columns is None:
+                present = list(row.values)
+                columns = (
+                    choose_column(present, image_column, IMAGE_COLUMNS, "image", table),
+                    choose_column(present, caption_column, CAPTION_COLUMNS, "caption", table),
+                )
+            name, caption = (row.values.get(column) for column in columns)
+            if isinstance(name, str) and name:
+                yield name, caption if isinstance(caption, list) else [caption]
+            else:
+                found.leave_out(row.place, "caption without an image left out")
+
+    return _collect(found, pictures, rows())
+
+
+def _only_table(path: Path) -> Path:
+    there = [file for file in sorted(path.iterdir()) if file.suffix.lower() in TABLE_SUFFIXES]
+    named = [file for file in there if file.stem in ("metadata", "captions")]
+    if len(there) == 1 or len(named) == 1:
+        return (named or there)[0]
+    listed = ", ".join(file.name for file in there) or "none"
+    raise InputError(
+        f"{path} must hold one table of captions ({', '.join(TABLE_SUFFIXES)}), got {listed}. "
+        "Name it with the option captions."
+    )
+
+
+#: Sets of sentences that name a class: the plain one, and the seven that CLIP's authors found to do
+#: nearly as well as all of their eighty on ImageNet.
+TEMPLATES: Final[dict[str, tuple[str, ...]]] = {
+    "plain": ("a photo of a {}.",),
+    "ensemble": (
+        "itap of a {}.",
+        "a bad photo of the {}.",
+        "a origami {}.",
+        "a photo of the large {}.",
+        "a {} in a video game.",
+        "art of the {}.",
+        "a photo of the small {}.",
+    ),
+}
+
+
+def open_classes(path: Path, *, templates: str = "plain") -> Dataset:
+    """Open images in one folder for each class: FOLDER/CLASS/*.jpg.
+
+    Classes are numbered in the order of their names, in which underscores are spaces. The caption
+    of an image is the first sentence for its class; `class_sentences` gives all of them.
+    """
+    check_choice(templates, "templates", tuple(TEMPLATES))
+    pictures = FolderImages(path)
+    folders = sorted(item.name for item in path.iterdir() if item.is_dir())
+    names = [folder.replace("_", " ") for folder in folders]
+    number = {folder: i for i, folder in enumerate(folders)}
+    found = Collector(path.name, path, read=pictures.path)
+    seen = set()
+    for name in pictures.walk():
+        folder, slash, _ = name.partition("/")
+        if not slash:
+            found.leave_out(name, "image outside of the folders of the classes left out")
+            continue
+        label = number[folder]
+        seen.add(label)
+        found.add(name, name, [TEMPLATES[templates][0].format(names[label])], label=label)
+    for label, class_name in enumerate(names):
+        if label not in seen:
+            found.leave_out(class_name, "class without images")
+    return found.dataset(class_names=names)
+
+
+def class_sentences(
+    class_names: Sequence[str], templates: str | Sequence[str] = "ensemble"
+) -> tuple[list[str], NDArray[np.intp]]:
+    """Return the sentences that name each class, and the class of each sentence.
+
+    The embeddings of the sentences of a class are averaged to one prompt, as CLIP does
+    (arXiv:2103.00020, section 3.1.4); `fillgap.evaluation.zero_shot` does that.
+
+    Parameters
+    ----------
+    class_names : sequence of str
+        By label.
+    templates : str or sequence of str
+        "plain", "ensemble", or sentences with {} in the place of the class.
+
+    Returns
+    -------
+    sentences : list of str
+        Of class 0 first.
+    labels : array of int of shape (n_sentences,)
+
+    Examples
+    --------
+    >>> class_sentences(["cat", "dog"], ["a {}", "the {}"])[0]
+    ['a cat', 'the cat', 'a dog', 'the dog']
+    """
+    if isinstance(templates, str):
+        check_choice(templates, "templates", tuple(TEMPLATES))
+        templates = TEMPLATES[templates]
+    for template in templates:
+        if template.count("{}") != 1:
+            raise InputError(
+                f"a template must hold {{}} once, got {template!r}. Put it where the class goes."
+            )
+    if not templates or not class_names:
+        raise InputError(
+            "class_names and templates must not be empty, got none. Pass at least one."
+        )
+    sentences = [t.replace("{}", name) for name in class_names for t in templates]
+    return sentences, np.repeat(np.arange(len(class_names)), len(templates))

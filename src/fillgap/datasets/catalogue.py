@@ -8,8 +8,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from fillgap.datasets.captioned import open_coco, open_conceptual_captions, open_flickr, open_web
-from fillgap.datasets.folders import open_classes, open_folder
+from fillgap.datasets.captioned import (
+    open_classes,
+    open_coco,
+    open_conceptual_captions,
+    open_flickr,
+    open_folder,
+    open_web,
+)
 from fillgap.datasets.hugging_face import open_hugging_face
 from fillgap.datasets.judged import open_halves
 from fillgap.datasets.records import Dataset, draw_pairs
@@ -28,8 +34,6 @@ LAYOUTS: Final[dict[str, Callable[..., Dataset]]] = {
     "digit-scenes": open_scenes,
     "judged": open_halves,
 }
-
-_PARTS: Final = ("all", "pairs", "transport")
 
 
 def open_dataset(
@@ -71,45 +75,37 @@ def open_dataset(
     >>> len(scenes), scenes[0].captions[0]
     (1000, 'a large four in the top left, a 5 on the right, a four, and a zero')
     """
-    check_choice(part, "part", _PARTS)
-    function, place = _layout(spec)
-    known = [name for name in inspect.signature(function).parameters if name != "path"]
-    for name in options:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            remedy = f"Did you mean {near[0]}?" if near else "Check its spelling."
-            rule = f"one of {', '.join(known)}" if known else "left out"
-            raise InputError(
-                f"an option of {spec.partition(':')[0]} must be {rule}, got {name!r}. {remedy}"
-            )
-    dataset = function(*place, **options)
-    if part == "all":
-        return dataset
-    drawn = draw_pairs(dataset, n_pairs=n_pairs, n_transport=n_transport, random_state=random_state)
-    return drawn[part == "transport"]
-
-
-def _layout(spec: str) -> tuple[Callable[..., Dataset], tuple[Path, ...]]:
-    """Return the function behind a layout, and the path if it takes one."""
+    check_choice(part, "part", ("all", "pairs", "transport"))
     if not isinstance(spec, str):
         raise InputTypeError(
             f"a dataset must be named by a string, got {type(spec).__name__}. "
             "Write for example 'coco:FOLDER'."
         )
-    name, colon, place = spec.partition(":")
-    if name not in LAYOUTS:
-        near = get_close_matches(name, LAYOUTS, n=3, cutoff=0.5)
+    layout, colon, place = spec.partition(":")
+    if layout not in LAYOUTS:
+        near = get_close_matches(layout, LAYOUTS, n=3, cutoff=0.5)
         there = f"Write LAYOUT:{spec}." if Path(spec).exists() else "Write LAYOUT:PATH."
         remedy = f"Did you mean {' or '.join(near)}?" if near else there
         raise InputError(
-            f"the layout of a dataset must be one of {', '.join(LAYOUTS)}, got {name!r}. {remedy}"
+            f"the layout of a dataset must be one of {', '.join(LAYOUTS)}, got {layout!r}. {remedy}"
         )
-    function = LAYOUTS[name]
-    takes_path = "path" in inspect.signature(function).parameters
+    parameters = inspect.signature(LAYOUTS[layout]).parameters
+    takes_path = "path" in parameters
     if takes_path != bool(colon and place):
-        wanted = f"{name}:PATH" if takes_path else name
+        wanted = f"{layout}:PATH" if takes_path else layout
         raise InputError(
             f"this dataset must be written {wanted}, got {spec!r}. "
             + ("Name its folder." if takes_path else "It comes with the package.")
         )
-    return function, ((Path(place),) if takes_path else ())
+    known = [name for name in parameters if name != "path"]
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            remedy = f"Did you mean {near[0]}?" if near else "Check its spelling."
+            rule = f"one of {', '.join(known)}" if known else "left out"
+            raise InputError(f"an option of {layout} must be {rule}, got {name!r}. {remedy}")
+    dataset = LAYOUTS[layout](*([Path(place)] if takes_path else []), **options)
+    if part == "all":
+        return dataset
+    drawn = draw_pairs(dataset, n_pairs=n_pairs, n_transport=n_transport, random_state=random_state)
+    return drawn[part == "transport"]

@@ -1,4 +1,4 @@
-"""Parquet files with pictures inside, as datasets are downloaded from the Hugging Face hub."""
+"""Datasets of Hugging Face: Parquet files as they are downloaded, and what `save_to_disk` wrote."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from fillgap.datasets.folders import CAPTION_COLUMNS
+from fillgap.datasets.captioned import CAPTION_COLUMNS
 from fillgap.datasets.records import OUTSIDE, Collector, Dataset, Image, is_inside
 from fillgap.datasets.tables import choose_column, read_json
 from fillgap.errors import InputError
@@ -24,16 +24,47 @@ _NUMBERED = re.compile(r"(.+)-\d+-of-\d+")
 
 #: File, group of rows, row in the group.
 Place = tuple[int, int, int]
+#: Columns of the images, the captions and the labels.
+Columns = tuple[str, str | None, str | None]
+
+
+def open_hugging_face(
+    path: Path,
+    *,
+    split: str | None = None,
+    image_column: str | None = None,
+    caption_column: str | None = None,
+    label_column: str | None = None,
+) -> Dataset:
+    """Open what `save_to_disk` wrote, or Parquet files as they are downloaded from the hub.
+
+    `path` is the folder of a dataset or of a dictionary of splits, a folder with Parquet files in
+    it or below it, or one such file; `split` is needed where there are several. Columns that are
+    left out are the one of images, the usual names of captions (a list of texts is several), and
+    the one of class labels.
+    """
+    named = image_column, caption_column, label_column
+    if not path.exists():
+        raise missing_path(path)
+    if files := find_shards(path, split):
+        shards = ParquetShards(files)
+        columns = _choose_columns(shards.features, path, *named)
+        found = Collector(path.stem, path, read=shards.picture)
+        for number, (place, texts, label) in enumerate(shards.rows(columns)):
+            found.add(str(number), place, texts, label=label)
+        return found.dataset(class_names=_class_names(shards.features, columns))
+    folder = _split_folder(path, split)
+    info = read_json(folder / "dataset_info.json")
+    features = info.get("features") if isinstance(info, dict) else None
+    if not isinstance(features, dict):
+        raise InputError(
+            f"{folder}/dataset_info.json must describe the features, got none. Save it again."
+        )
+    return _read_arrow(folder, features, _choose_columns(features, folder, *named))
 
 
 def find_shards(path: Path, split: str | None) -> list[Path]:
-    """Return the Parquet files of a split, none where the path holds a dataset of another kind.
-
-    Raises
-    ------
-    InputError
-        If there is no such split, or there are several and none is named.
-    """
+    """Return the Parquet files of a split, none where the path holds a dataset of another kind."""
     if path.is_file():
         return [path]
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
@@ -54,19 +85,55 @@ def find_shards(path: Path, split: str | None) -> list[Path]:
     return by_split[split]
 
 
+def _choose_columns(
+    features: dict[str, Any],
+    place: Path,
+    image: str | None,
+    caption: str | None,
+    label: str | None,
+) -> Columns:
+    """Choose among features as the library describes them; those that are named come first."""
+    kinds = {
+        name: feature.get("_type") if isinstance(feature, dict) else None
+        for name, feature in features.items()
+    }
+    if image is None:
+        images = [name for name, kind in kinds.items() if kind == "Image"]
+        if len(images) != 1:
+            raise InputError(
+                f"{place} must have one column of images, got {', '.join(images) or 'none'} among "
+                f"{', '.join(features)}. Name it with the option image_column."
+            )
+        image = images[0]
+    labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
+    label = label or (labels[0] if len(labels) == 1 else None)
+    if caption is not None or label is None:
+        caption = choose_column(list(features), caption, CAPTION_COLUMNS, "caption", place)
+    else:
+        caption = next((name for name in CAPTION_COLUMNS if name in features), None)
+    for name in (image, caption, label):
+        if name is not None and name not in features:
+            raise InputError(
+                f"{place} must have the column {name!r}, got {', '.join(features)}. Check it."
+            )
+    return image, caption, label
+
+
+def _class_names(features: dict[str, Any], columns: Columns) -> list[str] | None:
+    return features.get(columns[2], {}).get("names") if columns[2] else None
+
+
+def _told(rows: Any, columns: Columns) -> Iterator[tuple[list[Any], int | None]]:
+    """Yield the captions and the label of each row of a table or batch."""
+    _, caption, label = columns
+    texts = rows.column(caption).to_pylist() if caption else [[]] * rows.num_rows
+    labels = rows.column(label).to_pylist() if label else [None] * rows.num_rows
+    for text, kind in zip(texts, labels, strict=True):
+        yield text if isinstance(text, list) else [text], kind
+
+
 class ParquetShards:
-    """The rows of Parquet files; pictures are read a group of rows at a time.
-
-    Parameters
-    ----------
-    files : sequence of path
-        With the same columns.
-
-    Attributes
-    ----------
-    features : dict
-        Each column as the library of Hugging Face describes it.
-    """
+    """The rows of Parquet files with the same columns; pictures are read a group at a time."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = list(files)
@@ -75,22 +142,17 @@ class ParquetShards:
         self._held: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._holding = threading.Lock()
 
-    def rows(
-        self, image: str, caption: str | None, label: str | None
-    ) -> Iterator[tuple[Place, list[Any], int | None]]:
+    def rows(self, columns: Columns) -> Iterator[tuple[Place, list[Any], int | None]]:
         """Yield the place of each picture, which is not read, its captions and its label."""
-        self._image = image
-        wanted = [f"{image}.path", *(name for name in (caption, label) if name)]
+        self._image = columns[0]
+        wanted = [f"{columns[0]}.path", *(name for name in columns[1:] if name)]
         for number in range(len(self._files)):
             file = self._opened(number)
             for group in range(file.num_row_groups):
                 with self._reading(number):
-                    table = file.read_row_group(group, columns=wanted)
-                    texts = table[caption].to_pylist() if caption else [[]] * table.num_rows
-                    labels = table[label].to_pylist() if label else [None] * table.num_rows
-                for row, (text, kind) in enumerate(zip(texts, labels, strict=True)):
-                    listed = text if isinstance(text, list) else [text]
-                    yield (number, group, row), listed, kind
+                    told = list(_told(file.read_row_group(group, columns=wanted), columns))
+                for row, (texts, label) in enumerate(told):
+                    yield (number, group, row), texts, label
 
     def picture(self, place: Place) -> bytes | Path:
         """Return a picture; b"" where there is none, which no decoder takes for one."""
@@ -142,113 +204,8 @@ def _recorded_features(schema: Any) -> dict[str, Any]:
     return features
 
 
-def open_hugging_face(
-    path: Path, *, split: str | None = None, image_column: str | None = None,
-    caption_column: str | None = None, label_column: str | None = None,
-) -> Dataset:  # fmt: skip
-    """Open what `save_to_disk` wrote, or Parquet files as they are downloaded from the hub.
-
-    Parameters
-    ----------
-    path : Path
-        The folder of a dataset or of a dictionary of splits, a folder with Parquet files in it or
-        below it, or one such file.
-    split : str, optional
-        Which of the splits; needed where there are several.
-    image_column, caption_column, label_column : str, optional
-        Columns; left out, the one column of images, the usual names of captions (a list of texts
-        is several), and the one column of class labels.
-    """
-    if not path.exists():
-        raise missing_path(path)
-    if files := find_shards(path, split):
-        shards = ParquetShards(files)
-        chosen = _Columns.among(shards.features, path, image_column, caption_column, label_column)
-        found = Collector(path.stem, path, read=shards.picture)
-        for number, (place, texts, kind) in enumerate(shards.rows(*chosen[:3])):
-            found.add(str(number), place, texts, label=kind)
-        return found.dataset(class_names=chosen.class_names)
-    folder = _split_folder(path, split)
-    features = _features(folder)
-    return _collect(
-        folder, _Columns.among(features, folder, image_column, caption_column, label_column)
-    )
-
-
-class _Columns(NamedTuple):
-    """The columns that are read."""
-
-    image: str
-    caption: str | None
-    label: str | None
-    class_names: list[str] | None
-
-    @classmethod
-    def among(cls, features: dict[str, Any], place: Path, *named: str | None) -> _Columns:
-        """Choose among features; those that are named (image, caption, label) come first."""
-        image_column, caption_column, label_column = named
-        image = image_column or _only(features, "Image", place)
-        labels = [name for name, kind in features.items() if _type(kind) == "ClassLabel"]
-        label = label_column or (labels[0] if len(labels) == 1 else None)
-        if caption_column is not None or label is None:
-            caption: str | None = choose_column(
-                list(features), caption_column, CAPTION_COLUMNS, "caption", place
-            )
-        else:
-            caption = next((name for name in CAPTION_COLUMNS if name in features), None)
-        for name in (image, caption, label):
-            if name is not None and name not in features:
-                raise InputError(
-                    f"{place} must have the column {name!r}, got {', '.join(features)}. Check it."
-                )
-        return cls(image, caption, label, features.get(label, {}).get("names") if label else None)
-
-
-def _collect(folder: Path, columns: _Columns) -> Dataset:
-    image, caption, label, names = columns
-    tables: list[Any] = []
-
-    def read(place: tuple[int, int]) -> Image:
-        table, row = place
-        value = tables[table][image][row].as_py()
-        return value["bytes"] or folder / value["path"]
-
-    found = Collector(folder.name, folder, read=read)
-    number = 0
-    for file in _data_files(folder):
-        tables.append(_table(folder / file, found))
-        for row, (there, texts, kind) in enumerate(_rows(tables[-1], image, caption, label)):
-            if there is not None and not _usable(there, folder):
-                found.leave_out(f"row {number}", OUTSIDE)
-            else:
-                source = None if there is None else (len(tables) - 1, row)
-                found.add(str(number), source, texts, label=kind)
-            number += 1
-    return found.dataset(class_names=names)
-
-
-def _rows(
-    table: Any, image: str, caption: str | None, label: str | None
-) -> Iterator[tuple[str | None, Any, int | None]]:
-    """Yield ("" for bytes, the path, or None without an image; captions; label) of each row."""
-    for batch in table.to_batches(max_chunksize=1024):
-        pictures = batch.column(image)
-        # Whether there are bytes is known from offsets: the pictures themselves stay on disk.
-        stored, paths = pictures.field("bytes").is_valid(), pictures.field("path")
-        texts = batch.column(caption).to_pylist() if caption else [[]] * len(batch)
-        labels = batch.column(label).to_pylist() if label else [None] * len(batch)
-        for has_bytes, path, text, kind in zip(
-            stored.to_pylist(), paths.to_pylist(), texts, labels, strict=True
-        ):
-            yield ("" if has_bytes else path), text if isinstance(text, list) else [text], kind
-
-
-def _usable(place: str, folder: Path) -> bool:
-    """Tell whether an image is in the file, or a file within the folder."""
-    return not place or (is_inside(place) and (folder / place).is_file())
-
-
 def _split_folder(path: Path, split: str | None) -> Path:
+    """Return the folder of one dataset that `save_to_disk` wrote."""
     if not (path / "dataset_dict.json").is_file():
         if not (path / "state.json").is_file():
             raise InputError(
@@ -268,31 +225,8 @@ def _split_folder(path: Path, split: str | None) -> Path:
     return path / str(split)
 
 
-def _features(folder: Path) -> dict[str, Any]:
-    info = read_json(folder / "dataset_info.json")
-    features = info.get("features") if isinstance(info, dict) else None
-    if not isinstance(features, dict):
-        raise InputError(
-            f"{folder}/dataset_info.json must describe the features, got none. Save it again."
-        )
-    return features
-
-
-def _type(feature: Any) -> str | None:
-    return feature.get("_type") if isinstance(feature, dict) else None
-
-
-def _only(features: dict[str, Any], kind: str, folder: Path) -> str:
-    names = [name for name, feature in features.items() if _type(feature) == kind]
-    if len(names) != 1:
-        raise InputError(
-            f"{folder} must have one column of images, got {', '.join(names) or 'none'} among "
-            f"{', '.join(features)}. Name it with the option image_column."
-        )
-    return names[0]
-
-
-def _data_files(folder: Path) -> list[str]:
+def _read_arrow(folder: Path, features: dict[str, Any], columns: Columns) -> Dataset:
+    """Return a dataset whose pictures stay in mapped Arrow streams, or lie beside them."""
     state = read_json(folder / "state.json")
     if not isinstance(state, dict) or state.get("_indices_data_files"):
         raise InputError(
@@ -305,10 +239,37 @@ def _data_files(folder: Path) -> list[str]:
             f"{folder}/state.json must name data files in its folder, got {files or 'none'}. "
             "Save the dataset again."
         )
-    return files
+    tables: list[Any] = []
+
+    def read(place: tuple[int, int]) -> Image:
+        table, row = place
+        value = tables[table][columns[0]][row].as_py()
+        return value["bytes"] or folder / value["path"]
+
+    found = Collector(folder.name, folder, read=read)
+    number = 0
+    for file in files:
+        table = _mapped_table(folder / file, found)
+        tables.append(table)
+        row = 0
+        for batch in table.to_batches(max_chunksize=1024):
+            pictures = batch.column(columns[0])
+            # Whether there are bytes is known from offsets: the pictures themselves stay on disk.
+            stored = pictures.field("bytes").is_valid().to_pylist()
+            paths = pictures.field("path").to_pylist()
+            for has_bytes, name, (texts, label) in zip(
+                stored, paths, _told(batch, columns), strict=True
+            ):
+                place = (len(tables) - 1, row) if has_bytes or name is not None else None
+                if name and not has_bytes and not (is_inside(name) and (folder / name).is_file()):
+                    found.leave_out(f"row {number}", OUTSIDE)
+                else:
+                    found.add(str(number), place, texts, label=label)
+                row, number = row + 1, number + 1
+    return found.dataset(class_names=_class_names(features, columns))
 
 
-def _table(file: Path, found: Collector) -> Any:
+def _mapped_table(file: Path, found: Collector) -> Any:
     """Return the rows of an Arrow stream, mapped and not read; what is cut off is left out."""
     import pyarrow as pa
 

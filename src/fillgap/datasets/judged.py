@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from fillgap.datasets.records import Dataset, ListedDataset
+from fillgap.datasets.records import Dataset, ListedDataset, Record
 from fillgap.datasets.tables import TableRow, read_table
 from fillgap.errors import InputError
 from fillgap.files import missing_path
@@ -24,20 +24,11 @@ _CORPUS_ID: Final = ("corpus_id", "corpus-id", *_ID)
 
 @dataclass(frozen=True)
 class JudgedItem:
-    """A query or a document: a text, a picture, or both.
-
-    Attributes
-    ----------
-    id : str
-    text : str or None
-        With the title before it where there is one.
-    image : str, bytes or None
-        As the folder names it, or the encoded picture.
-    """
+    """A query or a document: a text, a picture, or both."""
 
     id: str
-    text: str | None
-    image: str | bytes | None
+    text: str | None  # with the title before it where there is one
+    image: str | bytes | None  # as the folder names it, or the encoded picture
 
     @property
     def kind(self) -> str:
@@ -48,20 +39,12 @@ class JudgedItem:
 
 @dataclass(frozen=True)
 class Judged:
-    """Queries, documents, and which of them belong together.
-
-    Attributes
-    ----------
-    folder : Path
-    queries, documents : list of JudgedItem
-        In the order of the folder; queries without a relevant document are among them.
-    relevant : list of (int, int, float)
-        Number of a query, number of a document, and how relevant it is, above 0.
-    """
+    """Queries and documents in the order of a folder, and which of them belong together."""
 
     folder: Path
-    queries: list[JudgedItem]
+    queries: list[JudgedItem]  # also those without a relevant document
     documents: list[JudgedItem]
+    #: Number of a query, number of a document, and how relevant it is, above 0.
     relevant: list[tuple[int, int, float]]
 
 
@@ -74,43 +57,41 @@ def is_judged(folder: str | Path) -> bool:
 
 
 def open_judged(folder: str | Path, *, split: str | None = None) -> Judged:
-    """Read a folder of judged search.
+    """Read a folder of judged search; `split` names a file of `qrels/`: `test`, or the only one.
 
     MixBench: `queries`, `mixed_corpus` (else `corpus`) as .jsonl or .parquet with the columns
     `query_id` or `corpus_id`, `text` and `image`, and `qrels/qrels.tsv`. BEIR: `queries.jsonl` and
     `corpus.jsonl` with `_id`, `title` and `text`, and `qrels/SPLIT.tsv`. What has a text and a
-    picture is of both.
-
-    Parameters
-    ----------
-    folder : str or path
-    split : str, optional
-        Which file of `qrels/`; left out, `test`, or the only one.
-
-    Raises
-    ------
-    InputError
-        If something is missing or damaged, or a judgement names what is not there.
+    picture is of both. What is missing or damaged is refused, and a judgement of what is not there.
     """
     path = Path(folder)
     queries, documents = _read_items(path)
     numbers = {item.id: i for i, item in enumerate(documents)}
-    judged: dict[str, list[tuple[int, float]]] = {item.id: [] for item in queries}
+    judged: dict[str, dict[int, float]] = {item.id: {} for item in queries}
     file = _judgements(path, split)
     for row in _whole(file):
         query, document = _value(row, _QUERY_ID[:2]), _value(row, _CORPUS_ID[:2])
-        for what, name, known in (("query", query, judged), ("document", document, numbers)):
-            if name not in known:
+        for what, name, there in (("query", query, judged), ("document", document, numbers)):
+            if name not in there:
                 raise InputError(
                     f"{row.place} must judge a {what} of this folder, got {name!r}. "
                     "Take queries, corpus and judgements of one version of the data."
                 )
-        if (grade := _grade(row)) > 0:
-            judged[query].append((numbers[document], grade))
+        try:
+            grade = float(_value(row, ("score", "relevance")))
+        except ValueError:
+            grade = math.nan
+        if not math.isfinite(grade):
+            raise InputError(
+                f"{row.place} must have a number as its score, got {row.values.get('score')!r}. "
+                "Mend that row."
+            )
+        if grade > 0:
+            judged[query][numbers[document]] = grade
     relevant = [
         (number, document, grade)
         for number, item in enumerate(queries)
-        for document, grade in dict(judged[item.id]).items()
+        for document, grade in judged[item.id].items()
     ]
     if not relevant:
         raise InputError(
@@ -122,19 +103,17 @@ def open_judged(folder: str | Path, *, split: str | None = None) -> Judged:
 def open_halves(path: Path) -> Dataset:
     """Open the queries and documents of a judged folder as what is to be embedded.
 
-    Every image and every text is a record of its own, and is needed: one vector each.
-
-    Parameters
-    ----------
-    path : Path
-        The folder; its judgements are not read.
+    Every image and every text is a record of its own, and is needed: one vector each. Judgements
+    are not read.
     """
-    halves = halves_of(*_read_items(path))
     return ListedDataset(
         path.name,
-        [name for name, _, _ in halves],
-        [_picture(path, item) if side == "image" else None for _, item, side in halves],
-        [(str(item.text),) if side == "text" else () for _, item, side in halves],
+        [
+            Record(name, _picture(path, item), ())
+            if side == "image"
+            else Record(name, None, (str(item.text),))
+            for name, item, side in halves_of(*_read_items(path))
+        ],
     )
 
 
@@ -151,27 +130,26 @@ def halves_of(
     ]
 
 
-def _read_items(path: Path) -> tuple[list[JudgedItem], list[JudgedItem]]:
-    """Return queries and documents."""
-    if not path.is_dir():
-        raise missing_path(path)
-    documents = _items(_table(path, _CORPORA), _CORPUS_ID)
-    return _items(_table(path, _QUERIES), _QUERY_ID), documents
-
-
 def _picture(folder: Path, item: JudgedItem) -> Path | bytes:
     """Return the picture of an item; its name may be one within `images/`."""
     if isinstance(item.image, bytes):
         return item.image
     name = str(item.image)
-    tried = [folder / name, folder / "images" / name, folder / "images" / Path(name).name]
-    for path in tried:
+    for path in (folder / name, folder / "images" / name, folder / "images" / Path(name).name):
         if path.is_file():
             return path
     raise InputError(
         f"the image of {item.id!r} must be a file of {folder} or of its images/, got {name!r}, "
         "which is in neither. Copy the images there, or bench vectors of them with --embeddings."
     )
+
+
+def _read_items(path: Path) -> tuple[list[JudgedItem], list[JudgedItem]]:
+    """Return queries and documents."""
+    if not path.is_dir():
+        raise missing_path(path)
+    documents = _items(_table(path, _CORPORA), _CORPUS_ID)
+    return _items(_table(path, _QUERIES), _QUERY_ID), documents
 
 
 def _found(folder: Path, names: tuple[str, ...]) -> Path | None:
@@ -182,7 +160,7 @@ def _found(folder: Path, names: tuple[str, ...]) -> Path | None:
 def _table(folder: Path, names: tuple[str, ...]) -> Path:
     file = _found(folder, names)
     if file is None:
-        inside = [one.parent.name for one in sorted(folder.glob(f"*/{names[-1]}.*"))]
+        inside = [file.parent.name for file in sorted(folder.glob(f"*/{names[-1]}.*"))]
         remedy = f"Pass one of its folders: {', '.join(inside)}." if inside else "Copy it there."
         raise InputError(f"{folder} must hold {names[0]}.jsonl or .parquet, got neither. {remedy}")
     return file
@@ -204,9 +182,13 @@ def _judgements(folder: Path, split: str | None) -> Path:
 def _items(file: Path, id_columns: tuple[str, ...]) -> list[JudgedItem]:
     items, seen = [], set[str]()
     for row in _whole(file):
-        title, text = (_text(row.values.get(name)) for name in ("title", "text"))
-        words = " ".join(part for part in (title, text) if part) or None
-        item = JudgedItem(_value(row, id_columns), words, _image(row.values.get("image")))
+        parts = (row.values.get(name) for name in ("title", "text"))
+        words = " ".join(part.strip() for part in parts if isinstance(part, str) and part.strip())
+        image = row.values.get("image")
+        if isinstance(image, Mapping):  # Hugging Face keeps an image as a mapping of both
+            image = image.get("bytes") or image.get("path")
+        image = image if isinstance(image, (str, bytes)) and image else None
+        item = JudgedItem(_value(row, id_columns), words or None, image)
         if item.id in seen or not item.kind:
             what = f"{item.id!r} twice" if item.kind else "neither a text nor an image"
             raise InputError(
@@ -236,28 +218,3 @@ def _value(row: TableRow, names: tuple[str, ...]) -> str:
         f"{row.place} must have the column {' or '.join(map(repr, names))}, got {listed}. "
         "Rename the column."
     )
-
-
-def _grade(row: TableRow) -> float:
-    try:
-        grade = float(_value(row, ("score", "relevance")))
-    except ValueError:
-        grade = math.nan
-    if not math.isfinite(grade):
-        raise InputError(
-            f"{row.place} must have a number as its score, got {row.values.get('score')!r}. "
-            "Mend that row."
-        )
-    return grade
-
-
-def _text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _image(value: object) -> str | bytes | None:
-    """Return a name or bytes: Hugging Face keeps an image as a mapping of both."""
-    if isinstance(value, Mapping):
-        parts: Mapping[str, Any] = value
-        value = parts.get("bytes") or parts.get("path")
-    return value if isinstance(value, (str, bytes)) and value else None

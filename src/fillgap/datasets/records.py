@@ -1,8 +1,9 @@
-"""What every dataset offers: records of one image with its captions."""
+"""Records of one image with its captions: what offers them, collects them, and draws pairs."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -14,8 +15,18 @@ from numpy.typing import NDArray
 from fillgap.errors import InputError, check_integer, check_random_state
 from fillgap.files import missing_path
 
+#: A file, an encoded picture, or pixels: not yet decoded. None where there are texts alone.
+Image: TypeAlias = Path | bytes | NDArray[np.uint8] | None
 
-@dataclass(frozen=True)
+#: Suffixes of files that are taken for pictures.
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+#: Why a name that leads out of its folder is left out.
+OUTSIDE: Final = "file name that leads out of the folder left out"
+#: Lines that are kept of problems of one kind; the others are counted.
+MAX_LINES: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image and what is said about it.
 
@@ -32,7 +43,7 @@ class Record:
     """
 
     id: str
-    image: Path | bytes | NDArray[np.uint8] | None
+    image: Image
     captions: tuple[str, ...]
     label: int | None = None
 
@@ -56,23 +67,15 @@ class Dataset(Protocol):
 
     def __len__(self) -> int:
         """Return the number of images."""
-        ...
 
     def __getitem__(self, i: int) -> Record:
         """Return the image of row `i` with its captions."""
-        ...
 
 
 def told_of(dataset: Dataset, i: int) -> Record:
     """Return a record of which everything counts but the image, which is not read if possible."""
     without: Callable[[int], Record] = getattr(dataset, "without_image", dataset.__getitem__)
     return without(i)
-
-
-#: Suffixes of files that are taken for pictures.
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-#: Why a name that leads out of its folder is left out.
-OUTSIDE: Final = "file name that leads out of the folder left out"
 
 
 def is_inside(name: str) -> bool:
@@ -114,8 +117,8 @@ class FolderImages:
         folder, _, file = name.replace("\\", "/").rpartition("/")
         if folder not in self._names:
             try:
-                with os.scandir(self.root / folder) as found:
-                    self._names[folder] = {entry.name for entry in found if entry.is_file()}
+                with os.scandir(self.root / folder) as entries:
+                    self._names[folder] = {entry.name for entry in entries if entry.is_file()}
             except OSError:
                 self._names[folder] = set()
         return file in self._names[folder]
@@ -133,66 +136,20 @@ class FolderImages:
                     yield Path(folder, file).relative_to(self.root).as_posix()
 
 
-def find_folder(root: Path, names: tuple[str, ...], option: str = "images") -> Path:
-    """Return the first of these folders that there is below `root`.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    raise InputError(
-        f"{root} must hold the folder of its images ({', '.join(names)}), got none of these. "
-        f"Name it with the option {option}."
-    )
-
-
 def find_named(root: Path, name: str) -> Path:
     """Return what an option names: below `root` where it is there, else as it is written."""
     inside = root / name
     return inside if inside.exists() else Path(name)
 
 
-Image: TypeAlias = Path | bytes | NDArray[np.uint8] | None
-
-#: Lines that are kept of problems of one kind; the others are counted.
-MAX_LINES: Final = 50
-
-
 class ListedDataset:
-    """A dataset whose entries are known and whose images are read when they are asked for.
-
-    Parameters
-    ----------
-    name : str
-        What reports call it.
-    ids : sequence of str
-        One for each image.
-    sources : sequence
-        What `read` makes an image of.
-    captions : sequence of tuple of str
-        Of each image.
-    labels : sequence of int, optional
-        Of each image.
-    class_names : sequence of str, optional
-        Names of the classes, by label.
-    problems : sequence of str
-        What was left out.
-    read : callable
-        Returns the path, the bytes or the pixels behind a source, None where there are none.
-    """
+    """A dataset of records in whose place for an image lies what `read` makes it of."""
 
     def __init__(
         self,
         name: str,
-        ids: Sequence[str],
-        sources: Sequence[Any],
-        captions: Sequence[tuple[str, ...]],
+        records: Sequence[Record],
         *,
-        labels: Sequence[int] | None = None,
         class_names: Sequence[str] | None = None,
         problems: Sequence[str] = (),
         read: Callable[[Any], Image] = lambda source: source,
@@ -200,21 +157,18 @@ class ListedDataset:
         self.name = name
         self.class_names = class_names
         self.problems: Sequence[str] = tuple(problems)
-        self._ids, self._sources, self._captions = ids, sources, captions
-        self._labels, self._read = labels, read
+        self._records, self._read = records, read
 
     def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self._ids)
+        return len(self._records)
 
     def __getitem__(self, i: int) -> Record:
-        """Return the image of row `i` with its captions."""
-        return replace(self.without_image(i), image=self._read(self._sources[i]))
+        record = self._records[i]
+        return replace(record, image=self._read(record.image))
 
     def without_image(self, i: int) -> Record:
         """Return what is told of row `i`, with b"" in place of the image."""
-        label = None if self._labels is None else int(self._labels[i])
-        return Record(self._ids[i], b"", self._captions[i], label)
+        return replace(self._records[i], image=b"")
 
 
 class Collector:
@@ -247,14 +201,14 @@ class Collector:
         read: Callable[[Any], Image] = lambda source: source,
     ) -> None:
         self._name, self._where, self._read = name, where, read
-        self._rows: dict[str, tuple[Any, tuple[str, ...], int | None]] = {}
+        self._records: dict[str, Record] = {}
         self._problems: dict[str, list[str]] = {}
-        self._counts: dict[str, int] = {}
+        self._counts = Counter[str]()
 
     def leave_out(self, what: object, why: str) -> None:
         """List an entry that cannot be used; `why` is the same text for all of a kind."""
         kept = self._problems.setdefault(why, [])
-        self._counts[why] = self._counts.get(why, 0) + 1
+        self._counts[why] += 1
         if len(kept) < MAX_LINES:
             kept.append(f"{what}: {why}")
 
@@ -275,7 +229,7 @@ class Collector:
         label : int, optional
             Class of the image.
         """
-        if name in self._rows:
+        if name in self._records:
             self.leave_out(name, "duplicated id, the first is kept")
             return
         if source is None:
@@ -285,7 +239,7 @@ class Collector:
         if not texts and label is None:
             self.leave_out(name, "image without a caption left out")
             return
-        self._rows[name] = source, texts, label
+        self._records[name] = Record(name, source, texts, label)
 
     def _clean(self, name: str, caption: Any) -> str | None:
         """Return a caption on one line, or None and a remark."""
@@ -310,31 +264,22 @@ class Collector:
         InputError
             If nothing usable was found.
         """
-        problems = self._lines()
-        if not self._rows:
+        problems = []
+        for why, kept in self._problems.items():
+            more = self._counts[why] - len(kept)
+            problems += kept + ([f"and {more} more: {why}"] if more else [])
+        if not self._records:
             why = f"none ({problems[0]})" if problems else "none"
             raise InputError(
                 f"{self._where} must hold at least one image with a caption, got {why}. "
                 "Check that the images and the captions belong together."
             )
-        sources, captions, labels = zip(*self._rows.values(), strict=True)
+        records = list(self._records.values())
+        if any(record.label is None for record in records):
+            records = [replace(record, label=None) for record in records]
         return ListedDataset(
-            self._name,
-            tuple(self._rows),
-            sources,
-            captions,
-            labels=labels if all(label is not None for label in labels) else None,
-            class_names=class_names,
-            problems=problems,
-            read=self._read,
+            self._name, records, class_names=class_names, problems=problems, read=self._read
         )
-
-    def _lines(self) -> list[str]:
-        lines = []
-        for why, kept in self._problems.items():
-            more = self._counts[why] - len(kept)
-            lines += kept + ([f"and {more} more: {why}"] if more else [])
-        return lines
 
 
 class _DrawnDataset:

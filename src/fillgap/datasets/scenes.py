@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.datasets.records import Dataset, ListedDataset
+from fillgap.datasets.records import Dataset, ListedDataset, Record
 from fillgap.errors import InputError, check_choice
 from fillgap.files import read_artifact
 from fillgap.pair import EmbeddingPair
@@ -19,24 +19,12 @@ _FOLDER = Path(__file__).with_name("digit_scenes")
 
 @dataclass(frozen=True, eq=False)
 class ClassPrompts:
-    """Embedded sentences that name a class, for zero-shot classification.
+    """Embedded sentences that name a class, for zero-shot classification."""
 
-    Attributes
-    ----------
-    texts : array of shape (n_prompts, n_features), float32
-        Unit rows.
-    labels : array of int of shape (n_prompts,)
-        The class that each prompt names.
-    prompts : list of str
-        The sentences.
-    class_names : list of str
-        Names of the classes, by label.
-    """
-
-    texts: NDArray[np.float32]
-    labels: NDArray[np.intp]
+    texts: NDArray[np.float32]  # unit rows, shape (n_prompts, n_features)
+    labels: NDArray[np.intp]  # the class that each prompt names
     prompts: list[str]
-    class_names: list[str]
+    class_names: list[str]  # by label
 
 
 def load_digit_scenes(split: str = "evaluation", variant: str = "gap") -> EmbeddingPair:
@@ -72,6 +60,8 @@ def load_digit_scenes(split: str = "evaluation", variant: str = "gap") -> Embedd
     >>> pair.n_images, pair.n_texts, pair.n_features
     (2500, 5000, 128)
     """
+    import pyarrow.parquet as pq
+
     check_choice(split, "split", ("evaluation", "fitting"))
     check_choice(variant, "variant", ("gap", "no_gap"))
     if variant == "no_gap" and split == "fitting":
@@ -79,13 +69,7 @@ def load_digit_scenes(split: str = "evaluation", variant: str = "gap") -> Embedd
             "split must be 'evaluation' for the variant 'no_gap', got 'fitting'. "
             "There is no gap to fit: ask for the evaluation scenes."
         )
-    return _read(split if variant == "gap" else "no_gap")
-
-
-def _read(part: str) -> EmbeddingPair:
-    """Return the scenes of one part of the folder."""
-    import pyarrow.parquet as pq
-
+    part = split if variant == "gap" else "no_gap"
     arrays, header = read_artifact(_FOLDER / f"{part}.safetensors", "digit-scenes")
     table = pq.read_table(_FOLDER / f"{part}.parquet").to_pydict()
     pixels = np.frombuffer(b"".join(table["thumbnail"]), dtype=np.uint8)
@@ -128,20 +112,9 @@ def _unit(rows: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def open_scenes(*, split: str = "evaluation", variant: str = "gap") -> Dataset:
-    """Open the bundled scenes: pixels (36, 36), two captions each, the large digit as label.
-
-    Parameters
-    ----------
-    split, variant : str
-        As for `load_digit_scenes`.
-    """
-    pair = load_digit_scenes(split, variant)
-    captions = np.array(pair.captions, dtype=object).reshape(pair.n_images, -1)
-    return ListedDataset(
-        pair.name,
-        [f"{split}-{i:04}" for i in range(pair.n_images)],
-        [] if pair.thumbnails is None else list(pair.thumbnails),
-        [tuple(row) for row in captions],
-        labels=None if pair.labels is None else [int(label) for label in pair.labels],
-        class_names=load_class_prompts().class_names,
-    )
+    """Open the bundled scenes: pixels (36, 36), two captions each, the large digit as label."""
+    pair: Any = load_digit_scenes(split, variant)
+    captions = zip(pair.captions[::2], pair.captions[1::2], strict=True)
+    rows = enumerate(zip(pair.thumbnails, captions, pair.labels, strict=True))
+    records = [Record(f"{split}-{i:04}", x, told, int(label)) for i, (x, told, label) in rows]
+    return ListedDataset(pair.name, records, class_names=load_class_prompts().class_names)

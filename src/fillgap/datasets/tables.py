@@ -16,31 +16,15 @@ TABLE_SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 class TableRow(NamedTuple):
-    """A row, or why it cannot be used.
+    """A row, or why it cannot be used."""
 
-    Attributes
-    ----------
-    place : str
-        For messages, for example "captions.csv, line 7".
-    values : mapping from str to object
-        By the name of the column.
-    fault : str or None
-        What is wrong with it.
-    """
-
-    place: str
-    values: Mapping[str, Any]
+    place: str  # for messages, for example "captions.csv, line 7"
+    values: Mapping[str, Any]  # by the name of the column
     fault: str | None = None
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
-
-    Raises
-    ------
-    InputError
-        If it is missing, cut off, or not UTF-8.
-    """
+    """Return what a JSON file holds; refuse one that is missing, cut off, or not UTF-8."""
     if not path.is_file():
         raise missing_path(path)
     with reading(str(path), "a whole JSON file in UTF-8"):
@@ -51,13 +35,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (number from 1, text) of each line that is not empty.
 
     Bytes that are not UTF-8 come out as lone surrogates, which tell that line apart.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or plainly in another encoding.
     """
-    check_encoding(path)
+    _check_encoding(path)
     # Only a line feed ends a line: captions hold the other characters that str.splitlines knows.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
         for number, line in enumerate(file, start=1):
@@ -65,7 +44,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, text
 
 
-def check_encoding(path: Path) -> None:
+def _check_encoding(path: Path) -> None:
     """Refuse a text file that is missing or begins as UTF-16 or as binary data do."""
     if not path.is_file():
         raise missing_path(path)
@@ -78,13 +57,7 @@ def check_encoding(path: Path) -> None:
 
 
 def read_table(path: Path) -> Iterator[TableRow]:
-    """Yield the rows of a .csv, .tsv, .jsonl or .parquet file.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, has another suffix, or cannot be read at all.
-    """
+    """Yield the rows of a .csv, .tsv, .jsonl or .parquet file; refuse one of another suffix."""
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         raise InputError(
@@ -93,7 +66,16 @@ def read_table(path: Path) -> Iterator[TableRow]:
     if suffix == ".parquet":
         yield from _parquet_rows(path)
     elif suffix == ".jsonl":
-        yield from _json_rows(path)
+        for number, line in read_lines(path):
+            place = f"{path.name}, line {number}"
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
+                values = None
+            if isinstance(values, dict):
+                yield TableRow(place, values)
+            else:
+                yield TableRow(place, {}, "no whole JSON object")
     else:
         yield from read_separated(path, "\t" if suffix == ".tsv" else ",")
 
@@ -102,7 +84,7 @@ def read_separated(
     path: Path, separator: str, header: Sequence[str] | None = None
 ) -> Iterator[TableRow]:
     """Yield the rows of a CSV file; the first line names the columns unless `header` does."""
-    check_encoding(path)
+    _check_encoding(path)
     # In tab-separated files a quotation mark is a character like any other.
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -118,17 +100,6 @@ def read_separated(
         except csv.Error as error:
             place = f"{path.name}, line {rows.line_num}"
             yield TableRow(place, {}, f"rest of the file unreadable ({error})")
-
-
-def _json_rows(path: Path) -> Iterator[TableRow]:
-    for number, line in read_lines(path):
-        place = f"{path.name}, line {number}"
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            values = None
-        fault = None if isinstance(values, dict) else "no whole JSON object"
-        yield TableRow(place, values if isinstance(values, dict) else {}, fault)
 
 
 def _parquet_rows(path: Path) -> Iterator[TableRow]:
@@ -151,13 +122,7 @@ def _parquet_rows(path: Path) -> Iterator[TableRow]:
 def choose_column(
     present: Sequence[str], wanted: str | None, usual: Sequence[str], what: str, where: object
 ) -> str:
-    """Return the column asked for, or the first of the usual names that there is.
-
-    Raises
-    ------
-    InputError
-        If there is none; the columns that there are are listed.
-    """
+    """Return the column asked for, or the first of the usual names; refuse if there is none."""
     lowered = {name.lower().strip(): name for name in present}
     for name in [wanted] if wanted is not None else usual:
         if name in present:

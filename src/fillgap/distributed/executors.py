@@ -1,4 +1,4 @@
-"""The contract of an engine: map over items, and merge what comes back."""
+"""Engines, which map a function over items and merge what comes back: here, processes, Dask."""
 
 from __future__ import annotations
 
@@ -17,28 +17,25 @@ from typing import Any, Protocol, Self, TypeVar
 from fillgap.errors import InputError, check_choice, check_integer, require
 from fillgap.runtime import Progress, one_blas_thread, silent
 
-#: Seconds in which a machine of a cluster must take a connection.
-SECONDS_TO_ANSWER = 5.0
 T = TypeVar("T")
 R = TypeVar("R")
+
+ENGINES = ("processes", "dask")
+#: Items that are handed out beyond the one whose result is next, for each worker: results wait
+#: there for their turn, so this bounds what the parent holds.
+AHEAD = 3
+#: Times that workers may die without any item being finished in between.
+MAX_DEATHS = 3
+#: Results that one task of Dask merges: what moves between workers, not to the scheduler.
+MERGED_AT_ONCE = 8
+#: Seconds in which a machine of a cluster must take a connection.
+SECONDS_TO_ANSWER = 5.0
+#: The variable by which the C library is told what to do with freed memory.
+_FREED_MEMORY = "MALLOC_TRIM_THRESHOLD_"
 
 
 class EngineError(InputError):
     """An engine that cannot go on: workers that keep dying, a scheduler that went away."""
-
-
-def knock(address: str) -> None:
-    """Raise an OSError where nothing takes a connection: engines wait half a minute and more.
-
-    Parameters
-    ----------
-    address : str
-        "host:port", with or without a protocol; others are not looked at.
-    """
-    found = re.fullmatch(r"(?:\w+://)?\[?([\w.:-]+?)\]?:(\d{1,5})", address)
-    if found is not None:
-        host, port = found.group(1), int(found.group(2))
-        socket.create_connection((host, port), SECONDS_TO_ANSWER).close()
 
 
 class Executor(Protocol):
@@ -56,7 +53,11 @@ class Executor(Protocol):
     n_workers: int
 
     def map(
-        self, function: Callable[[T], R], items: Iterable[T], *, progress: Progress | None = None
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        progress: Progress | None = None,
     ) -> Iterator[R]:
         """Yield function(item) for each item, in the order of the items."""
         ...
@@ -71,18 +72,23 @@ class Executor(Protocol):
     ) -> R:
         """Return function(item) merged over all items, of which there is at least one.
 
-        `merge` is associative, and may change and return its first argument.
+        `merge` is associative, and may change and return its first argument. An engine that does
+        not say otherwise merges in the order of the items.
         """
-        ...
+        return reduce(merge, self.map(function, items, progress=progress))
 
 
-class ThisProcess:
+class ThisProcess(Executor):
     """No workers: items one after the other, here."""
 
     n_workers = 1
 
     def map(
-        self, function: Callable[[T], R], items: Iterable[T], *, progress: Progress | None = None
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        progress: Progress | None = None,
     ) -> Iterator[R]:
         """Yield function(item) for each item, in the order of the items."""
         todo, report = list(items), progress or silent
@@ -92,26 +98,8 @@ class ThisProcess:
             report(done, len(todo), "this process")
             yield result
 
-    def map_reduce(
-        self,
-        function: Callable[[T], R],
-        items: Iterable[T],
-        merge: Callable[[R, R], R],
-        *,
-        progress: Progress | None = None,
-    ) -> R:
-        """Return function(item) merged over all items, in their order."""
-        return reduce(merge, self.map(function, items, progress=progress))
 
-
-#: Items that are handed out beyond the one whose result is next, for each worker: results wait
-#: there for their turn, so this bounds what the parent holds.
-AHEAD = 3
-#: Times that workers may die without any item being finished in between.
-MAX_DEATHS = 3
-
-
-class ProcessPool:
+class ProcessPool(Executor):
     """Worker processes with one BLAS thread each; a worker that dies is replaced.
 
     Results are merged in the order of the items, so that they do not depend on the number of
@@ -156,7 +144,11 @@ class ProcessPool:
                 worker.join()
 
     def map(
-        self, function: Callable[[T], R], items: Iterable[T], *, progress: Progress | None = None
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        progress: Progress | None = None,
     ) -> Iterator[R]:
         """Yield function(item) for each item, in the order of the items.
 
@@ -188,29 +180,24 @@ class ProcessPool:
                     self.close()
                     deaths += 1
                     if deaths > MAX_DEATHS:
-                        raise _keeps_dying(todo[lost[0]]) from error
+                        raise EngineError(
+                            f"workers must live through {_name(todo[lost[0]])}, got {deaths} that "
+                            "were killed in a row without finishing anything. Look for too little "
+                            "memory: use fewer workers or smaller shards."
+                        ) from error
                 except BaseException:
                     self.close()  # an item failed: the others are of no use any more
                     raise
             yield done.pop(turn)
-
-    def map_reduce(
-        self,
-        function: Callable[[T], R],
-        items: Iterable[T],
-        merge: Callable[[R, R], R],
-        *,
-        progress: Progress | None = None,
-    ) -> R:
-        """Return function(item) merged over all items, in their order."""
-        return reduce(merge, self.map(function, items, progress=progress))
 
     def _submit(self, function: Callable[[T], R], item: T) -> Future[R]:
         if self._pool is None:
             from multiprocessing import get_context
 
             self._pool = ProcessPoolExecutor(
-                self.n_workers, mp_context=get_context("spawn"), initializer=_prepare_worker
+                self.n_workers,
+                mp_context=get_context("spawn"),
+                initializer=_prepare_worker,
             )
         return self._pool.submit(function, item)
 
@@ -224,55 +211,43 @@ def _prepare_worker() -> None:
     import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be limited)
     from threadpoolctl import threadpool_limits
 
+    def end_with_parent() -> None:
+        parent: Any = parent_process()
+        parent.join()
+        os._exit(1)  # nobody would read the results
+
     os.environ["OMP_NUM_THREADS"] = "1"  # for what is loaded later, such as PyTorch
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threadpool_limits(1)
-    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+    Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with(parent: Any) -> None:
-    """End this process when its parent is gone: nobody would read its results."""
-    parent.join()
-    os._exit(1)
+def _name(item: Any) -> str:
+    return getattr(item, "name", None) or "an item"
 
 
-def _keeps_dying(item: Any) -> EngineError:
-    name = getattr(item, "name", None) or "an item"
-    return EngineError(
-        f"workers must live through {name}, got {MAX_DEATHS + 1} that were killed in a row without "
-        "finishing anything. Look for too little memory: use fewer workers or smaller shards."
-    )
-
-
-#: Results that one task merges: what moves between workers, not to the scheduler.
-MERGED_AT_ONCE = 8
-#: The variable by which the C library is told what to do with freed memory.
-_FREED_MEMORY = "MALLOC_TRIM_THRESHOLD_"
-
-
-class DaskCluster:
+class DaskCluster(Executor):
     """Workers of Dask; results are merged where they are, in a tree.
 
-    Parameters
-    ----------
-    address : str or cluster of Dask, optional
-        Of a scheduler that runs, for example "tcp://10.0.0.1:8786", or a cluster that this process
-        started, which is left running. It and its workers must have fillgap installed, and the
-        workers see the shards under the same names. Left out, workers are started here.
-    n_workers : int, optional
-        How many to start here; left out, one for each core.
-    patience : float
-        Seconds after which a scheduler that does not answer has gone away.
+    `address` is that of a scheduler that runs, for example "tcp://10.0.0.1:8786", or a cluster that
+    this process started, which is left running. It and its workers must have fillgap installed, and
+    the workers see the shards under the same names. Left out, `n_workers` are started here, one for
+    each core if that is left out too. After `patience` seconds a scheduler that does not answer has
+    gone away.
     """
 
     def __init__(
-        self, address: Any = None, n_workers: int | None = None, *, patience: float = 30.0
+        self,
+        address: Any = None,
+        n_workers: int | None = None,
+        *,
+        patience: float = 30.0,
     ) -> None:
         distributed = require("distributed", "dask", "The engine Dask")
         self._address, self._cluster = address, None
         try:
             if isinstance(address, str):
-                knock(address)
+                _knock(address)
             elif address is None:
                 self._cluster = _started_here(distributed, n_workers)
             self._client = _within(
@@ -299,11 +274,15 @@ class DaskCluster:
             self._cluster.close(timeout=5)
 
     def map(
-        self, function: Callable[[T], R], items: Iterable[T], *, progress: Progress | None = None
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        progress: Progress | None = None,
     ) -> Iterator[R]:
         """Yield function(item) for each item, in the order of the items."""
         todo, report = list(items), progress or silent
-        futures = self._start(function, todo)
+        futures = self._client.map(_call, todo, function=function, pure=False)
         for number, item in enumerate(todo):
             yield self._result(futures[number], item)
             futures[number] = None  # the cluster may forget this result
@@ -319,7 +298,7 @@ class DaskCluster:
     ) -> R:
         """Return function(item) merged over all items, by a tree of tasks."""
         todo, report = list(items), progress or silent
-        leaves = level = self._start(function, todo)
+        leaves = level = self._client.map(_call, todo, function=function, pure=False)
         while len(level) > 1:
             groups = [
                 level[at : at + MERGED_AT_ONCE] for at in range(0, len(level), MERGED_AT_ONCE)
@@ -331,13 +310,12 @@ class DaskCluster:
         for leaf in leaves:
             leaf.add_done_callback(
                 lambda _: report(
-                    sum(other.done() for other in leaves), len(todo), f"{self.n_workers} workers"
+                    sum(other.done() for other in leaves),
+                    len(todo),
+                    f"{self.n_workers} workers",
                 )
             )
         return self._result(level[0], todo[0])
-
-    def _start(self, function: Callable[[T], R], items: list[T]) -> list[Any]:
-        return self._client.map(_call, items, function=function, pure=False)
 
     def _result(self, future: Any, item: Any) -> Any:
         from concurrent.futures import CancelledError
@@ -349,12 +327,14 @@ class DaskCluster:
         except _TaskError as error:
             raise error.args[0] from None
         except KilledWorker as error:
-            name = getattr(item, "name", None) or "an item"
             raise EngineError(
                 f"workers must live through the items of this job, got one that killed several "
-                f"({name} or one beside it). Look for too little memory on the workers."
+                f"({_name(item)} or one beside it). Look for too little memory on the workers."
             ) from error
-        except (CancelledError, OSError) as error:  # also timeouts, and a connection that was cut
+        except (
+            CancelledError,
+            OSError,
+        ) as error:  # also timeouts, and a connection that was cut
             raise self._gone(error) from error
 
     def _gone(self, error: BaseException) -> EngineError:
@@ -390,6 +370,14 @@ def _started_here(distributed: Any, n_workers: int | None) -> Any:
         scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
         silence_logs=50,
     )
+
+
+def _knock(address: str) -> None:
+    """Raise an OSError where nothing takes a connection: engines wait half a minute and more."""
+    found = re.fullmatch(r"(?:\w+://)?\[?([\w.:-]+?)\]?:(\d{1,5})", address)
+    if found is not None:  # others are not looked at
+        host, port = found.group(1), int(found.group(2))
+        socket.create_connection((host, port), SECONDS_TO_ANSWER).close()
 
 
 def _within(seconds: float, start: Callable[[], R]) -> R:
@@ -429,9 +417,6 @@ def _merged(merge: Callable[[R, R], R], first: R, *others: R) -> R:
     return reduce(merge, others, deepcopy(first))
 
 
-ENGINES = ("processes", "dask")
-
-
 def make_executor(
     engine: str = "processes", *, n_workers: int | None = None, address: Any = None
 ) -> AbstractContextManager[Any]:
@@ -460,7 +445,5 @@ def make_executor(
                 f"the address must be of a cluster of Dask, got {address!r} for processes. "
                 "Name the engine too: --engine dask"
             )
-
         return ProcessPool(n_workers)
-
     return DaskCluster(address, n_workers)

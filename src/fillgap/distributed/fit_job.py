@@ -1,11 +1,11 @@
-"""What comes back from a worker: the result, what it took, and shards that had to be skipped."""
+"""Fit by workers: what they sum over pieces, what it took, and shards that had to be skipped."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,17 +15,15 @@ from fillgap.aligners.methods import method_name
 from fillgap.distributed.executors import EngineError, Executor
 from fillgap.distributed.pieces import (
     Piece,
-    Side,
+    Sides,
     blocks_on,
+    cut,
     open_sides,
-    pieces_of_pairs,
-    pieces_of_sides,
     without_partners,
-    without_shards,
+    without_pieces,
 )
 from fillgap.errors import InputError, InputTypeError, row_scales
 from fillgap.io._open import in_memory
-from fillgap.io._ranges import BadShard
 from fillgap.io._sample import sampled_pair
 from fillgap.io._shards import ShardedRows
 from fillgap.pair import EmbeddingPair
@@ -86,17 +84,7 @@ class JobReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as what JSON holds."""
-        return {
-            "n_rows": self.n_rows,
-            "n_bytes": self.n_bytes,
-            "seconds": self.seconds,
-            "rows_per_second": self.rows_per_second,
-            "workers": dict(self.workers),
-            "rows_of_workers": dict(self.rows_of_workers),
-            "skipped": dict(self.skipped),
-            "written": list(self.written),
-            "kept": list(self.kept),
-        }
+        return asdict(self) | {"rows_per_second": self.rows_per_second}
 
 
 @dataclass
@@ -107,16 +95,22 @@ class Outcome:
     report: JobReport
 
 
+def merge_outcomes(mine: Outcome, other: Outcome) -> Outcome:
+    """Add `other` to `mine`; values merge by `absorb`."""
+    if mine.value is None:
+        mine.value = other.value
+    elif other.value is not None:
+        mine.value.absorb(other.value)
+    mine.report.add(other.report)
+    return mine
+
+
 @dataclass(frozen=True)
 class Attempt:
     """A function of an item that reports, and names the item in what it refuses.
 
-    Parameters
-    ----------
-    function : callable
-        Called with an item, which has `name`, `n_rows` and `n_bytes`.
-    skip_bad_shards : bool
-        Whether a refusal is reported instead of raised.
+    Items have `name`, `n_rows` and `n_bytes`. Where bad shards may be skipped, a refusal is
+    reported instead of raised.
     """
 
     function: Callable[[Any], Any]
@@ -141,30 +135,6 @@ class Attempt:
         return Outcome(value, report)
 
 
-def with_rate(progress: Progress | None, count: int, n_workers: int) -> Progress | None:
-    """Return a callback that also says how many rows a worker does in a second."""
-    if progress is None:
-        return None
-    started = perf_counter()
-
-    def report(done: int, total: int | None, who: str) -> None:
-        seconds = max(perf_counter() - started, 1e-9)
-        rate = count * done / (total or 1) / seconds / n_workers
-        progress(done, total, f"{who}, {rate:,.{0 if rate >= 100 else 1}f} rows/s each")
-
-    return report
-
-
-def merge_outcomes(mine: Outcome, other: Outcome) -> Outcome:
-    """Add `other` to `mine`; values merge by `absorb`."""
-    if mine.value is None:
-        mine.value = other.value
-    elif other.value is not None:
-        mine.value.absorb(other.value)
-    mine.report.add(other.report)
-    return mine
-
-
 @dataclass(frozen=True)
 class SumOfBlocks:
     """A function of a block, summed over the blocks of a piece, on a device where one is named."""
@@ -184,6 +154,35 @@ class SumOfBlocks:
         return total
 
 
+def sum_pieces(
+    function: BlockFunction,
+    pieces: Sequence[Piece],
+    executor: Executor,
+    *,
+    skip_bad_shards: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Return a function of blocks, summed over pieces by workers."""
+    attempt = Attempt(SumOfBlocks(function, device), skip_bad_shards)
+    shown = with_rate(progress, sum(piece.n_rows for piece in pieces), executor.n_workers)
+    return executor.map_reduce(attempt, pieces, merge_outcomes, progress=shown)
+
+
+def with_rate(progress: Progress | None, count: int, n_workers: int) -> Progress | None:
+    """Return a callback that also says how many rows a worker does in a second."""
+    if progress is None:
+        return None
+    started = perf_counter()
+
+    def report(done: int, total: int | None, who: str) -> None:
+        seconds = max(perf_counter() - started, 1e-9)
+        rate = count * done / (total or 1) / seconds / n_workers
+        progress(done, total, f"{who}, {rate:,.{0 if rate >= 100 else 1}f} rows/s each")
+
+    return report
+
+
 def fit_shards(
     aligner: Aligner,
     images: str | Path,
@@ -201,7 +200,8 @@ def fit_shards(
     aligner : SumAligner
         Of a method that is a function of sums.
     images, texts : str or path
-        As for `open_sides`. Workers read them under the same names.
+        Shards of both sides; texts left out are in the same place as the images. Workers read them
+        under the same names.
     executor : Executor
         Who does the work, for example a `ProcessPool`.
     skip_bad_shards : bool
@@ -232,9 +232,14 @@ def fit_shards(
     def reduce(function: BlockFunction) -> Any:
         first = report.n_rows == 0
         left = [piece for piece in pieces if piece.name not in report.skipped]
-        attempt = Attempt(SumOfBlocks(function, device), skip_bad_shards and first)
-        shown = with_rate(progress, sum(piece.n_rows for piece in left), executor.n_workers)
-        found = executor.map_reduce(attempt, left, merge_outcomes, progress=shown)
+        found = sum_pieces(
+            function,
+            left,
+            executor,
+            skip_bad_shards=skip_bad_shards and first,
+            device=device,
+            progress=progress,
+        )
         report.add(found.report)
         if found.value is None:
             raise InputError(next(iter(report.skipped.values())))
@@ -243,26 +248,6 @@ def fit_shards(
     sums.fit_by(*sides, reduce)
     report.seconds = perf_counter() - started
     return report
-
-
-def fit_pieces(
-    aligner: SumAligner,
-    images: str | Path,
-    texts: str | Path | None = None,
-    *,
-    skip_bad_shards: bool = False,
-) -> tuple[tuple[Side, Side], list[Piece], dict[str, str]]:
-    """Return both sides, the pieces that workers will read, and shards that cannot be opened.
-
-    Nothing but headers is read now.
-    """
-    sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
-    bad = sides[0].bad | sides[1].bad
-    if not aligner.needs_pairs:
-        return sides, pieces_of_sides(*sides), bad
-    if bad:
-        sides = without_partners(*sides)
-    return sides, pieces_of_pairs(*sides), bad
 
 
 def check_method(aligner: Aligner) -> SumAligner:
@@ -277,20 +262,20 @@ def check_method(aligner: Aligner) -> SumAligner:
     )
 
 
-@dataclass(frozen=True)
-class BadShards:
-    """What is left out.
+def fit_pieces(
+    aligner: SumAligner,
+    images: str | Path,
+    texts: str | Path | None = None,
+    *,
+    skip_bad_shards: bool = False,
+) -> tuple[Sides, list[Piece], dict[str, str]]:
+    """Return both sides, the pieces that workers will read, and shards that cannot be opened.
 
-    Attributes
-    ----------
-    skipped : dict
-        From the name of a shard, or of rows of two of them, to the reason.
-    names : frozenset of str
-        All shards that are left out, without the partners of these.
+    Nothing but headers is read now.
     """
-
-    skipped: dict[str, str]
-    names: frozenset[str]
+    sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
+    bad = sides[0].bad | sides[1].bad
+    return *cut(sides, paired=aligner.needs_pairs), bad
 
 
 def find_bad_shards(
@@ -299,8 +284,20 @@ def find_bad_shards(
     *,
     executor: Executor,
     progress: Progress | None = None,
-) -> BadShards:
+) -> tuple[dict[str, str], frozenset[str]]:
     """Read all pairs once, and return the shards that cannot be read or hold unusable rows.
+
+    Parameters
+    ----------
+    images, texts, executor, progress
+        As for `fit_shards`.
+
+    Returns
+    -------
+    skipped : dict
+        From the name of a shard, or of rows of two of them, to the reason.
+    names : frozenset of str
+        All shards that are left out, without the partners of these.
 
     Raises
     ------
@@ -308,16 +305,27 @@ def find_bad_shards(
         If nothing else is left, the sides are no pairs row by row, or a bad shard has no partner.
     """
     sides = open_sides(images, texts, skip_bad_shards=True)
-    pieces = pieces_of_pairs(*sides)
-    attempt = Attempt(SumOfBlocks(_check_block), skip_bad_shards=True)
-    shown = with_rate(progress, sum(piece.n_rows for piece in pieces), executor.n_workers)
-    found = executor.map_reduce(attempt, pieces, merge_outcomes, progress=shown)
+    _, pieces = cut(sides, paired=True)
+    found = sum_pieces(_check_block, pieces, executor, skip_bad_shards=True, progress=progress)
     skipped = sides[0].bad | sides[1].bad | found.report.skipped
     if found.value is None:
         raise InputError(next(iter(skipped.values())))
     if found.report.skipped:
-        sides = without_shards(sides, pieces, found.report.skipped)
-    return BadShards(skipped, frozenset(sides[0].bad) | frozenset(sides[1].bad))
+        sides = without_pieces(sides, pieces, found.report.skipped)
+    return skipped, frozenset(sides[0].bad) | frozenset(sides[1].bad)
+
+
+class _Checked:
+    def absorb(self, other: object) -> None:
+        """Do nothing."""
+
+
+def _check_block(first_row: int, X: Any | None, Y: Any | None) -> _Checked:
+    """Refuse a block with rows that are zero or not finite."""
+    for block, what in ((X, "images"), (Y, "texts")):
+        if block is not None:
+            row_scales(block, what, first_row=first_row)
+    return _Checked()
 
 
 def load_readable_pair(
@@ -338,7 +346,8 @@ def load_readable_pair(
         Names of shards.
     """
     opened = open_sides(images, texts, skip_bad_shards=True)
-    left = without_partners(*(_without(side, bad) for side in opened))
+    reasons = dict.fromkeys(bad, "it is left out")
+    left = without_partners((opened[0].without(reasons), opened[1].without(reasons)))
     x, y = (ShardedRows(side.name, side.readable) for side in left)
     name = Path(images).stem
     if max_images is not None and x.shape[0] > max_images:
@@ -346,23 +355,3 @@ def load_readable_pair(
             (x, y), {}, max_images=max_images, paired=None, name=name, random_state=random_state
         )
     return EmbeddingPair(in_memory(x), in_memory(y), name=name)
-
-
-def _without(side: Side, bad: Collection[str]) -> Side:
-    return Side(
-        side.name,
-        [BadShard(one.name, "it is left out") if one.name in bad else one for one in side.shards],
-    )
-
-
-class _Checked:
-    def absorb(self, other: object) -> None:
-        """Do nothing."""
-
-
-def _check_block(first_row: int, X: Any | None, Y: Any | None) -> _Checked:
-    """Refuse a block with rows that are zero or not finite."""
-    for block, what in ((X, "images"), (Y, "texts")):
-        if block is not None:
-            row_scales(block, what, first_row=first_row)
-    return _Checked()

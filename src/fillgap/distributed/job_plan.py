@@ -14,46 +14,25 @@ from fillgap.aligners.methods import load_aligner
 from fillgap.distributed.apply_job import plan_copies
 from fillgap.distributed.executors import Executor
 from fillgap.distributed.fit_job import check_method, fit_pieces
-from fillgap.distributed.pieces import (
-    Part,
-    Piece,
-    are_pairs,
-    open_sides,
-    pieces_of_pairs,
-    pieces_of_sides,
-    without_partners,
-)
+from fillgap.distributed.pieces import Part, Piece, are_pairs, cut, open_sides, without_partners
 from fillgap.io._names import Modality
-from fillgap.pair import RowSource
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What a job would do.
+    """What a job would do."""
 
-    Attributes
-    ----------
-    n_shards, n_rows, n_features, n_bytes : int
-        What would be read in each pass.
-    passes : int
-        How often.
-    n_files, written_bytes : int
-        What would be written, about.
-    kept : int
-        Files that an earlier run finished.
-    skipped : dict
-        Shards that cannot be opened, and why.
-    """
-
+    # In each pass:
     n_shards: int
     n_rows: int
     n_features: int
     n_bytes: int
     passes: int = 1
+    # Written, about:
     n_files: int = 0
     written_bytes: int = 0
-    kept: int = 0
-    skipped: dict[str, str] = field(default_factory=dict)
+    kept: int = 0  # files that an earlier run finished
+    skipped: dict[str, str] = field(default_factory=dict)  # shards that cannot be opened, and why
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as what JSON holds."""
@@ -74,8 +53,8 @@ def plan_fit(
     rows; the size of their file is not known.
     """
     if executor is None and not isinstance(aligner, SumAligner):
-        held = pieces_of_sides(*open_sides(images, texts, skip_bad_shards=skip_bad_shards))
-        return _plan(held, n_files=1)
+        sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
+        return _plan(cut(sides, paired=False)[1], n_files=1)
     sums = check_method(aligner)
     sides, pieces, bad = fit_pieces(sums, images, texts, skip_bad_shards=skip_bad_shards)
     d = sides[0].shape[1]
@@ -116,8 +95,7 @@ def plan_measure(
     Without an executor it is what one process would do, which reads once.
     """
     sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
-    one_to_one = are_pairs(*sides) if paired is None else paired
-    pieces = pieces_of_pairs(*sides) if one_to_one else pieces_of_sides(*sides)
+    _, pieces = cut(sides, paired=are_pairs(sides) if paired is None else paired)
     return _plan(pieces, passes=1 if executor is None else 3, skipped=sides[0].bad | sides[1].bad)
 
 
@@ -134,17 +112,16 @@ def plan_reading(
     sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
     bad = sides[0].bad | sides[1].bad
     if bad:
-        sides = without_partners(*sides)
-    return _plan(pieces_of_sides(*sides), skipped=bad), sides[0].shape[0]
+        sides = without_partners(sides)
+    return _plan(cut(sides, paired=False)[1], skipped=bad), sides[0].shape[0]
 
 
 def _plan(pieces: Sequence[Piece], **known: Any) -> JobPlan:
-    parts = [part for piece in pieces for part in piece.parts]
-    sources: dict[int, RowSource] = {id(part.source): part.source for part in parts}
+    sources = {id(part.source): part.source for piece in pieces for part in piece.parts}
     return JobPlan(
         n_shards=len(sources),
         n_rows=sum(piece.n_rows for piece in pieces),
-        n_features=parts[0].source.shape[1],
+        n_features=next(iter(sources.values())).shape[1],
         n_bytes=sum(piece.n_bytes for piece in pieces),
         **known,
     )

@@ -1,4 +1,4 @@
-"""The unit of work: some rows of one file, or the rows of two files that belong together."""
+"""The unit of work: some rows of one file, or of two files that belong together; its device."""
 
 from __future__ import annotations
 
@@ -24,22 +24,12 @@ PIECE_ROWS = 16 * BLOCK_ROWS
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one file.
-
-    Attributes
-    ----------
-    source : RowSource
-        The file.
-    start, stop : int
-        Which of its rows.
-    first_row : int
-        Number of the first of them in the whole side.
-    """
+    """Rows of one file."""
 
     source: RowSource
     start: int
     stop: int
-    first_row: int
+    first_row: int  # number of the first of them in the whole side
 
     def blocks(self) -> Iterator[tuple[int, Any]]:
         """Yield (number of the first row in the whole side, block)."""
@@ -103,17 +93,9 @@ class Piece:
 
 @dataclass
 class Side:
-    """One modality: its shards in their order.
+    """One modality: its shards in their order."""
 
-    Attributes
-    ----------
-    name : str
-        The path, folder or pattern.
-    shards : list of RowSource or BadShard
-        All of them.
-    """
-
-    name: str
+    name: str  # the path, folder or pattern
     shards: list[RowSource | BadShard]
 
     @property
@@ -126,35 +108,47 @@ class Side:
         """The shards that could not be opened, and why."""
         return {shard.name: shard.reason for shard in self.shards if isinstance(shard, BadShard)}
 
+    def without(self, reasons: Mapping[str, str]) -> Side:
+        """Return the side with other shards among the bad ones."""
+        return Side(
+            self.name,
+            [
+                BadShard(shard.name, reasons[shard.name]) if shard.name in reasons else shard
+                for shard in self.shards
+            ],
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and dimension of what can be read."""
         return sum(shard.shape[0] for shard in self.readable), self.readable[0].shape[1]
-
-    def iter_blocks(self, block_rows: int) -> Iterator[Any]:
-        """Yield blocks, shard by shard."""
-        for shard in self.readable:
-            yield from shard.iter_blocks(block_rows)
 
     @property
     def dtype(self) -> Any:
         """Type of the first shard."""
         return self.readable[0].dtype
 
+    def iter_blocks(self, block_rows: int) -> Iterator[Any]:
+        """Yield blocks, shard by shard."""
+        for shard in self.readable:
+            yield from shard.iter_blocks(block_rows)
 
-def open_sides(
-    images: str | Path, texts: str | Path | None, *, skip_bad_shards: bool
-) -> tuple[Side, Side]:
+
+#: Images and texts.
+Sides = tuple[Side, Side]
+
+
+def open_sides(images: str | Path, texts: str | Path | None, *, skip_bad_shards: bool) -> Sides:
     """Open the shards of both sides; `texts` left out are in the same place as the images.
 
-    Raises
-    ------
-    InputError
-        If a shard cannot be read (where bad ones may be skipped: if none can), or the sides do not
-        fit together.
+    What cannot be read is refused, but where bad shards may be skipped only if none can.
     """
-    sides = _open_side(images, "image"), _open_side(images if texts is None else texts, "text")
-    for side in sides:
+    modalities: tuple[tuple[str | Path, Modality], ...] = (
+        (images, "image"),
+        (images if texts is None else texts, "text"),
+    )
+    x, y = (Side(str(spec), open_shards(spec, modality)) for spec, modality in modalities)
+    for side in (x, y):
         if side.bad and (not skip_bad_shards or not side.readable):
             raise InputError(next(iter(side.bad.values())))
         for shard in side.readable:
@@ -164,56 +158,50 @@ def open_sides(
                     f"{side.readable[0].name} and {shard.shape[1]} in {shard.name}. "
                     "Read shards of different models apart."
                 )
-    check_sides(*(side.readable[0].name for side in sides))
-    return sides
+    check_sides(x.readable[0].name, y.readable[0].name)
+    return x, y
 
 
-def _open_side(spec: str | Path, modality: Modality) -> Side:
-    return Side(str(spec), open_shards(spec, modality))
+def cut(sides: Sides, *, paired: bool) -> tuple[Sides, list[Piece]]:
+    """Return the sides as they will be read, and the pieces of them.
 
-
-def pieces_of_sides(images: Side | None, texts: Side | None) -> list[Piece]:
-    """Return the pieces of sides that are read independently."""
-    pieces = []
-    for side, what in ((images, "images"), (texts, "texts")):
-        first_row = 0
-        for shard in side.readable if side is not None else ():
-            step = PIECE_ROWS if reads_ranges(shard) else shard.shape[0]
-            for start in range(0, shard.shape[0], step):
-                stop = min(start + step, shard.shape[0])
-                part = Part(shard, start, stop, first_row + start)
-                pieces.append(Piece(**{what: part}))
-            first_row += shard.shape[0]
-    return pieces
-
-
-def pieces_of_pairs(images: Side, texts: Side) -> list[Piece]:
-    """Return the pieces of two sides whose row i belong together, however each is cut in files.
-
-    Raises
-    ------
-    InputError
-        If the sides are not of one length, or a shard is missing whose partner is not known.
+    Where row i belongs to row i, however each side is cut in files, the pieces are of pairs, and
+    shards that are missing are left out with their partners.
     """
-    if images.bad or texts.bad:
-        images, texts = without_partners(images, texts)
+    if not paired:
+        return sides, _pieces_of_side(sides[0], "images") + _pieces_of_side(sides[1], "texts")
+    if sides[0].bad or sides[1].bad:
+        sides = without_partners(sides)
+    images, texts = sides
     n, m = images.shape[0], texts.shape[0]
     if n != m:
         raise InputError(
             f"images and texts must be pairs (row i belongs to row i), got {n} images and {m} "
             "texts. Complete the files, or use what needs no pairs."
         )
+    ranges = all(map(reads_ranges, (*images.readable, *texts.readable)))
     cuts = {0, n}
-    for side in (images, texts):
+    for side in sides:
         ends = list(accumulate((shard.shape[0] for shard in side.readable), initial=0))
         cuts.update(ends)
-        for shard, first in zip(side.readable, ends, strict=False):
-            if all(map(reads_ranges, (*images.readable, *texts.readable))):
-                cuts.update(range(first, first + shard.shape[0], PIECE_ROWS))
-    rows = sorted(cuts)
-    spans = list(pairwise(rows))
+        for first, last in pairwise(ends):
+            if ranges:
+                cuts.update(range(first, last, PIECE_ROWS))
+    spans = list(pairwise(sorted(cuts)))
     both = zip(_located(images.readable, spans), _located(texts.readable, spans), strict=True)
-    return [Piece(images=x, texts=y) for x, y in both]
+    return sides, [Piece(images=x, texts=y) for x, y in both]
+
+
+def _pieces_of_side(side: Side, what: str) -> list[Piece]:
+    pieces, first_row = [], 0
+    for shard in side.readable:
+        n = shard.shape[0]
+        step = PIECE_ROWS if reads_ranges(shard) else n
+        for start in range(0, n, step):
+            part = Part(shard, start, min(start + step, n), first_row + start)
+            pieces.append(Piece(**{what: part}))
+        first_row += n
+    return pieces
 
 
 def _located(shards: Sequence[RowSource], spans: Sequence[tuple[int, int]]) -> Iterator[Part]:
@@ -226,8 +214,9 @@ def _located(shards: Sequence[RowSource], spans: Sequence[tuple[int, int]]) -> I
         yield Part(shards[number], start - first, stop - first, start)
 
 
-def without_partners(images: Side, texts: Side) -> tuple[Side, Side]:
-    """Leave out the partner of each shard that cannot be read: the one at the same place."""
+def without_partners(sides: Sides) -> Sides:
+    """Leave out shards that cannot be read with their partners: the ones at the same place."""
+    images, texts = sides
     kept = [
         (x, y)
         for x, y in zip(images.shards, texts.shards, strict=False)
@@ -244,64 +233,36 @@ def without_partners(images: Side, texts: Side) -> tuple[Side, Side]:
     return Side(images.name, [x for x, _ in kept]), Side(texts.name, [y for _, y in kept])
 
 
-def without_shards(
-    sides: tuple[Side, Side], pieces: Sequence[Piece], bad: Mapping[str, str]
-) -> tuple[Side, Side]:
-    """Leave out the files of pieces that could not be read.
-
-    Parameters
-    ----------
-    sides : tuple of Side
-    pieces : sequence of Piece
-        Of these sides.
-    bad : mapping from str to str
-        From the name of a piece to the reason.
-
-    Raises
-    ------
-    InputError
-        If nothing is left of a side.
-    """
+def without_pieces(sides: Sides, pieces: Sequence[Piece], bad: Mapping[str, str]) -> Sides:
+    """Leave out the files of the pieces that are bad, by name with a reason."""
     reasons = {
         part.source.name: bad[piece.name]
         for piece in pieces
         if piece.name in bad
         for part in piece.parts
     }
-    kept = []
-    for side in sides:
-        shards = [
-            BadShard(shard.name, reasons[shard.name]) if shard.name in reasons else shard
-            for shard in side.shards
-        ]
-        kept.append(Side(side.name, shards))
-        if not kept[-1].readable:
-            raise InputError(next(iter(reasons.values())))
-    return kept[0], kept[1]
+    kept = sides[0].without(reasons), sides[1].without(reasons)
+    if not (kept[0].readable and kept[1].readable):
+        raise InputError(next(iter(reasons.values())))
+    return kept
 
 
-def are_pairs(images: Side, texts: Side) -> bool:
+def are_pairs(sides: Sides) -> bool:
     """Tell whether row i belongs to row i, as far as sizes tell, also where a shard is missing."""
+    images, texts = sides
     if not images.bad and not texts.bad:
         return images.shape[0] == texts.shape[0]
     try:
-        without_partners(images, texts)
+        without_partners(sides)
     except InputError:
         return False
     return True
 
 
 def shared_out(name: str | None, worker: int, count: int) -> str | None:
-    """Return the device of one of several workers: GPUs that are not numbered are dealt out.
+    """Return the device of a worker, of a machine with `count` GPUs.
 
-    Parameters
-    ----------
-    name : str or None
-        As it was given: "cuda" is shared out, "cuda:1" and others are meant as they are written.
-    worker : int
-        Number of the worker.
-    count : int
-        GPUs of its machine.
+    Those that are not numbered are dealt out; "cuda:1" and others are meant as they are written.
     """
     return f"cuda:{worker % count}" if name == "cuda" and count > 1 else name
 
@@ -325,10 +286,7 @@ def worker_number() -> int:
 def device_here(name: str) -> Any:
     """Return the device of this worker.
 
-    Raises
-    ------
-    EngineError
-        If there is none of that name: no shard is to blame, and none may be skipped for it.
+    Where there is none of that name no shard is to blame, and none may be skipped for it.
     """
     try:
         return choose_device(str(name_here(name)))

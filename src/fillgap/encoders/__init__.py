@@ -1,24 +1,6 @@
 """Models that put pictures and texts into one space."""
 
-from fillgap.encoders.base import (
-    ENCODERS,
-    Encoder,
-    Picture,
-    check_batches,
-    load_picture,
-    open_encoder,
-    prefetch,
-)
-from fillgap.encoders.digits import DigitSceneEncoder, tokenise
+from fillgap.encoders.base import Encoder, check_batches, load_picture, open_encoder
+from fillgap.encoders.digits import DigitSceneEncoder
 
-__all__ = [
-    "ENCODERS",
-    "DigitSceneEncoder",
-    "Encoder",
-    "Picture",
-    "check_batches",
-    "load_picture",
-    "open_encoder",
-    "prefetch",
-    "tokenise",
-]
+__all__ = ["DigitSceneEncoder", "Encoder", "check_batches", "load_picture", "open_encoder"]

@@ -1,4 +1,7 @@
-"""Pictures decoded, a few ahead of where they are needed."""
+"""What an encoder is and how one is opened; pictures decoded, a few ahead of where they are needed.
+
+Modules of encoders are imported when one of their kind is opened.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def load_picture(picture: Picture) -> Image.Image:
         If it is nothing of the kind.
     """
     if isinstance(picture, np.ndarray):
-        return Image.fromarray(_check_pixels(picture)).convert("RGB")
+        return _from_pixels(picture)
     if isinstance(picture, Image.Image):
         return _upright(picture, "a picture")
     if isinstance(picture, bytes):
@@ -64,30 +67,7 @@ def load_picture(picture: Picture) -> Image.Image:
     return _opened(path, str(path))
 
 
-def prefetch(
-    function: Callable[[_Item], _Result],
-    items: Iterable[_Item],
-    *,
-    n_threads: int,
-    ahead: int,
-) -> Iterator[_Result]:
-    """Yield function(item) in order, computed by threads up to `ahead` items early.
-
-    No more than `ahead` results are held. What is not asked for any more is not begun.
-    """
-    source, waiting = iter(items), deque[Future[_Result]]()
-    pool = ThreadPoolExecutor(n_threads)
-    try:
-        waiting.extend(pool.submit(function, item) for item in islice(source, ahead))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(function, item) for item in islice(source, 1))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _check_pixels(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return pixels as Pillow takes them."""
+def _from_pixels(pixels: NDArray[Any]) -> Image.Image:
     if pixels.dtype != np.uint8:
         raise InputTypeError(
             f"pixels must be uint8, got {pixels.dtype}. Scale them to 0 … 255 and convert them."
@@ -98,7 +78,7 @@ def _check_pixels(pixels: NDArray[Any]) -> NDArray[np.uint8]:
             f"pixels must be of shape (height, width) or (height, width, 3), got {pixels.shape}. "
             "Pass one picture at a time, the colours last."
         )
-    return np.ascontiguousarray(pixels)
+    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
 
 
 def _opened(file: io.BytesIO | Path, name: str) -> Image.Image:
@@ -106,7 +86,7 @@ def _opened(file: io.BytesIO | Path, name: str) -> Image.Image:
     try:
         with Image.open(file) as picture:
             return _upright(picture, name)
-    except (InputError, InputTypeError):
+    except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
@@ -135,9 +115,22 @@ def _upright(picture: Image.Image, name: str) -> Image.Image:
     return ImageOps.exif_transpose(picture).convert("RGB")
 
 
-#: Two captions that any encoder can read, that of the bundled scenes among them.
-_SHORT = "a three"
-_LONG = "a large three at the top, a small seven on the left, a five on the right"
+def prefetch(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], *, n_threads: int, ahead: int
+) -> Iterator[_Result]:
+    """Yield function(item) in order, computed by threads up to `ahead` items early.
+
+    No more than `ahead` results are held. What is not asked for any more is not begun.
+    """
+    source, waiting = iter(items), deque[Future[_Result]]()
+    pool = ThreadPoolExecutor(n_threads)
+    try:
+        waiting.extend(pool.submit(function, item) for item in islice(source, ahead))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in islice(source, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class Encoder(Protocol):
@@ -165,11 +158,21 @@ class Encoder(Protocol):
 
     def encode_images(self, pixels: Any) -> NDArray[np.floating[Any]]:
         """Return one unit row a picture, shape (n_images, n_features)."""
-        ...
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
         """Return one unit row a text, shape (n_texts, n_features)."""
-        ...
+
+
+def check_texts(texts: Any) -> None:
+    """Refuse what is no list of strings, or an empty one."""
+    listed = isinstance(texts, Iterable) and not isinstance(texts, str)
+    if not listed or not all(isinstance(text, str) for text in texts):
+        raise InputTypeError(
+            f"texts must be a list of strings, got {type(texts).__name__}. "
+            "Put one caption into a list of its own."
+        )
+    if not len(texts):
+        raise InputError("texts must be at least one caption, got none. Pass a list of them.")
 
 
 def check_batches(encoder: Encoder, *, tolerance: float = 1e-3) -> None:
@@ -190,8 +193,11 @@ def check_batches(encoder: Encoder, *, tolerance: float = 1e-3) -> None:
     InputError
         If they differ by more.
     """
-    alone = encoder.encode_texts([_SHORT])[0]
-    beside = encoder.encode_texts([_SHORT, _LONG])[0]
+    # Any encoder can read these captions, that of the bundled scenes among them.
+    short = "a three"
+    long = "a large three at the top, a small seven on the left, a five on the right"
+    alone = encoder.encode_texts([short])[0]
+    beside = encoder.encode_texts([short, long])[0]
     distance = float(np.linalg.norm(np.subtract(alone, beside, dtype=np.float64)))
     if not distance <= tolerance:  # NaN fails too
         raise InputError(
@@ -201,15 +207,15 @@ def check_batches(encoder: Encoder, *, tolerance: float = 1e-3) -> None:
         )
 
 
-#: Module and class of each kind of encoder; modules are imported when their encoder is opened.
+#: Module and class of each kind of encoder.
 ENCODERS: Final[dict[str, tuple[str, str]]] = {
     "digit-scenes": ("digits", "DigitSceneEncoder"),
-    "clip": ("clip", "CLIPEncoder"),
-    "siglip": ("clip", "SigLIPEncoder"),
+    "clip": ("models", "CLIPEncoder"),
+    "siglip": ("models", "SigLIPEncoder"),
     "llm2clip": ("llm2clip", "LLM2CLIPEncoder"),
-    "sentence-transformers": ("libraries", "SentenceTransformersEncoder"),
-    "open-clip": ("libraries", "OpenCLIPEncoder"),
-    "multi-vector": ("clip", "MultiVectorEncoder"),
+    "sentence-transformers": ("models", "SentenceTransformersEncoder"),
+    "open-clip": ("models", "OpenCLIPEncoder"),
+    "multi-vector": ("models", "MultiVectorEncoder"),
 }
 
 
@@ -222,7 +228,11 @@ def open_encoder(spec: str | Path, **options: Any) -> Encoder:
         KIND:MODEL, where the model is a local folder or a name on the Hugging Face hub, as in
         "clip:openai/clip-vit-large-patch14"; or "digit-scenes".
     **options
-        Passed to the encoder: `device`, `batch_size`, and what is the encoder's own.
+        Of an encoder that runs in PyTorch: `device` ("cpu", "cuda", ...; a GPU where there is one),
+        `batch_size` (pictures or texts at a time; halved, with a warning, when memory runs out) and
+        `revision` (branch, tag or commit on the hub). Of llm2clip also `language_model`, its tuned
+        language model; of multi-vector `pooling` over the tokens that are not padding: their
+        "mean", the "max" of each dimension, or the "first" or "last" of them.
 
     Raises
     ------
@@ -239,7 +249,11 @@ def open_encoder(spec: str | Path, **options: Any) -> Encoder:
     """
     kind, _, model = str(spec).partition(":")
     if kind not in ENCODERS:
-        raise _unknown(kind, str(spec))
+        near = get_close_matches(kind, ENCODERS, n=2, cutoff=0.5)
+        remedy = f"Did you mean {' or '.join(near)}?" if near else "Write KIND:MODEL."
+        if Path(spec).is_dir():
+            remedy = f"Say what is in that folder, for example clip:{spec}."
+        raise InputError(f"an encoder must be one of {', '.join(ENCODERS)}, got {kind!r}. {remedy}")
     if not model and kind != "digit-scenes":
         raise InputError(
             f"{kind} must be followed by a model, got none. "
@@ -259,15 +273,3 @@ def open_encoder(spec: str | Path, **options: Any) -> Encoder:
     # In half precision a batch of another size takes another kernel, which rounds otherwise.
     check_batches(encoder, tolerance=1e-2 if getattr(encoder, "half", False) else 1e-3)
     return encoder
-
-
-def _unknown(kind: str, spec: str) -> InputError:
-    """Return the refusal of a kind, with near ones offered, or all of them."""
-    near = get_close_matches(kind, ENCODERS, n=2, cutoff=0.5)
-    if Path(spec).is_dir():
-        remedy = f"Say what is in that folder, for example clip:{spec}."
-    elif near:
-        remedy = f"Did you mean {' or '.join(near)}?"
-    else:
-        remedy = "Write KIND:MODEL."
-    return InputError(f"an encoder must be one of {', '.join(ENCODERS)}, got {kind!r}. {remedy}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.encoders.base import Picture, load_picture
+from fillgap.encoders.base import Picture, check_texts, load_picture
 from fillgap.errors import InputError, InputTypeError, unit_rows
 from fillgap.files import read_artifact
 
@@ -109,7 +109,12 @@ class DigitSceneEncoder:
                 for picture in pixels
             ]
         scenes = self._check_pixels(np.asarray(pixels))
-        return _in_blocks(self._image_tower, scenes, "the embedding of the images")
+
+        def tower(block: _Array) -> _Array:
+            maps = self._trunk("image", block[..., None], 1.0)
+            return self._head("image", maps.transpose(0, 3, 1, 2).reshape(len(maps), -1))
+
+        return _in_blocks(tower, scenes, "the embedding of the images")
 
     def prepare_image(self, picture: Picture) -> _Array:
         """Return the ink of one scene, as `encode_images` takes it; a file is decoded.
@@ -142,19 +147,18 @@ class DigitSceneEncoder:
         InputTypeError
             If `texts` is not a sequence of strings.
         """
-        listed = isinstance(texts, Iterable) and not isinstance(texts, str)
-        if not listed or not all(isinstance(text, str) for text in texts):
-            raise InputTypeError(
-                f"texts must be a list of strings, got {type(texts).__name__}. "
-                "Put one caption into a list of its own."
-            )
-        if not len(texts):
-            raise InputError("texts must be at least one caption, got none. Pass a list of them.")
+        check_texts(texts)
         rows = [self._number_words(text) for text in texts]
         tokens = np.zeros((len(rows), max(map(len, rows))), dtype=np.intp)
         for row, numbers in zip(tokens, rows, strict=True):
             row[: len(numbers)] = numbers
-        return _in_blocks(self._text_tower, tokens, "the embedding of the texts")
+
+        def tower(block: NDArray[np.intp]) -> _Array:
+            there = (block > 0)[..., None].astype(np.float32)
+            maps = self._trunk("text", self._arrays["text.words"][block], there)
+            return self._head("text", maps.sum(axis=1) / there.sum(axis=1))
+
+        return _in_blocks(tower, tokens, "the embedding of the texts")
 
     def unknown_words(self, text: str) -> list[str]:
         """Return the words of a caption that the tower does not know, each once, in order."""
@@ -193,15 +197,6 @@ class DigitSceneEncoder:
                 f"(unknown: {unknown}). Name digits and places, as in 'a large three on the left'."
             )
         return [self.vocabulary[token] for token in known]
-
-    def _image_tower(self, scenes: _Array) -> _Array:
-        maps = self._trunk("image", scenes[..., None], 1.0)
-        return self._head("image", maps.transpose(0, 3, 1, 2).reshape(len(maps), -1))
-
-    def _text_tower(self, tokens: NDArray[np.intp]) -> _Array:
-        there = (tokens > 0)[..., None].astype(np.float32)
-        maps = self._trunk("text", self._arrays["text.words"][tokens], there)
-        return self._head("text", maps.sum(axis=1) / there.sum(axis=1))
 
     def _trunk(self, side: str, maps: _Array, there: _Array | float) -> _Array:
         """Apply the convolutions; `there` keeps what is beyond the end of a caption at zero."""

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-import numpy as np
-
-from fillgap.encoders.clip import load_whole, picture_processor
-from fillgap.encoders.torch_models import TorchEncoder, Weights, find_weights, loading
+from fillgap.encoders.models import CLIPEncoder, load_whole, picture_processor
+from fillgap.encoders.torch_models import Weights, find_weights, loading
 from fillgap.errors import InputError
 
 _MAX_TOKENS: Final = 512
@@ -19,7 +17,7 @@ _BEFORE, _BEHIND = "<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"
 _PART = re.compile(r"text_adapt[eo]r\.(?:.*?\.)?(\d+)\.((?:(?:fn\.[03]|ln)\.)?(?:weight|bias))")
 
 
-class LLM2CLIPEncoder(TorchEncoder):
+class LLM2CLIPEncoder(CLIPEncoder):
     """Encode with the published composition of LLM2CLIP.
 
     A text goes through a language model whose tokens see each other both ways; the mean over the
@@ -27,17 +25,6 @@ class LLM2CLIPEncoder(TorchEncoder):
     tower: residual blocks x + W₂ GELU(W₁ LN(x)), a normalisation, a projection. Code that comes
     with the weights is not executed: both towers are architectures that transformers has.
 
-    Parameters
-    ----------
-    model : str or path
-        The image tower with the adapter, for example "microsoft/LLM2CLIP-Openai-L-14-336".
-    language_model : str or path
-        For example "microsoft/LLM2CLIP-Llama-3-8B-Instruct-CC-Finetuned".
-    device, batch_size, revision
-        As for every encoder that runs in PyTorch.
-
-    References
-    ----------
     Huang et al., LLM2CLIP: Powerful Language Model Unlocks Richer Visual Representation, 2024;
     BehnamGhader et al., LLM2Vec, 2024.
     """
@@ -56,10 +43,25 @@ class LLM2CLIPEncoder(TorchEncoder):
         super().__init__(model, **options)
 
     def _load(self, weights: Weights) -> None:
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
         language = find_weights(self._language_model)
         with loading(language):
             self._load_language_model(language)
-        self._load_tower(weights)
+        tensors = _read_tensors(weights.folder)
+        if "visual_projection.weight" not in tensors:
+            raise InputError(
+                f"{weights.folder} must hold the image tower of a CLIP, got no "
+                "visual_projection.weight. Name the folder of the LLM2CLIP model."
+            )
+        config = CLIPVisionConfig.from_pretrained(str(weights.folder), local_files_only=True)
+        config.projection_dim = int(tensors["visual_projection.weight"].shape[0])
+        self._tower = load_whole(
+            CLIPVisionModelWithProjection, weights, self._dtype, config=config
+        ).to(self.device)
+        self._processor = picture_processor(weights)
+        adapter = _build_adapter(self._torch, tensors, weights)
+        self._adapter = adapter.to(self.device, self._dtype).eval()
         self.name = f"{weights.name} behind {language.name}"
         self.revision = f"{weights.revision}+{language.revision}"
 
@@ -80,72 +82,37 @@ class LLM2CLIPEncoder(TorchEncoder):
         framed = _BEHIND in self._tokenizer.get_vocab()
         self._frame = (_BEFORE, _BEHIND) if framed else ("", "")
 
-    def _load_tower(self, weights: Weights) -> None:
-        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-        tensors = _read_tensors(weights.folder)
-        if "visual_projection.weight" not in tensors:
-            raise InputError(
-                f"{weights.folder} must hold the image tower of a CLIP, got no "
-                "visual_projection.weight. Name the folder of the LLM2CLIP model."
-            )
-        config = CLIPVisionConfig.from_pretrained(str(weights.folder), local_files_only=True)
-        config.projection_dim = int(tensors["visual_projection.weight"].shape[0])
-        self._tower = load_whole(
-            CLIPVisionModelWithProjection, weights, self._dtype, config=config
-        ).to(self.device)
-        self._processor = picture_processor(weights)
-        self._adapter = _build_adapter(self._torch, tensors, weights)
-        self._adapter = self._adapter.to(self.device, self._dtype).eval()
-
-    def _prepare(self, picture: Any) -> Any:
-        made = self._processor(images=[picture], return_tensors="np")
-        return {key: np.asarray(values[0]) for key, values in made.items()}
-
     def _encode_images(self, inputs: Sequence[Any]) -> Any:
         return self._tower(**self._batch(inputs)).image_embeds
 
     def _encode_texts(self, texts: Sequence[str]) -> Any:
-        pooled = self._torch.nn.functional.normalize(self._pool(texts).float(), dim=-1)
-        return self._adapter(pooled.to(self._dtype))
-
-    def _pool(self, texts: Sequence[str]) -> Any:
-        """Return the mean of the last hidden states over the tokens of each text."""
         before, behind = self._frame
         tails = [text.strip() + behind for text in texts]
-        lengths = [
-            len(ids)
-            for ids in self._tokenizer(
-                tails, add_special_tokens=False, truncation=True, max_length=_MAX_TOKENS
-            )["input_ids"]
-        ]
+        cut: dict[str, Any] = {"truncation": True, "max_length": _MAX_TOKENS}
+        ids = self._tokenizer(tails, add_special_tokens=False, **cut)["input_ids"]
         tokens = self._tokenizer(
-            [before + tail for tail in tails], padding=True, truncation=True,
-            max_length=_MAX_TOKENS, return_tensors="pt",
-        )  # fmt: skip
-        tokens = tokens.to(self.device)
+            [before + tail for tail in tails], padding=True, return_tensors="pt", **cut
+        ).to(self.device)
         hidden = self._llm(
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
         ).last_hidden_state
-        return self._torch.stack(
-            [
-                row[-max(length, 1) :].mean(dim=0)
-                for row, length in zip(hidden, lengths, strict=True)
-            ]
-        )
+        lengths = [max(len(listed), 1) for listed in ids]
+        means = [row[-n:].mean(dim=0) for row, n in zip(hidden, lengths, strict=True)]
+        pooled = self._torch.nn.functional.normalize(self._torch.stack(means).float(), dim=-1)
+        return self._adapter(pooled.to(self._dtype))
 
 
 def _read_tensors(folder: Path) -> dict[str, Any]:
     """Return the tensors of the adapter and the projection from all safetensors files."""
     from safetensors import safe_open
 
-    found = {}
+    tensors = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118
                 if key.startswith("text_adapt") or key == "visual_projection.weight":
-                    found[key] = file.get_tensor(key)
-    return found
+                    tensors[key] = file.get_tensor(key)
+    return tensors
 
 
 def _build_adapter(torch: Any, tensors: dict[str, Any], weights: Weights) -> Any:
@@ -160,8 +127,7 @@ def _build_adapter(torch: Any, tensors: dict[str, Any], weights: Weights) -> Any
             f"{weights.folder} must hold a text adapter, got none. Name an LLM2CLIP model, not "
             "the CLIP that it began as."
         )
-    modules = [_adapter_part(torch, parts[number]) for number in sorted(parts)]
-    return torch.nn.Sequential(*modules)
+    return torch.nn.Sequential(*(_adapter_part(torch, parts[number]) for number in sorted(parts)))
 
 
 def _adapter_part(torch: Any, tensors: dict[str, Any]) -> Any:

@@ -1,0 +1,193 @@
+"""compare by workers: the numbers of one process, workers that are lost, shards that are bad."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import captioned, make_gapped
+from fillgap.aligners import make_aligner
+from fillgap.cli.app import run
+from fillgap.cli.inputs import PairFrom
+from fillgap.distributed import ProcessPool, ThisProcess, find_bad_shards, load_readable_pair
+from fillgap.errors import InputError
+from fillgap.evaluation import Comparison, compare, judge
+from fillgap.evaluation.judge import JudgeCell
+from fillgap.io import load_pair
+
+N, D = 200, 12
+OPTIONS = {"n_splits": 3, "n_resamples": 200}
+METHODS = ["balanced", "spectral", "cca"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Images, texts, and which image each text is of."""
+    root = tmp_path_factory.mktemp("pair")
+    pair = captioned(80, 2)
+    names = ("images", "texts", "image_index")
+    for name in names:
+        np.save(root / f"{name}.npy", getattr(pair, name))
+    return [str(root / f"{name}.npy") for name in names]
+
+
+@pytest.fixture(scope="module")
+def source(files: list[str]) -> PairFrom:
+    return PairFrom(*files, None, 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pairs in four shards a side."""
+    root = tmp_path / "shards"
+    for side, rows in zip(("img_emb", "text_emb"), make_gapped(N, D, seed=2), strict=True):
+        (root / side).mkdir(parents=True)
+        for i, part in enumerate(np.split((rows + 0.5).astype("f4"), [40, 90, 160])):
+            np.save(root / side / f"{side}_{i}.npy", part)
+    return root
+
+
+def spoil(folder: Path) -> tuple[Path, Path]:
+    """Make a file of images unreadable, and one row of texts of another shard zero."""
+    torn, zero = folder / "img_emb" / "img_emb_1.npy", folder / "text_emb" / "text_emb_3.npy"
+    torn.write_bytes(b"no array")
+    rows = np.load(zero)
+    rows[5] = 0
+    np.save(zero, rows)
+    return torn, zero
+
+
+def assert_same(one: Comparison, other: Comparison) -> None:
+    assert list(one.results) == list(other.results)
+    assert one.failures == other.failures
+    assert one.recommendation == other.recommendation
+    for name, result in one.results.items():
+        assert result.notes == other.results[name].notes
+        assert result.p_values == pytest.approx(other.results[name].p_values)
+        assert result.scalars == pytest.approx(other.results[name].scalars, abs=1e-6)
+        for measure, directions in result.estimates.items():
+            for direction, item in directions.items():
+                same = other.results[name].estimates[measure][direction]
+                assert item.to_dict() == pytest.approx(same.to_dict(), abs=1e-6)
+
+
+@dataclass(frozen=True)
+class FatalPair:
+    """Reads a pair, and kills the first process that does so."""
+
+    source: PairFrom
+    mark: str
+
+    def __call__(self):
+        if not Path(self.mark).exists():
+            Path(self.mark).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.source()
+
+
+def test_workers_compare_what_one_process_compares_also_when_one_is_killed(
+    source: PairFrom, tmp_path: Path
+) -> None:
+    methods = {name: make_aligner(name) for name in METHODS}
+    methods["bad"] = make_aligner("pca-projection", n_components=10**6)
+    alone = compare(source(), methods, quantise=["int8"], **OPTIONS)
+    assert list(alone.failures) == ["bad"]
+    done: list[tuple[int, int]] = []
+    with ProcessPool(2) as pool:
+        shared = compare(
+            source(),
+            methods,
+            quantise=["int8"],
+            executor=pool,
+            source=FatalPair(source, str(tmp_path / "fallen")),
+            progress=lambda *report: done.append(report[:2]),
+            **OPTIONS,
+        )
+    assert (tmp_path / "fallen").exists()
+    assert_same(shared, alone)
+    assert list(shared.quantised["int8"]) == list(alone.quantised["int8"])
+    assert done[-2] == (15, 15)  # four methods and raw on three splits
+
+
+def test_the_pair_may_travel_instead(source: PairFrom) -> None:
+    alone = compare(source(), ["balanced"], **OPTIONS)
+    assert_same(compare(source(), ["balanced"], executor=ThisProcess(), **OPTIONS), alone)
+
+
+def test_cells_of_one_split_share_it_and_it_is_let_go(
+    source: PairFrom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = []
+    real = judge.scan_test_pair
+    monkeypatch.setattr(judge, "scan_test_pair", lambda test: (scans.append(test), real(test))[1])
+    compare(source(), METHODS, executor=ThisProcess(), source=source, **OPTIONS)
+    assert len(scans) == 3 * (1 + len(METHODS))  # the raw rows once a split
+    assert judge.Split.last is None
+    assert source() is source()
+    assert JudgeCell(source).source() is source()
+
+
+def test_the_command_line_compares_with_workers(files: list[str], capsys) -> None:
+    words = ["compare", *files[:2], "--image-index", files[2], "-m", "balanced"]
+    printed = []
+    for options in ([], ["--workers", "2"]):
+        assert run([*words, "--splits", "2", "--json", *options]) == 0
+        printed.append(json.loads(capsys.readouterr().out))
+    here, there = printed
+    assert here["recommendation"] == there["recommendation"]
+    assert here["data"] == there["data"] == Path(files[0]).stem
+
+
+def test_bad_shards_are_found_and_left_out_with_their_partners(folder: Path) -> None:
+    whole = load_pair(folder)
+    assert find_bad_shards(folder, executor=ThisProcess()) == ({}, frozenset())
+    torn, zero = spoil(folder)
+    skipped, bad = find_bad_shards(folder, executor=ThisProcess())
+    assert {str(torn), str(zero)} <= bad
+    assert len(skipped) == 2
+    assert "all zeros in row" in next(text for name, text in skipped.items() if "_3" in name)
+    left = np.r_[0:40, 90:160]
+    pair = load_readable_pair(folder, None, bad)
+    np.testing.assert_array_equal(pair.images, whole.images[left])
+    np.testing.assert_array_equal(pair.texts, whole.texts[left])
+    few = load_readable_pair(folder, None, bad, max_images=5)
+    assert few.texts.shape == (5, D)
+    assert few.name == "shards, a sample of 5 of 110 images"
+
+
+def test_nothing_but_bad_shards_is_refused(folder: Path) -> None:
+    for file in (folder / "text_emb").glob("*.npy"):
+        np.save(file, np.zeros_like(np.load(file)))
+    with pytest.raises(InputError, match="all zeros"):
+        find_bad_shards(folder, executor=ThisProcess())
+
+
+def test_the_command_line_compares_what_is_left(folder: Path, capsys) -> None:
+    words = ["compare", str(folder), "-m", "balanced", "--splits", "1"]
+    torn, zero = spoil(folder)
+    assert run(words) == 2
+    assert run([*words, "--workers", "1"]) == 2
+    assert f"{torn}" in capsys.readouterr().err
+    assert run([*words, "--workers", "1", "--skip-bad-shards", "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["n_images"] == found["n_texts"] == 110
+    skipped = found["job"]["skipped"]
+    assert str(torn) in skipped
+    assert any(str(zero) in name for name in skipped)
+    assert run([*words, "--workers", "1", "--skip-bad-shards"]) == 3
+    assert capsys.readouterr().out.count("Skipped: ") == 2
+    np.save(zero, np.ones((N - 160, D), "f4"))
+    assert run([*words, "--workers", "1", "--skip-bad-shards", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "Would read 6 shards with 300 rows of 12 numbers" in said
+    assert f"Would skip: {torn}" in said
+    index = folder / "index.npy"
+    np.save(index, np.arange(N))
+    assert run([*words, "--skip-bad-shards", "--image-index", str(index)]) == 2
+    assert "--image-index must be left out" in capsys.readouterr().err
