@@ -15,7 +15,7 @@ from fillgap.bench.mixed import in_thirds
 from fillgap.calibration import ZScore
 from fillgap.cli.app import run
 from fillgap.datasets import is_judged, load_digit_scenes, open_judged
-from fillgap.evaluation import Combination
+from fillgap.evaluation.leaderboard import Combination
 from judged_folders import N, write_beir, write_embeddings, write_mixbench
 
 QUICK = {"aligners": ["gr-clip"], "calibrations": {"z-score": ZScore()}, "n_resamples": 100}

@@ -17,8 +17,8 @@ from fillgap.aligners import (
     SpectralAligner,
 )
 from fillgap.errors import InputError
-from fillgap.evaluation import Comparison, Estimate, MethodResult, compare
-from fillgap.evaluation.compare import decide
+from fillgap.evaluation import Comparison, Estimate, compare
+from fillgap.evaluation.compare import MethodResult, decide
 from fillgap.maps import AffineMap
 from fillgap.pair import EmbeddingPair
 

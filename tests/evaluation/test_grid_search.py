@@ -13,7 +13,8 @@ from fillgap.aligners.transport.laplace import LaplaceTransport
 from fillgap.errors import InputError
 from fillgap.evaluation import held_out_splits
 from fillgap.evaluation.grid_search import grid_search
-from fillgap.metrics import mixed_recall_at_k, scan_pool
+from fillgap.metrics import mixed_recall_at_k
+from fillgap.metrics.scan import scan_pool
 from fillgap.pair import EmbeddingPair
 
 

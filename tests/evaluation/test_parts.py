@@ -12,7 +12,7 @@ from scipy import stats
 
 from conftest import captioned, make_gapped
 from fillgap.errors import InputError
-from fillgap.evaluation import held_out_splits, holm, paired_permutation_test
+from fillgap.evaluation import held_out_splits, paired_permutation_test
 from fillgap.evaluation.judge import (
     IMAGE_SHARES,
     QueryValues,
@@ -21,7 +21,7 @@ from fillgap.evaluation.judge import (
     two_sided_ndcg,
     values_of,
 )
-from fillgap.evaluation.statistics import estimates, mean_of_directions, per_image
+from fillgap.evaluation.statistics import estimates, holm, mean_of_directions, per_image
 from fillgap.pair import EmbeddingPair
 
 

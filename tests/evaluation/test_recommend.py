@@ -14,9 +14,9 @@ from fillgap.bench.mixed import bench_mixed
 from fillgap.bench.pages import against_published, is_published, sentence_of, to_html, to_markdown
 from fillgap.calibration import QuantileMap, ZScore, reciprocal_rank_fusion
 from fillgap.errors import unit_rows
-from fillgap.evaluation import Combination, Estimate
+from fillgap.evaluation import Estimate
 from fillgap.evaluation.combine import FUSIONS, fused
-from fillgap.evaluation.leaderboard import Leaderboard, Tally
+from fillgap.evaluation.leaderboard import Combination, Leaderboard, Tally
 from fillgap.evaluation.recommend import choose
 from fillgap.evaluation.shortlists import all_scores, calibrated
 from fillgap.metrics import (

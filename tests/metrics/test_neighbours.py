@@ -52,8 +52,8 @@ def test_kbet_is_a_chi_square_test_of_each_neighbourhood(data):
 
 def test_hubness_is_the_skewness_of_the_k_occurrence(data):
     Z = np.concatenate([reference.unit(side) for side in data])
-    neighbours = NearestNeighbors(n_neighbors=8).fit(Z).kneighbors(Z, return_distance=False)[:, 1:]
-    counts = np.bincount(neighbours.ravel(), minlength=len(Z))
+    near = NearestNeighbors(n_neighbors=8).fit(Z).kneighbors(Z, return_distance=False)[:, 1:]
+    counts = np.bincount(near.ravel(), minlength=len(Z))
     assert neighbours.hubness(*data, k=7) == pytest.approx(stats.skew(counts))
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from fillgap.metrics import MEASURES, first_texts, retrieval
-from fillgap.metrics.summary import measure
+from fillgap.metrics import MEASURES, retrieval
+from fillgap.metrics.summary import first_texts, measure
 from fillgap.pair import EmbeddingPair
 
 
