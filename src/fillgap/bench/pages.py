@@ -1,4 +1,4 @@
-"""What this program chooses against the best single published method, on the same queries.
+"""What this program chooses against the best published method, and the pages that say so.
 
 The choice is not made on what it is judged by: each half of the images (or queries) is judged by
 what the other half chose. The published method is the best one in hindsight, on all of them.
@@ -12,7 +12,6 @@ from html import escape
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fillgap.errors import check_random_state
 from fillgap.evaluation.combine import FUSIONS
@@ -20,8 +19,7 @@ from fillgap.evaluation.compare import FAIR_EXPOSURE
 from fillgap.evaluation.leaderboard import EXPOSURE, Combination, Leaderboard, Line, Tally, interval
 from fillgap.evaluation.recommend import choose
 from fillgap.evaluation.statistics import Estimate, paired_permutation_test
-
-Values = NDArray[np.float64]
+from fillgap.metrics.pool import Values
 
 #: Aligners of this project.
 _OURS: Final = ("balanced", "refined")
@@ -40,40 +38,22 @@ _MEASURES: Final = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10")
 
 @dataclass(frozen=True, eq=False)
 class Versus:
-    """The choice of this program against one published method, in one measure.
-
-    Attributes
-    ----------
-    measure : str
-    chosen : tuple of Combination
-        By the one half of the images and by the other; each is judged on the half it was not
-        chosen by. Raw embeddings mean that it said to leave them as they are.
-    published : Combination
-    kind : str
-        Which published methods were looked at, in words.
-    ours, theirs, change : Estimate
-        Means over images, and of the paired differences.
-    p_value : float
-        Of a paired permutation test.
-    our_exposure, their_exposure : mapping from direction to float
-    loss : float or None
-        Recall@1 within the other modality that the choice loses against raw.
-    of_other : float or None
-        Share that the choice reaches of its own NDCG@10 within the other modality alone.
-    """
+    """The choice of this program against one published method, in one measure."""
 
     measure: str
+    #: By the one half of the images and by the other; each is judged on the half it was not chosen
+    #: by. Raw embeddings mean that it said to leave them as they are.
     chosen: tuple[Combination, Combination]
     published: Combination
-    kind: str
+    kind: str  # which published methods were looked at, in words
     ours: Estimate
     theirs: Estimate
-    change: Estimate
-    p_value: float
-    our_exposure: Mapping[str, float]
+    change: Estimate  # of the paired differences
+    p_value: float  # of a paired permutation test
+    our_exposure: Mapping[str, float]  # by direction
     their_exposure: Mapping[str, float]
-    loss: float | None
-    of_other: float | None
+    loss: float | None  # recall@1 within the other modality that the choice loses against raw
+    of_other: float | None  # share that it reaches of its own NDCG@10 within the other modality
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -101,14 +81,6 @@ def against_published(
     Where all items are in the pool on both sides, scores can be had by always showing one modality
     first: there the published methods are those within a fair exposure, as the choice must be.
     Where the best of them merges two lists, the best of the others is added.
-
-    Parameters
-    ----------
-    board : Leaderboard
-    max_loss : float
-        As for `recommend`.
-    n_resamples, random_state
-        Of the bootstrap, and seed of the halves and tests.
     """
     options = {"n_resamples": n_resamples, "random_state": random_state}
     found = []
@@ -280,8 +252,7 @@ def sentence_of(one: Versus) -> str:
     )
     text = (
         f"{TITLES[one.measure]}: what is chosen ({own}) reaches {one.ours.value:.3f}, {one.kind} "
-        f"({one.published}) {one.theirs.value:.3f}: {one.change.value:+.3f}, 95 % interval "
-        f"{one.change.low:+.3f} to {one.change.high:+.3f}, p = {one.p_value:.4f}."
+        f"({one.published}) {one.theirs.value:.3f}: {one.change.signed}, p = {one.p_value:.4f}."
     )
     for whose, exposure in (("its", one.our_exposure), ("theirs", one.their_exposure)):
         text += " Exposure" * (whose == "its") + ";" * (whose == "theirs")
