@@ -148,12 +148,8 @@ class MixedSpace:
         Returns
         -------
         array of shape (n, n_components + 1), float32
-            a·x and b: its inner product with `asked` is the calibrated score.
-
-        Raises
-        ------
-        InputError
-            If the calibration does not fold.
+            a·x and b: its inner product with `asked` is the calibrated score. An `InputError` is
+            raised where the calibration does not fold.
         """
         return self.stored_aligned(
             self.align_documents(rows, document), document=document, query=query

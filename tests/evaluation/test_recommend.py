@@ -130,19 +130,6 @@ class TestRecommend:
         found = recommend(EmbeddingPair(pair.images, pair.texts[::2]), **QUICK)
         assert found.objective == "mixed_ndcg_at_10"
 
-    @pytest.mark.parametrize(
-        ("n_more", "objective"), [(22, "mixed"), (70, "mixed"), (100, "two_sided")]
-    )
-    def test_second_texts_of_a_few_images_do_not_decide(
-        self, pair: EmbeddingPair, n_more: int, objective: str
-    ) -> None:
-        few = np.flatnonzero((np.arange(320) % 2 == 0) | (np.arange(320) < 2 * n_more))
-        texts, index = pair.texts[few], np.asarray(pair.image_index)[few]
-        found = recommend(EmbeddingPair(pair.images, texts, image_index=index), **QUICK)
-        assert found.objective == f"{objective}_ndcg_at_10"
-        assert found.chosen is not None
-        assert found.steps[-1].estimates["mixed_ndcg_at_10"].value > 0.1
-
     def test_data_of_another_kind_are_told(self, pair: EmbeddingPair) -> None:
         other = of_another_kind(pair)
         found = recommend(pair, fit_on=other, aligners=["mean-centering"], max_loss=1.0, **QUICK)

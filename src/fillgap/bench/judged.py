@@ -124,12 +124,9 @@ class JudgedSplit:
                 there = self.documents.part(found, self.free)[1]
                 both = np.isin(query, asked) & np.isin(document, there)
                 if len(asked) > 1 and both.any():
-                    known[asking, found] = np.column_stack(
-                        [
-                            np.searchsorted(asked, query[both]),
-                            np.searchsorted(there, document[both]),
-                        ]
-                    )
+                    asks = np.searchsorted(asked, query[both])
+                    answers = np.searchsorted(there, document[both])
+                    known[asking, found] = np.column_stack([asks, answers])
         return known
 
     def _free(self, side: Modality, rows: Mapping[Modality, Array]) -> Array | None:
@@ -203,30 +200,25 @@ def bench_judged(
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Leaderboard:
-    """Judge all combinations on the judgements of a folder.
+    """Judge all combinations on the judgements of a folder; the items are embedded by one model.
 
-    Parameters
-    ----------
-    judged : Judged
-    queries, documents : EmbeddedItems
-        Their embeddings, of one model.
-    aligners : sequence of str, optional
-        Left out: `gr-clip` and `ALIGNERS`. Raw embeddings are always among them.
-    calibrations : mapping from name to Calibration, optional
-        Left out: `calibrations_to_bench()`.
-    n_splits : int
-        Parts that the queries are dealt into, at least 2.
-    n_resamples, random_state
-        Of the bootstrap over queries, and seed of everything.
-    progress : callable, optional
-        Called as progress(fits done, fits in all, aligner).
-
-    Raises
-    ------
-    InputError
-        If dimensions differ, one of the two modalities is missing, or too few queries are judged.
+    Without `aligners` these are `gr-clip` and `ALIGNERS`, without `calibrations`
+    `calibrations_to_bench()`; raw embeddings are always among them. The queries are dealt into
+    `n_splits` parts, and each part is judged by a fit that saw none of it.
     """
-    _check(queries, documents)
+    sizes = {rows.shape[1] for items in (queries, documents) for rows in items.rows.values()}
+    if len(sizes) > 1:
+        listed = " and ".join(map(str, sorted(sizes)))
+        raise InputError(
+            f"queries and documents must be of one dimension, got {listed}. Embed all of them with "
+            "one model."
+        )
+    there = {*queries.rows, *documents.rows}
+    if len(there) < 2:
+        raise InputError(
+            f"queries and documents must be of two modalities between them, got {there.pop()}s "
+            "alone. There is no gap in such a search."
+        )
     of_query, of_document, _ = _columns(judged)
     pairs = np.column_stack([of_query, of_document])
     asked = np.unique(of_query)
@@ -282,22 +274,6 @@ def _parts(judged: Judged, n_parts: int, random_state: int) -> NDArray[np.intp]:
     for place, members in zip(order, groups.values(), strict=True):
         part_of[members] = place % n_parts
     return part_of
-
-
-def _check(queries: EmbeddedItems, documents: EmbeddedItems) -> None:
-    sizes = {rows.shape[1] for items in (queries, documents) for rows in items.rows.values()}
-    if len(sizes) > 1:
-        listed = " and ".join(map(str, sorted(sizes)))
-        raise InputError(
-            f"queries and documents must be of one dimension, got {listed}. Embed all of them with "
-            "one model."
-        )
-    there = {side for items in (queries, documents) for side in items.rows}
-    if len(there) < 2:
-        raise InputError(
-            f"queries and documents must be of two modalities between them, got {there.pop()}s "
-            "alone. There is no gap in such a search."
-        )
 
 
 def _columns(judged: Judged) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:

@@ -70,26 +70,11 @@ def bench_mixed(
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Leaderboard:
-    """Judge all combinations on held-out rows of one set.
+    """Judge all combinations on held-out rows of one set, whose images have two texts or more.
 
-    Parameters
-    ----------
-    pair : EmbeddingPair
-        Paired; two texts an image or more make two-sided figures possible.
-    aligners : sequence of str, optional
-        Left out: `ALIGNERS`. Raw embeddings are always among them.
-    calibrations : mapping from name to Calibration, optional
-        Left out: `calibrations_to_bench()`.
-    fusions : bool
-        Whether to judge separate searches with merged lists too.
-    n_splits, test_size, max_test
-        As for `held_out_splits`.
-    n_resamples : int
-        Bootstrap resamples over images.
-    random_state : int
-        Seed of everything.
-    progress : callable, optional
-        Called as progress(fits done, fits in all, aligner).
+    Without `aligners` these are `ALIGNERS`, without `calibrations` `calibrations_to_bench()`; raw
+    embeddings are always among them. With `fusions` separate searches whose lists are merged are
+    judged too. The splits are those of `held_out_splits`.
     """
     named: dict[str, Aligner | None] = {"raw": None}
     named |= {name: make_aligner(name) for name in aligners or ALIGNERS}

@@ -287,19 +287,10 @@ def judge_all(
 ) -> Tally:
     """Fit on one part of the images, judge on the rest, and repeat, with every combination.
 
-    Parameters
-    ----------
-    pair : EmbeddingPair
-        Paired.
-    aligners, calibrations, fusions : mapping
-        What is combined; None for none. A fusion is a function of lists of scores.
-    queries : Sides, optional
-        Sample queries as the model gives them, for calibrations. Left out, or of a modality that
-        is left out, those fitted on.
-    fit_on : EmbeddingPair, optional
-        Fit everything on these data instead of on the part that is not tested.
-    n_splits, test_size, max_test, random_state
-        As for `held_out_splits`.
+    None combines with nothing; a fusion is a function of lists of scores. Calibrations are fitted
+    with sample queries as the model gives them; left out, or of a modality that is left out, with
+    the rows fitted on. These are of `fit_on`, where it is given, instead of the part that is not
+    tested.
     """
     check_rows(pair)
     if fit_on is not None:

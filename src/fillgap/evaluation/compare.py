@@ -47,6 +47,11 @@ LABELS: Final = {
     "two_sided_ndcg_at_10": "two-sided NDCG@10",
     "mixed_ndcg_at_10": "mixed NDCG@10",
 }
+#: Whose exposure is how large.
+SEEN: Final = {
+    "image_to_text": "image queries see {} times the other modality's fair share",
+    "text_to_image": "text queries see {} times the other modality's fair share",
+}
 #: What is tested against raw, each with Holm's correction over the methods.
 TESTED: Final = (*LABELS, "recall_at_1")
 
@@ -75,7 +80,15 @@ def decide(results: Mapping[str, MethodResult], *, max_loss: float) -> Recommend
     passed_over: dict[str, str] = {}
     for name in sorted((name for name in results if name != RAW), key=score, reverse=True):
         result = results[name]
-        reason = _objection(result, objective, max_loss)
+        exposure = result.estimates["exposure_at_10"]
+        reason = objection(
+            objective,
+            result.changes[objective]["mean"],
+            p_value=result.p_values[objective],
+            exposure={direction: exposure[direction] for direction in DIRECTIONS},
+            loss=-result.changes["recall_at_1"]["mean"].value,
+            max_loss=max_loss,
+        )
         if reason is None:
             recall = result.estimates["recall_at_1"]["mean"].value
             sentence = (
@@ -94,29 +107,31 @@ def decide(results: Mapping[str, MethodResult], *, max_loss: float) -> Recommend
     return Recommendation(None, objective, f"Leave the embeddings as they are: {why}", passed_over)
 
 
-def _objection(result: MethodResult, objective: str, max_loss: float) -> str | None:
-    """Return why a method is not to be recommended, if so."""
-    gain = result.changes[objective]["mean"]
-    if gain.low <= 0 or result.p_values[objective] >= 0.05:
-        return f"its gain in {LABELS[objective]} may be chance ({gain.signed})"
+def objection(
+    objective: str,
+    gain: Estimate,
+    *,
+    p_value: float,
+    exposure: Mapping[str, Estimate],
+    loss: float,
+    max_loss: float,
+    tell_p: bool = False,
+) -> str | None:
+    """Return why something is not to be recommended, if so."""
+    if gain.low <= 0 or p_value >= 0.05:
+        p = f"p = {p_value:.2g}, corrected for the number of rivals; "
+        p = p if tell_p and gain.low > 0 else ""
+        return f"its gain in {LABELS[objective]} may be chance ({p}{gain.signed})"
     low, high = FAIR_EXPOSURE
-    for direction, who in (("image_to_text", "image"), ("text_to_image", "text")):
-        exposure = result.estimates["exposure_at_10"][direction].value
-        if not low <= exposure <= high:
-            return (
-                f"{who} queries see {exposure:.2f} times the other modality's fair share, "
-                f"outside {low:g} to {high:g}"
-            )
-    loss = -result.changes["recall_at_1"]["mean"].value
-    return too_large(loss, max_loss) if loss > max_loss else None
-
-
-def too_large(loss: float, max_loss: float) -> str:
-    """Say that a method costs too much."""
-    return (
-        f"it loses {loss:.3f} of recall@1 within the other modality, "
-        f"more than max_loss = {max_loss:g}"
-    )
+    for whose, seen in exposure.items():
+        if not low <= seen.value <= high:
+            return f"{SEEN[whose].format(f'{seen.value:.2f}')}, outside {low:g} to {high:g}"
+    if loss > max_loss:
+        return (
+            f"it loses {loss:.3f} of recall@1 within the other modality, "
+            f"more than max_loss = {max_loss:g}"
+        )
+    return None
 
 
 #: Estimates by measure and direction.

@@ -31,7 +31,7 @@ from fillgap.evaluation.combine import (
     relevant_rows,
     sample_rows,
 )
-from fillgap.evaluation.compare import FAIR_EXPOSURE, LABELS, named_aligners, too_large
+from fillgap.evaluation.compare import FAIR_EXPOSURE, LABELS, SEEN, named_aligners, objection
 from fillgap.evaluation.judge import fit_clone
 from fillgap.evaluation.leaderboard import (
     Combination,
@@ -47,11 +47,6 @@ from fillgap.space import MixedSpace
 
 #: A gain that is kept only where it is sure.
 _LITTLE: Final = 0.005
-#: By whose exposure it is; see `Line`.
-_SEEN: Final = {
-    "image_to_text": "image queries see {} times the other modality's fair share",
-    "text_to_image": "text queries see {} times the other modality's fair share",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,15 +117,13 @@ def choose(
     for line in board.lines:
         if line.what == Combination():
             break  # nothing below gains
-        reason = _objection(line, board.objective, max_loss, fair=fair)
+        reason = _objection(board, line, max_loss, fair=fair)
         if reason is not None:
             passed_over[line.what] = reason
             continue
         halves = {Combination("raw", line.what.calibration), Combination(line.what.aligner)}
         for half in [] if Combination() in halves else board.lines:  # the better one first
-            allowed = half.what in halves and (
-                _objection(half, board.objective, max_loss, fair=fair) is None
-            )
+            allowed = half.what in halves and (_objection(board, half, max_loss, fair=fair) is None)
             if allowed and _adds_nothing_sure(board, line.what, half.what):
                 label = LABELS[board.objective]
                 passed_over[line.what] = f"what it adds to {half.what} in {label} may be chance"
@@ -145,20 +138,17 @@ def _adds_nothing_sure(board: Leaderboard, what: Combination, to: Combination) -
     return bool(gain.mean() < _LITTLE) and paired_permutation_test(gain) >= 0.05
 
 
-def _objection(line: Line, objective: str, max_loss: float, *, fair: bool) -> str | None:
-    gain = line.changes[objective]
-    if gain.low <= 0:
-        return f"its gain in {LABELS[objective]} may be chance ({gain.signed})"
-    if line.p_values[objective] >= 0.05:
-        p = f"p = {line.p_values[objective]:.2g}, corrected for the number of rivals"
-        return f"its gain in {LABELS[objective]} may be chance ({p}; {gain.signed})"
-    low, high = FAIR_EXPOSURE
-    for whose, exposure in line.exposure.items() if fair else ():
-        if not low <= exposure.value <= high:
-            seen = _SEEN[whose].format(f"{exposure.value:.2f}")
-            return f"{seen}, outside {low:g} to {high:g}"
+def _objection(board: Leaderboard, line: Line, max_loss: float, *, fair: bool) -> str | None:
     loss = line.changes.get("recall_at_1")
-    return too_large(-loss.value, max_loss) if loss and -loss.value > max_loss else None
+    return objection(
+        board.objective,
+        line.changes[board.objective],
+        p_value=line.p_values[board.objective],
+        exposure=line.exposure if fair else {},
+        loss=0.0 if loss is None else -loss.value,
+        max_loss=max_loss,
+        tell_p=True,
+    )
 
 
 def _sentence(
@@ -172,14 +162,10 @@ def _sentence(
     board: Leaderboard,
 ) -> str:
     """Return the recommendation in words, with what each step adds and what it costs."""
-    elsewhere = (
-        ""
-        if fit_on is None
-        else (
-            f"These are figures of fits to other data ({fit_on.name}: {fit_on.n_images} images, "
-            f"{fit_on.n_texts} texts)"
-        )
-    )
+    elsewhere = ""
+    if fit_on is not None:
+        sizes = f"{fit_on.n_images} images, {fit_on.n_texts} texts"
+        elsewhere = f"These are figures of fits to other data ({fit_on.name}: {sizes})"
     above = next(iter(passed_over.items()), None)
     if chosen is None:
         best = (
@@ -202,7 +188,7 @@ def _sentence(
     low, high = FAIR_EXPOSURE
     for whose, seen in last.exposure.items():
         if not low <= seen.value <= high:
-            text += f" Here {_SEEN[whose].format(f'{seen.value:.2f}')}."
+            text += f" Here {SEEN[whose].format(f'{seen.value:.2f}')}."
     if elsewhere:
         own = "" if kind is None else f": fitted on this collection it would gain {kind.signed}"
         text += f" {elsewhere}{own}."

@@ -36,22 +36,11 @@ def scan_pool(
 ) -> PoolScan:
     """Rank all images and texts together by cosine, for every image and for every text.
 
-    Parameters
-    ----------
-    X : array of shape (n_images, n_features) or EmbeddingPair
-        Image embeddings; rows need not be normalised. Tensors are scanned on their device.
-    Y, image_index
-        As for `EmbeddingPair`; left out where `X` is one.
-    n_neighbors, n_own : int
-        Neighbours of each query to keep, in the pool and within its modality; fewer where it is
-        smaller.
-    max_queries : int or None
-        Rows of each modality that are queries at most, drawn with `random_state`; None for all. The
-        pool is always whole.
-    memory_bytes : int
-        What the similarities of one block may take; a block has at least 16 rows.
-    progress : callable, optional
-        Called as progress(done, total, what).
+    Rows need not be normalised; tensors are scanned on their device. `n_neighbors` of each query
+    are kept in the pool and `n_own` within its modality; fewer where it is smaller. At most
+    `max_queries` rows of each modality, drawn with `random_state`, are queries, or all where it is
+    None; the pool is always whole. The similarities of one block, of 16 rows at least, may take
+    `memory_bytes`.
     """
     pair = as_pair(X, Y, image_index)
     index = None if pair.image_index is None else np.asarray(pair.image_index)
