@@ -224,7 +224,7 @@ SPOILT: list[tuple[Any, list[str], str]] = [
     (remove(CORPUS, "corpus.jsonl"), [], "must hold mixed_corpus.jsonl or .parquet, got neither"),
     (lambda folder: add("queries.jsonl", (folder / "queries.jsonl").read_text())(folder), [],
      "must be an item of its own with a text or an image, got 'q0' twice"),
-    (remove("embeddings/corpus_images.npy"), [], "must hold corpus_images.npy, .parquet or the like"),
+    (remove("embeddings/corpus_images.npy"), [], "must hold corpus_images.npy, .parquet or the"),
     (None, ["--embeddings", "none"], "none"),
     (change(lambda rows: rows[:-1]), [], "one row for each of the 48 texts of the folder, in its"),
     (change(lambda rows: rows[:, :-1]), [], "must be of one dimension, got 127 and 128"),
