@@ -11,59 +11,9 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.metrics.distances import (
-    cross_cosine_distance,
-    mean_distance,
-    mean_squared_distance,
-    pair_cosine_distance,
-    pair_distances,
-    relative_modality_gap,
-    within_cosine,
-)
-from fillgap.metrics.geometry import (
-    centroid_distance,
-    effective_rank,
-    energy_dimension,
-    frechet_distance,
-    gap_angle,
-    hyperplane_angle,
-    subspace_overlap,
-)
-from fillgap.metrics.neighbours import (
-    hubness,
-    ilisi,
-    ilisi_values,
-    kbet,
-    kbet_values,
-    mutual_knn,
-    mutual_knn_values,
-)
+from fillgap.metrics import distances, geometry, neighbours, retrieval, structure
 from fillgap.metrics.pool import PoolScan, QueryScan, Values
-from fillgap.metrics.retrieval import (
-    exposure,
-    exposure_at_k,
-    imr,
-    itr,
-    mixed_mrr,
-    mixed_ndcg_at_k,
-    mixed_recall_at_k,
-    mrr,
-    ndcg,
-    ndcg_at_k,
-    nearest_is_same,
-    recall,
-    recall_at_k,
-    reciprocal_rank,
-    tir,
-    tmr,
-)
-from fillgap.metrics.structure import (
-    alignment,
-    cluster_mixing,
-    linear_cka,
-    linear_separability,
-    uniformity,
-)
+from fillgap.pair import EmbeddingPair
 
 
 class Rows(NamedTuple):
@@ -163,59 +113,85 @@ def _of_texts(value: Callable[[QueryScan], Values], part: str) -> Callable[..., 
 
 
 def _of_pairs(value: Callable[[Values], Values]) -> Callable[..., dict[str, Rows]]:
-    return lambda pair: {"value": Rows(value(pair_distances(pair)), np.asarray(pair.image_index))}
+    def rows(pair: EmbeddingPair) -> dict[str, Rows]:
+        apart = distances.pair_distances(pair)
+        return {"value": Rows(value(apart), np.asarray(pair.image_index))}
+
+    return rows
 
 
 def _mutual_rows(scan: PoolScan) -> dict[str, Rows]:
-    return {"value": Rows(mutual_knn_values(scan), scan.image_queries.groups)}
+    return {"value": Rows(neighbours.mutual_knn_values(scan), scan.image_queries.groups)}
 
 
-_best_other = attrgetter("best_other_rank")
 _DISTANCES, _MIXED, _ALONE = "distances", "mixed pool", "other modality alone"
-_mixed_rank, _own_rank = (partial(reciprocal_rank, mixed=mixed) for mixed in (True, False))
-_mixed_recall, _own_recall = (partial(recall, mixed=mixed) for mixed in (True, False))
-_mixed_ndcg, _own_ndcg = (partial(ndcg, mixed=mixed) for mixed in (True, False))
+_MANY = (1, 5, 10, 20)
+_best_other = attrgetter("best_other_rank")
+_same_of_images = _of_images(retrieval.nearest_is_same, "probability")
+_same_of_texts = _of_texts(retrieval.nearest_is_same, "probability")
+_squared = _of_pairs(np.square)
+_mixed_recall, _own_recall = (
+    _by_query(partial(retrieval.recall, mixed=mixed)) for mixed in (True, False)
+)
+_mixed_ndcg, _own_ndcg = (
+    _by_query(partial(retrieval.ndcg, mixed=mixed)) for mixed in (True, False)
+)
+_mixed_rank, _own_rank = (
+    _by_query(partial(retrieval.reciprocal_rank, mixed=mixed)) for mixed in (True, False)
+)
 
 _TABLE = (
-    Measure(mean_distance, _DISTANCES, "pair", False, PAIRED, rows=_of_pairs(lambda d: d)),
-    Measure(mean_squared_distance, _DISTANCES, "pair", False, PAIRED, rows=_of_pairs(np.square)),
     Measure(
-        pair_cosine_distance, _DISTANCES, "pair", False, PAIRED,
+        distances.mean_distance, _DISTANCES, "pair", False, PAIRED, rows=_of_pairs(np.positive),
+    ),
+    Measure(distances.mean_squared_distance, _DISTANCES, "pair", False, PAIRED, rows=_squared),
+    Measure(
+        distances.pair_cosine_distance, _DISTANCES, "pair", False, PAIRED,
         rows=_of_pairs(lambda d: d**2 / 2),
     ),
-    Measure(cross_cosine_distance, _DISTANCES, "moments", None, UNPAIRED),
-    Measure(within_cosine, _DISTANCES, "moments", None, EACH),
-    Measure(relative_modality_gap, _DISTANCES, "pair", False, PAIRED),
-    Measure(itr, _MIXED, "scan", None, ONE_SIDED, rows=_of_images(nearest_is_same, "probability")),
-    Measure(tir, _MIXED, "scan", None, ONE_SIDED, rows=_of_texts(nearest_is_same, "probability")),
-    Measure(tmr, _MIXED, "scan", False, ONE_SIDED, rows=_of_images(_best_other, "value")),
-    Measure(imr, _MIXED, "scan", False, ONE_SIDED, rows=_of_texts(_best_other, "value")),
-    Measure(exposure_at_k, _MIXED, "scan", None, UNPAIRED, (10,), _by_query(exposure)),
+    Measure(distances.cross_cosine_distance, _DISTANCES, "moments", None, UNPAIRED),
+    Measure(distances.within_cosine, _DISTANCES, "moments", None, EACH),
+    Measure(distances.relative_modality_gap, _DISTANCES, "pair", False, PAIRED),
+    Measure(retrieval.itr, _MIXED, "scan", None, ONE_SIDED, rows=_same_of_images),
+    Measure(retrieval.tir, _MIXED, "scan", None, ONE_SIDED, rows=_same_of_texts),
+    Measure(retrieval.tmr, _MIXED, "scan", False, ONE_SIDED, rows=_of_images(_best_other, "value")),
+    Measure(retrieval.imr, _MIXED, "scan", False, ONE_SIDED, rows=_of_texts(_best_other, "value")),
     Measure(
-        mixed_recall_at_k, _MIXED, "scan", True, PAIRED, (1, 5, 10, 20), _by_query(_mixed_recall),
+        retrieval.exposure_at_k, _MIXED, "scan", None, UNPAIRED, (10,),
+        _by_query(retrieval.exposure),
     ),
-    Measure(mixed_ndcg_at_k, _MIXED, "scan", True, PAIRED, (10,), _by_query(_mixed_ndcg)),
-    Measure(mixed_mrr, _MIXED, "scan", True, PAIRED, rows=_by_query(_mixed_rank)),
-    Measure(recall_at_k, _ALONE, "scan", True, PAIRED, (1, 5, 10, 20), _by_query(_own_recall)),
-    Measure(ndcg_at_k, _ALONE, "scan", True, PAIRED, (10,), _by_query(_own_ndcg)),
-    Measure(mrr, _ALONE, "scan", True, PAIRED, rows=_by_query(_own_rank)),
-    Measure(ilisi, "neighbours", "scan", True, UNPAIRED, rows=_over_pool(ilisi_values)),
-    Measure(kbet, "neighbours", "scan", True, UNPAIRED, rows=_over_pool(kbet_values)),
-    Measure(hubness, "neighbours", "scan", False, UNPAIRED),
-    Measure(mutual_knn, "neighbours", "scan", True, PAIRED | {"own_rotation"}, rows=_mutual_rows),
-    Measure(frechet_distance, "distributions", "moments", False, UNPAIRED),
-    Measure(centroid_distance, "geometry", "moments", False, UNPAIRED),
-    Measure(gap_angle, "geometry", "moments", False, UNPAIRED),
-    Measure(effective_rank, "geometry", "moments", None, EACH),
-    Measure(energy_dimension, "geometry", "moments", None, EACH),
-    Measure(subspace_overlap, "geometry", "moments", None, UNPAIRED),
-    Measure(hyperplane_angle, "geometry", "moments", None, UNPAIRED),
-    Measure(alignment, "structure", "pair", False, PAIRED, rows=_of_pairs(np.square)),
-    Measure(uniformity, "structure", "pair", False, EACH),
-    Measure(linear_cka, "structure", "paired_moments", True, PAIRED | {"own_rotation"}),
+    Measure(retrieval.mixed_recall_at_k, _MIXED, "scan", True, PAIRED, _MANY, _mixed_recall),
+    Measure(retrieval.mixed_ndcg_at_k, _MIXED, "scan", True, PAIRED, (10,), _mixed_ndcg),
+    Measure(retrieval.mixed_mrr, _MIXED, "scan", True, PAIRED, rows=_mixed_rank),
+    Measure(retrieval.recall_at_k, _ALONE, "scan", True, PAIRED, _MANY, _own_recall),
+    Measure(retrieval.ndcg_at_k, _ALONE, "scan", True, PAIRED, (10,), _own_ndcg),
+    Measure(retrieval.mrr, _ALONE, "scan", True, PAIRED, rows=_own_rank),
+    Measure(
+        neighbours.ilisi, "neighbours", "scan", True, UNPAIRED,
+        rows=_over_pool(neighbours.ilisi_values),
+    ),
+    Measure(
+        neighbours.kbet, "neighbours", "scan", True, UNPAIRED,
+        rows=_over_pool(neighbours.kbet_values),
+    ),
+    Measure(neighbours.hubness, "neighbours", "scan", False, UNPAIRED),
+    Measure(
+        neighbours.mutual_knn, "neighbours", "scan", True, PAIRED | {"own_rotation"},
+        rows=_mutual_rows,
+    ),
+    Measure(geometry.frechet_distance, "distributions", "moments", False, UNPAIRED),
+    Measure(geometry.centroid_distance, "geometry", "moments", False, UNPAIRED),
+    Measure(geometry.gap_angle, "geometry", "moments", False, UNPAIRED),
+    Measure(geometry.effective_rank, "geometry", "moments", None, EACH),
+    Measure(geometry.energy_dimension, "geometry", "moments", None, EACH),
+    Measure(geometry.subspace_overlap, "geometry", "moments", None, UNPAIRED),
+    Measure(geometry.hyperplane_angle, "geometry", "moments", None, UNPAIRED),
+    Measure(structure.alignment, "structure", "pair", False, PAIRED, rows=_squared),
+    Measure(structure.uniformity, "structure", "pair", False, EACH),
+    Measure(structure.linear_cka, "structure", "paired_moments", True, PAIRED | {"own_rotation"}),
     # A classifier's folds and the first centres of k-means depend on the order of the rows.
-    Measure(linear_separability, "structure", "pair", None, ALWAYS),
-    Measure(cluster_mixing, "structure", "pair", True, ALWAYS),
+    Measure(structure.linear_separability, "structure", "pair", None, ALWAYS),
+    Measure(structure.cluster_mixing, "structure", "pair", True, ALWAYS),
 )  # fmt: skip
 
 #: Every measure of one representation, by the name of its function.
