@@ -76,14 +76,18 @@ class TestSplits:
         for train, test in held_out_splits(pair):
             assert max(train.max(), test.max()) < 20
 
-    def test_refusals(self) -> None:
+    @pytest.mark.parametrize(
+        ("n_images", "n_texts", "options", "message"),
+        [
+            (30, 7, {}, "must be paired to be judged on held-out rows"),
+            (3, 3, {}, "at least 4 different ones to be split, got 3"),
+            (30, 30, {"test_size": 1.0}, "test_size must be greater than 0 and less than 1"),
+        ],
+    )
+    def test_refusals(self, n_images, n_texts, options, message) -> None:
         X, Y = make_gapped(30, 6, seed=0)
-        with pytest.raises(InputError, match="must be paired to be judged on held-out rows"):
-            next(held_out_splits(EmbeddingPair(X, Y[:7])))
-        with pytest.raises(InputError, match="at least 4 different ones to be split, got 3"):
-            next(held_out_splits(EmbeddingPair(X[:3], Y[:3])))
-        with pytest.raises(InputError, match="test_size must be greater than 0 and less than 1"):
-            next(held_out_splits(EmbeddingPair(X, Y), test_size=1.0))
+        with pytest.raises(InputError, match=message):
+            next(held_out_splits(EmbeddingPair(X[:n_images], Y[:n_texts]), **options))
 
 
 class TestSignificance:
@@ -173,12 +177,16 @@ class TestTwoSided:
                 rank = 1 + np.sum(scores > scores[answer])
                 assert value == pytest.approx(1 / np.log2(1 + rank) if rank <= 10 else 0.0)
 
-    def test_not_available_with_one_text_for_each_image(self) -> None:
-        assert draw_two_sided(captioned(50, 1), np.random.default_rng(0)) is None
-
     @pytest.mark.parametrize(
         ("n", "n_two", "enough"),
-        [(18, 9, False), (30, 14, False), (30, 15, True), (900, 199, False), (900, 200, True)],
+        [
+            (50, 0, False),
+            (18, 9, False),
+            (30, 14, False),
+            (30, 15, True),
+            (900, 199, False),
+            (900, 200, True),
+        ],
     )
     def test_a_few_images_with_two_texts_do_not_decide(
         self, n: int, n_two: int, enough: bool
