@@ -16,7 +16,8 @@ import numpy as np
 
 from fillgap.aligners import BalancedAligner
 from fillgap.evaluation import held_out_splits
-from fillgap.metrics import exposure_at_k, mixed_ndcg_at_k, recall_at_k, scan_pool
+from fillgap.metrics import exposure_at_k, mixed_ndcg_at_k, recall_at_k
+from fillgap.metrics.scan import scan_pool
 from fillgap.pair import EmbeddingPair
 
 FOLDER = Path(

@@ -46,9 +46,9 @@ from fillgap.metrics import (
     linear_separability,
     mixed_recall_at_k,
     pair_cosine_distance,
-    scan_pool,
     within_cosine,
 )
+from fillgap.metrics.scan import scan_pool
 
 KEPT = (
     "two_sided_ndcg_at_10", "mixed_ndcg_at_10", "mixed_recall_at_10", "recall_at_1",

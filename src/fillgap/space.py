@@ -34,6 +34,8 @@ _MOST_FEATURES = 2**20
 _SIDE = {"image": "images", "text": "texts"}
 #: What of the header decides a score.
 _DECIDING = ("method", "parameters", "calibration", "n_features", "model")
+#: What the names of a file's arrays begin with.
+_CALIBRATION, _QUERY_MEAN = "calibration.", "query_mean."
 
 
 class MixedSpace:
@@ -89,9 +91,23 @@ class MixedSpace:
             raise InputTypeError(f"model must be a name or None, got {model!r}. Pass a string.")
         self.aligner, self.calibration, self.model = aligner, calibration, model
         self.metadata: dict[str, Any] = {}
-        _check_kind(aligner, Aligner, "aligner")
-        _check_kind(calibration, Calibration, "calibration")
-        self._arrays, self._header = _state(aligner, calibration)
+        for value, kind, what, where in (
+            (aligner, Aligner, "aligner", "aligners"),
+            (calibration, Calibration, "calibration", "scores"),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise InputTypeError(
+                    f"the {what} must be a fitted {kind.__name__} or None, got "
+                    f"{type(value).__name__}. Pass one of fillgap.{where}."
+                )
+        arrays: dict[str, Array] = {}
+        header: dict[str, Any] = {}
+        if aligner is not None:
+            arrays, header = aligner_state(aligner)
+        if calibration is not None:
+            fitted, header["calibration"] = calibration_state(calibration)
+            arrays |= {f"{_CALIBRATION}{name}": array for name, array in fitted.items()}
+        self._arrays, self._header = arrays, header
         self.n_features = self._dimension(n_features)
         self.query_means = self._checked_means(query_means)
         with warnings.catch_warnings():  # this row is like no image, and says so
@@ -108,11 +124,16 @@ class MixedSpace:
 
     def align_documents(self, rows: Any, modality: Modality) -> Array:
         """Return documents of one modality as float32 unit rows of shape (n, n_components)."""
-        return self._blocks(rows, modality, shift=None)
+        return self._blocks(rows, modality, None)
 
     def align_queries(self, rows: Any, modality: Modality) -> Array:
         """Return queries of one modality as float32 unit rows of shape (n, n_components)."""
-        return self._blocks(rows, modality, shift=self._query_shift(modality))
+        shift: Array | None = self.query_means.of(modality)
+        if shift is not None and self.aligner is not None:
+            # From the mean document to the mean query, before alignment.
+            at = self.aligner.mean_x_ if modality == "image" else self.aligner.mean_y_
+            shift = shift - np.asarray(at)
+        return self._blocks(rows, modality, shift)
 
     def stored(self, rows: Any, *, document: Modality, query: Modality) -> Array:
         """Return what an index keeps of documents for queries of one modality.
@@ -127,12 +148,8 @@ class MixedSpace:
         Returns
         -------
         array of shape (n, n_components + 1), float32
-            a·x and b: its inner product with `asked` is the calibrated score.
-
-        Raises
-        ------
-        InputError
-            If the calibration does not fold.
+            a·x and b: its inner product with `asked` is the calibrated score. An `InputError` is
+            raised where the calibration does not fold.
         """
         return self.stored_aligned(
             self.align_documents(rows, document), document=document, query=query
@@ -182,7 +199,7 @@ class MixedSpace:
         arrays, header = dict(self._arrays), dict(self._header)
         for name, mean in self.query_means._asdict().items():
             if mean is not None:
-                arrays[f"query_mean.{name}"] = mean
+                arrays[f"{_QUERY_MEAN}{name}"] = mean
         return arrays, header | {"n_features": self.n_features, "model": self.model}
 
     def _blocks(self, rows: Any, modality: Modality, shift: Array | None) -> Array:
@@ -213,30 +230,21 @@ class MixedSpace:
             rows = (self.aligner.map_x_ if modality == "image" else self.aligner.map_y_)(rows)
         return np.asarray(scale_to_unit(rows))
 
-    def _query_shift(self, modality: Modality) -> Array | None:
-        """Return how far the mean query lies from the mean document, before alignment."""
-        mean: Array | None = self.query_means.of(modality)
-        if mean is None or self.aligner is None:
-            return mean
-        at = self.aligner.mean_x_ if modality == "image" else self.aligner.mean_y_
-        return mean - np.asarray(at)
-
     def _dimension(self, n_features: int | None) -> int:
-        known: Any = self.aligner if self.aligner is not None else self.calibration
-        own = None if known is None else int(known.n_features_in_)
-        if n_features is None and own is None:
+        part: Any = self.aligner if self.aligner is not None else self.calibration
+        fitted = None if part is None else int(part.n_features_in_)
+        if n_features is not None:
+            check_integer(n_features, "n_features", low=2, high=_MOST_FEATURES)
+        elif fitted is None:
             raise InputError(
                 "n_features must be given without an aligner and a calibration, got None. "
                 "Pass the dimension of the embeddings."
             )
-        found = (
-            own
-            if n_features is None
-            else (check_integer(n_features, "n_features", low=2, high=_MOST_FEATURES))
-        )
-        if own is not None and found != own:
-            raise InputError(f"n_features must be {own}, as in the fit, got {found}. Leave it out.")
-        return int(found or 0)
+        if n_features is not None and fitted is not None and n_features != fitted:
+            raise InputError(
+                f"n_features must be {fitted}, as in the fit, got {n_features}. Leave it out."
+            )
+        return int(fitted or n_features or 0)
 
     def _checked_means(self, means: Sides | None) -> Sides:
         if not isinstance(means, tuple | None) or len(means or (None, None)) != 2:
@@ -252,7 +260,7 @@ class MixedSpace:
                 f"query_means must come with a linear aligner, got {name}. "
                 "Use for example MeanCentering, or leave query_means out."
             )
-        found, remedy = [], "Pass the mean of unit rows of sample queries."
+        rows, remedy = [], "Pass the mean of unit rows of sample queries."
         for mean in means:
             row = None if mean is None else as_array(mean, "query_means")
             if row is not None and (row.dtype.kind != "f" or row.shape != (self.n_features,)):
@@ -262,49 +270,19 @@ class MixedSpace:
                 )
             if row is not None and not np.isfinite(row).all():
                 raise InputError(f"query_means must be finite, got NaN or infinity. {remedy}")
-            found.append(None if row is None else row.astype(np.float64))
-        return Sides(*found)
+            rows.append(None if row is None else row.astype(np.float64))
+        return Sides(*rows)
 
     def _digest(self) -> str:
         """Return the hash of all numbers and words that decide a score."""
         arrays, header = self.state()
-        digest = hashlib.sha256(
-            json.dumps(
-                {key: header.get(key) for key in _DECIDING},
-                sort_keys=True,
-            ).encode()
-        )
+        deciding = {key: header.get(key) for key in _DECIDING}
+        digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
         for name in sorted(arrays):
             array = np.ascontiguousarray(arrays[name])
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(array.tobytes())
         return digest.hexdigest()
-
-
-def _check_kind(value: object, kind: type, what: str) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise InputTypeError(
-            f"the {what} must be a fitted {kind.__name__} or None, got {type(value).__name__}. "
-            f"Pass one of fillgap.{'aligners' if what == 'aligner' else 'scores'}."
-        )
-
-
-def _state(
-    aligner: Aligner | None, calibration: Calibration | None
-) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return the arrays and the description of both parts."""
-    arrays: dict[str, Array] = {}
-    header: dict[str, Any] = {}
-    if aligner is not None:
-        arrays, header = aligner_state(aligner)
-    if calibration is not None:
-        own, header["calibration"] = calibration_state(calibration)
-        arrays.update({f"calibration.{name}": array for name, array in own.items()})
-    return arrays, header
-
-
-_CALIBRATION = "calibration."
-_QUERY_MEAN = "query_mean."
 
 
 def save_space(
@@ -333,8 +311,14 @@ def save_space(
     """
     arrays, header = space.state()
     if space.aligner is None:
-        identity, known = aligner_state(_identity(space.n_features))
-        arrays, header = identity | arrays, known | header | {"identity": True}
+        # An aligner that changes nothing, for readers that know only aligners.
+        identity = Translation(amount=0.0)
+        identity.n_features_in_, identity.n_samples_ = space.n_features, (0, 0)
+        identity.notes_ = ()
+        identity.mean_x_ = identity.mean_y_ = np.zeros(space.n_features)
+        identity.map_x_ = identity.map_y_ = AffineMap()
+        plain, described = aligner_state(identity)
+        arrays, header = plain | arrays, described | header | {"identity": True}
     kept = {key: value for key, value in vars(provenance or Provenance()).items() if value}
     if space.model is not None and kept.setdefault("model", space.model) != space.model:
         raise InputError(
@@ -388,12 +372,3 @@ def _part(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any
         for name, array in arrays.items()
         if name.startswith(prefix)
     }
-
-
-def _identity(n_features: int) -> Translation:
-    """Return an aligner that changes nothing, for readers that know only aligners."""
-    aligner = Translation(amount=0.0)
-    aligner.n_features_in_, aligner.n_samples_, aligner.notes_ = n_features, (0, 0), ()
-    aligner.mean_x_ = aligner.mean_y_ = np.zeros(n_features)
-    aligner.map_x_ = aligner.map_y_ = AffineMap()
-    return aligner

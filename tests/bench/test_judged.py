@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from fillgap.calibration import ZScore
 from fillgap.cli.app import run
 from fillgap.datasets import load_digit_scenes
 from fillgap.datasets.judged import is_judged, open_judged
-from fillgap.evaluation import Combination
+from fillgap.evaluation.leaderboard import Combination
 from judged_folders import N, write_beir, write_embeddings, write_mixbench
 
 QUICK = {"aligners": ["gr-clip"], "calibrations": {"z-score": ZScore()}, "n_resamples": 100}
@@ -164,20 +165,15 @@ class TestThirds:
                 np.testing.assert_array_equal(items.rows[side], rows[side][found])
                 for number, row in zip(of, found, strict=True):
                     item_of.setdefault((who, number), []).append((side, row, index[side][row]))
+        part, parts_of = _parts(judged, 4, 0), {}
+        assert set(part.tolist()) == {0, 1, 2, 3}
         for query, document, grade in judged.relevant:
+            # Queries of one thing stay together.
+            assert parts_of.setdefault(document, part[query]) == part[query]
             asked, answers = item_of["query", query], item_of["document", document]
             assert grade == 1
             assert len({item for *_, item in asked + answers}) == 1
             assert not {(side, row) for side, row, _ in asked} & {(s, r) for s, r, _ in answers}
-
-    def test_queries_of_one_thing_stay_together(self) -> None:
-        judged, *_ = in_thirds(load_digit_scenes().take_images(np.arange(90)))
-        part = _parts(judged, 4, 0)
-        of_document: dict[int, set[int]] = {}
-        for query, document, _ in judged.relevant:
-            of_document.setdefault(document, set()).add(int(part[query]))
-        assert all(len(parts) == 1 for parts in of_document.values())
-        assert set(part.tolist()) == {0, 1, 2, 3}
 
     def test_the_command(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         pair = load_digit_scenes().take_images(np.arange(60))
@@ -192,100 +188,76 @@ class TestThirds:
         assert "images with two texts must be at least 12" in capsys.readouterr().err
 
 
-def spoil(folder: Path, what: str) -> list[str]:
-    """Break one thing, and return further words of the command."""
-    vectors = folder / "embeddings"
-    if what == "qrels of another version":
-        with (folder / "qrels" / "qrels.tsv").open("a") as file:
-            file.write("q1\tnobody\t1\n")
-    elif what == "unknown query":
-        with (folder / "qrels" / "qrels.tsv").open("a") as file:
-            file.write("nobody\td1\t1\n")
-    elif what == "no qrels":
-        (folder / "qrels" / "qrels.tsv").unlink()
-    elif what == "another split":
-        return ["--qrels", "train"]
-    elif what == "nothing relevant":
-        (folder / "qrels" / "qrels.tsv").write_text("query_id\tcorpus_id\tscore\nq1\td1\t0\n")
-    elif what == "no number":
-        (folder / "qrels" / "qrels.tsv").write_text("query_id\tcorpus_id\tscore\nq1\td1\tyes\n")
-    elif what == "truncated":
-        data = (folder / "mixed_corpus.jsonl").read_bytes()
-        (folder / "mixed_corpus.jsonl").write_bytes(data[:-20])
-    elif what == "no corpus":
-        (folder / "mixed_corpus.jsonl").unlink()
-        (folder / "corpus.jsonl").unlink()
-    elif what == "twice":
-        data = (folder / "queries.jsonl").read_text()
-        (folder / "queries.jsonl").write_text(data + data.splitlines()[0] + "\n")
-    elif what == "no embeddings":
-        (vectors / "corpus_images.npy").unlink()
-    elif what == "no folder of embeddings":
-        return ["--embeddings", str(folder / "none")]
-    elif what == "too few rows":
-        np.save(vectors / "query_texts.npy", np.load(vectors / "query_texts.npy")[:-1])
-    elif what == "other dimension":
-        np.save(vectors / "query_texts.npy", np.load(vectors / "query_texts.npy")[:, :-1])
-    elif what == "missing ids":
-        (vectors / "query_texts.ids.txt").write_text("\n".join(f"x{i}" for i in range(N)))
-    elif what == "no pictures":
-        return ["--encoder", "digit-scenes"]
-    elif what == "thirds":
-        return ["--thirds"]
-    elif what == "texts":
-        return [str(vectors / "query_texts.npy")]
-    elif what == "image index":
-        return ["--image-index", str(vectors / "query_texts.npy"), "--thirds"]
-    elif what == "not finite":
-        np.save(vectors / "query_texts.npy", np.full((N, 128), np.nan))
-    elif what == "both":
-        return ["--encoder", "digit-scenes", "--embeddings", str(vectors)]
-    return []
+def add(file: str, text: str) -> Any:
+    """Return what adds to the end of a file."""
+    return lambda folder: (folder / file).write_text((folder / file).read_text() + text)
 
 
-SPOILT = {
-    "qrels of another version": "qrels.tsv, line 50 must judge a document of this folder",
-    "unknown query": "qrels.tsv, line 50 must judge a query of this folder, got 'nobody'",
-    "no qrels": "must hold the judgements test.tsv, got none",
-    "another split": "must hold the judgements train.tsv, got qrels",
-    "nothing relevant": "must judge at least one document relevant, got none",
-    "no number": "line 2 must have a number as its score, got 'yes'",
-    "truncated": "mixed_corpus.jsonl, line 48 must be a whole row",
-    "no corpus": "must hold mixed_corpus.jsonl or .parquet, got neither",
-    "twice": "must be an item of its own with a text or an image, got 'q0' twice",
-    "no embeddings": "must hold corpus_images.npy, .parquet or the like, for 32 images, got none",
-    "no folder of embeddings": "none",
-    "too few rows": "one row for each of the 48 texts of the folder, in its order, got 47",
-    "other dimension": "must be of one dimension, got 127 and 128",
-    "missing ids": "got none for 'q0' and 47 others",
-    "no pictures": "the image of 'd0' must be a file of",
-    "thirds": "--thirds must be given with pairs",
-    "texts": "TEXTS must be given with pairs",
-    "image index": "--image-index and --thirds must be given with pairs",
-    "not finite": "query_texts.npy must be finite numbers in every row, got NaN",
-    "both": "must be of --embeddings or of --encoder, got both",
-}
+def write(file: str, text: str) -> Any:
+    return lambda folder: (folder / file).write_text(text)
 
 
-@pytest.mark.parametrize("what", SPOILT)
+def remove(*files: str) -> Any:
+    return lambda folder: [(folder / file).unlink() for file in files]
+
+
+def change(rows: Any) -> Any:
+    """Return what puts other vectors in the place of those of the query texts."""
+
+    def put(folder: Path) -> None:
+        path = folder / "embeddings" / "query_texts.npy"
+        np.save(path, rows(np.load(path)))
+
+    return put
+
+
+QRELS, CORPUS, TEXTS = "qrels/qrels.tsv", "mixed_corpus.jsonl", "embeddings/query_texts.npy"
+HEAD = "query_id\tcorpus_id\tscore\n"
+#: What is broken in a folder, further words of the command, and what it says.
+SPOILT: list[tuple[Any, list[str], str]] = [
+    (add(QRELS, "q1\tnobody\t1\n"), [], "line 50 must judge a document of this folder"),
+    (add(QRELS, "nobody\td1\t1\n"), [], "line 50 must judge a query of this folder, got 'nobody'"),
+    (remove(QRELS), [], "must hold the judgements test.tsv, got none"),
+    (None, ["--qrels", "train"], "must hold the judgements train.tsv, got qrels"),
+    (write(QRELS, HEAD + "q1\td1\t0\n"), [], "must judge at least one document relevant"),
+    (write(QRELS, HEAD + "q1\td1\tyes\n"), [], "must have a number as its score, got 'yes'"),
+    (add(CORPUS, '{"id": "d'), [], "mixed_corpus.jsonl, line 49 must be a whole row"),
+    (remove(CORPUS, "corpus.jsonl"), [], "must hold mixed_corpus.jsonl or .parquet, got neither"),
+    (lambda folder: add("queries.jsonl", (folder / "queries.jsonl").read_text())(folder), [],
+     "must be an item of its own with a text or an image, got 'q0' twice"),
+    (remove("embeddings/corpus_images.npy"), [], "must hold corpus_images.npy, .parquet or the"),
+    (None, ["--embeddings", "none"], "none"),
+    (change(lambda rows: rows[:-1]), [], "one row for each of the 48 texts of the folder, in its"),
+    (change(lambda rows: rows[:, :-1]), [], "must be of one dimension, got 127 and 128"),
+    (write("embeddings/query_texts.ids.txt", "\n".join(f"x{i}" for i in range(N))), [],
+     "got none for 'q0' and 47 others"),
+    (None, ["--encoder", "digit-scenes"], "the image of 'd0' must be a file of"),
+    (None, ["--thirds"], "--thirds must be given with pairs"),
+    (None, [TEXTS], "TEXTS must be given with pairs"),
+    (None, ["--image-index", TEXTS, "--thirds"], "--image-index and --thirds must be given"),
+    (change(lambda rows: np.full(rows.shape, np.nan)), [], "must be finite numbers in every row"),
+    (None, ["--encoder", "digit-scenes", "--embeddings", "none"], "must be of --embeddings or of"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "words", "message"), SPOILT, ids=[m for *_, m in SPOILT])
 def test_bad_folders_are_one_sentence(
-    what: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    spoil: Any, words: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = spoil(folder, what)
+    if spoil is not None:
+        spoil(folder)
+    words = [str(folder / word) if word == TEXTS else word for word in words]
     assert run(["bench", "mixed", str(folder), *words, "-o", str(folder / "out.md")]) == 2
     told = capsys.readouterr().err
-    assert SPOILT[what] in " ".join(told.split())
+    assert message in " ".join(told.split())
     assert told.count("\n") == 1
     assert not (folder / "out.md").exists()
 
 
-def test_a_folder_of_sets_names_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_is_named_or_needed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder.parent / "qrels").mkdir()
     assert run(["bench", "mixed", str(folder.parent)]) == 2
     assert "Pass one of its folders: set." in capsys.readouterr().err
-
-
-def test_options_of_a_folder_need_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", "mixed", "--encoder", "digit-scenes"]) == 2
     assert "must be given with a folder of queries" in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ from fillgap.cli.app import run
 from fillgap.embed import embed_dataset, plan_embed
 from fillgap.encoders import open_encoder
 from fillgap.errors import InputError
-from fillgap.evaluation import compare, plan_compare
+from fillgap.evaluation.compare import compare, plan_compare
 from fillgap.io._sample import take_rows
 
 

@@ -62,81 +62,54 @@ def sides(*, level: int, seed: int = 0) -> Sides:
     return Sides(unit(images), unit(texts))
 
 
+LIST_LEVEL = ["query-centering", "query-standardisation"]
+WAYS = [(name, "first") for name in OF_ONE_SCORE]
+WAYS += [(name, "list") for name in (*FUSIONS, "csls", *LIST_LEVEL)]
+WAYS += [(name, "shared") for name in LIST_LEVEL]
+
+
 @pytest.mark.parametrize("level", [0, 120], ids=["all differ", "many are level"])
-@pytest.mark.parametrize("name", OF_ONE_SCORE)
-def test_the_best_of_every_list_give_what_whole_lists_give(name: str, level: int) -> None:
+@pytest.mark.parametrize(("name", "way"), WAYS)
+def test_the_best_of_every_list_give_what_whole_lists_give(name: str, way: str, level: int) -> None:
+    """Mapped score by score, scored within its list, or levelled after what is shared.
+
+    Copies of a query among the documents are in no list, by whatever scores it is.
+    """
     tested, sample = sides(level=level), sides(level=0, seed=1)
-    calibration = calibrations_to_try()[name]
-    fitted = None if calibration is None else calibration.fit(sample, sample)
-    rows = {"image": tested.images, "text": tested.texts}
-    pair = EmbeddingPair(tested.images, tested.texts, image_index=INDEX)
+    texts = tested.texts.copy()
+    if way == "shared":
+        texts[40:60] = texts[:20]
+    rows = {"image": tested.images, "text": texts}
+    pair = EmbeddingPair(tested.images, texts, image_index=INDEX)
     pools = draw_two_sided(pair, np.random.default_rng(0))
     assert pools is not None
-
-    slow = whole_lists(rows, pools, calibrated(fitted))
-    first, change = _first_and_rest(fitted)
-    scores = all_scores(rows, calibrated(first))
+    calibration = None if name in FUSIONS else calibrations_to_bench().get(name)
+    fit = None if calibration is None else calibration.fit(sample, sample)
+    scorer, change = fused(FUSIONS[name]) if name in FUSIONS else calibrated(fit), _as_it_is
+    if way == "first":
+        first, change = _first_and_rest(fit)
+        scores = all_scores(rows, calibrated(first))
+        of_pools = lists_of_pools(scores, pools)
+    elif way == "list":
+        scores = all_scores(rows, scorer)
+        of_pools = lists_within_pools(rows, pools, scorer)
+    else:
+        assert isinstance(fit, OwnListCalibration)
+        before, cosines = (all_scores(rows, calibrated(one)) for one in (fit.after_, None))
+        scores = levelled(fit, before, cosines)
+        of_pools = levelled_pools(fit, before, cosines, pools)
     quick: dict[tuple[str, str], Any] = {
         (measure, lists.direction): values
         for lists in lists_of_sides(scores, INDEX)
         for measure, values in lists.values(change).items()
     }
-    quick |= {
-        ("two_sided", pool.share): pool.values(change) for pool in lists_of_pools(scores, pools)
+    quick |= {("two_sided", pool.share): pool.values(change) for pool in of_pools}
+    slow = one_sided_values(all_scores(rows, scorer), INDEX) | {
+        ("two_sided", share): values for share, _, values in two_sided_values(rows, pools, scorer)
     }
-    assert_same(quick, slow)
-
-
-@pytest.mark.parametrize("level", [0, 120], ids=["all differ", "many are level"])
-@pytest.mark.parametrize("name", [*FUSIONS, "csls", "query-centering", "query-standardisation"])
-def test_so_they_do_where_a_score_reads_its_list(name: str, level: int) -> None:
-    tested, sample = sides(level=level), sides(level=0, seed=1)
-    rows = {"image": tested.images, "text": tested.texts}
-    pair = EmbeddingPair(tested.images, tested.texts, image_index=INDEX)
-    pools = draw_two_sided(pair, np.random.default_rng(0))
-    assert pools is not None
-    scorer = (
-        fused(FUSIONS[name])
-        if name in FUSIONS
-        else calibrated(calibrations_to_bench()[name].fit(sample, sample))
-    )
-    quick = {
-        (measure, lists.direction): values
-        for lists in lists_of_sides(all_scores(rows, scorer), INDEX)
-        for measure, values in lists.values(_as_it_is).items()
-    } | {
-        ("two_sided", pool.share): pool.values(_as_it_is)
-        for pool in lists_within_pools(rows, pools, scorer)
-    }
-    assert_same(quick, whole_lists(rows, pools, scorer))
-
-
-@pytest.mark.parametrize("level", [0, 120], ids=["all differ", "many are level"])
-@pytest.mark.parametrize("name", ["query-centering", "query-standardisation"])
-def test_so_they_do_where_what_comes_first_is_shared(name: str, level: int) -> None:
-    """Copies of a query among the documents are in no list, by whatever scores it is."""
-    tested, sample = sides(level=level), sides(level=0, seed=1)
-    texts = tested.texts.copy()
-    texts[40:60] = texts[:20]
-    rows = {"image": tested.images, "text": texts}
-    pools = draw_two_sided(
-        EmbeddingPair(tested.images, texts, image_index=INDEX), np.random.default_rng(0)
-    )
-    assert pools is not None
-    fit = calibrations_to_bench()[name].fit(sample, sample)
-    assert isinstance(fit, OwnListCalibration)
-    scores = all_scores(rows, calibrated(fit.after_))
-    cosines = all_scores(rows, calibrated(None))
-    quick: dict[tuple[str, str], Any] = {
-        (measure, lists.direction): values
-        for lists in lists_of_sides(levelled(fit, scores, cosines), INDEX)
-        for measure, values in lists.values(_as_it_is).items()
-    }
-    quick |= {
-        ("two_sided", pool.share): pool.values(_as_it_is)
-        for pool in levelled_pools(fit, scores, cosines, pools)
-    }
-    assert_same(quick, whole_lists(rows, pools, calibrated(fit)))
+    assert quick.keys() == slow.keys()
+    for key, values in slow.items():
+        np.testing.assert_allclose(quick[key], values, rtol=0, atol=1e-12, err_msg=str(key))
 
 
 def test_what_reads_its_list_first_is_asked_in_each_pool() -> None:
@@ -151,18 +124,6 @@ def test_what_reads_its_list_first_is_asked_in_each_pool() -> None:
     assert any(measure.startswith("two_sided") for measure, _ in alone)
     for key, values in alone.items():
         np.testing.assert_allclose(centred[key].mean(), values.mean(), atol=1e-12)
-
-
-def whole_lists(rows: Any, pools: Any, scorer: Any) -> dict[tuple[str, str], Any]:
-    return one_sided_values(all_scores(rows, scorer), INDEX) | {
-        ("two_sided", share): values for share, _, values in two_sided_values(rows, pools, scorer)
-    }
-
-
-def assert_same(quick: dict[tuple[str, str], Any], slow: dict[tuple[str, str], Any]) -> None:
-    assert quick.keys() == slow.keys()
-    for key, values in slow.items():
-        np.testing.assert_allclose(quick[key], values, rtol=0, atol=1e-12, err_msg=str(key))
 
 
 OF_TEXT = np.column_stack([np.arange(2 * N), INDEX])

@@ -13,7 +13,8 @@ from fillgap.aligners.transport.laplace import LaplaceTransport
 from fillgap.errors import InputError
 from fillgap.evaluation import held_out_splits
 from fillgap.evaluation.grid_search import grid_search
-from fillgap.metrics import mixed_recall_at_k, scan_pool
+from fillgap.metrics import mixed_recall_at_k
+from fillgap.metrics.scan import scan_pool
 from fillgap.pair import EmbeddingPair
 
 
@@ -80,32 +81,24 @@ def test_notes_of_fits_are_kept(pair: EmbeddingPair) -> None:
     assert not hasattr(aligner, "plan_")
 
 
-def test_several_texts_of_an_image() -> None:
-    X, Y = make_gapped(40, 8, seed=0)
-    index = np.repeat(np.arange(40), 2)
-    pair = EmbeddingPair(X, Y[index] + 0.01, image_index=index)
-    result = grid_search(pair, "orthogonal-procrustes", {"center": [True, False]}, n_splits=1)
-    assert len(result.points) == 2
-
-
 @pytest.mark.parametrize(
-    ("grid", "message"),
+    ("grid", "options", "message"),
     [
-        ({}, "the grid must name at least one parameter, got none"),
-        ({"etta": [1]}, "a parameter of mean-centering must be one of .*, got 'etta'"),
-        ({"normalize": []}, r"a sequence of values for normalize, got \[\]"),
-        ({"normalize": True}, "a sequence of values for normalize, got True"),
-        ({"normalize": "yes"}, "a sequence of values for normalize, got 'yes'"),
+        ({}, {}, "the grid must name at least one parameter, got none"),
+        ({"etta": [1]}, {}, "a parameter of mean-centering must be one of .*, got 'etta'"),
+        ({"normalize": []}, {}, r"a sequence of values for normalize, got \[\]"),
+        ({"normalize": True}, {}, "a sequence of values for normalize, got True"),
+        ({"normalize": "yes"}, {}, "a sequence of values for normalize, got 'yes'"),
+        (
+            {"normalize": [True]},
+            {"measure": "exposure_at_10"},
+            "measure must be one of .*, got 'exp",
+        ),
     ],
 )
-def test_bad_grids(pair: EmbeddingPair, grid: dict[str, Any], message: str) -> None:
+def test_bad_grids(pair: EmbeddingPair, grid: Any, options: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        grid_search(pair, MeanCentering(), grid)
-
-
-def test_bad_measure_and_unpaired_sets(pair: EmbeddingPair) -> None:
-    with pytest.raises(InputError, match="measure must be one of .*, got 'exposure_at_10'"):
-        grid_search(pair, "mean-centering", {"normalize": [True]}, measure="exposure_at_10")
+        grid_search(pair, MeanCentering(), grid, **options)
     unpaired = EmbeddingPair(pair.images, pair.texts, paired=False)
     with pytest.raises(InputError, match="must be paired to be judged on held-out rows"):
         grid_search(unpaired, "mean-centering", {"normalize": [True]})

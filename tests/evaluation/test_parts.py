@@ -12,7 +12,7 @@ from scipy import stats
 
 from conftest import captioned, make_gapped
 from fillgap.errors import InputError
-from fillgap.evaluation import held_out_splits, holm, paired_permutation_test
+from fillgap.evaluation import held_out_splits, paired_permutation_test
 from fillgap.evaluation.judge import (
     IMAGE_SHARES,
     QueryValues,
@@ -21,7 +21,7 @@ from fillgap.evaluation.judge import (
     two_sided_ndcg,
     values_of,
 )
-from fillgap.evaluation.statistics import estimates, mean_of_directions, per_image
+from fillgap.evaluation.statistics import estimates, holm, mean_of_directions, per_image
 from fillgap.pair import EmbeddingPair
 
 
@@ -64,12 +64,11 @@ class TestSplits:
             assert not set(train % 20) & set(test % 20)
 
     def test_splits_differ_and_are_seeded(self) -> None:
-        pair = captioned(30, 2)
-        first, again = (list(held_out_splits(pair, random_state=7)) for _ in range(2))
-        for (a, b), (c, d) in zip(first, again, strict=True):
-            assert np.array_equal(a, c)
-            assert np.array_equal(b, d)
-        assert any(not np.array_equal(first[0][1], test) for _, test in first[1:])
+        (first, *rest), (again, *_) = (
+            [test for _, test in held_out_splits(captioned(30, 2), random_state=7)] for _ in "ab"
+        )
+        assert np.array_equal(first, again)
+        assert any(not np.array_equal(first, test) for test in rest)
 
     def test_images_without_a_text_are_left_out(self) -> None:
         X, Y = make_gapped(30, 6, seed=0)
@@ -77,14 +76,18 @@ class TestSplits:
         for train, test in held_out_splits(pair):
             assert max(train.max(), test.max()) < 20
 
-    def test_refusals(self) -> None:
+    @pytest.mark.parametrize(
+        ("n_images", "n_texts", "options", "message"),
+        [
+            (30, 7, {}, "must be paired to be judged on held-out rows"),
+            (3, 3, {}, "at least 4 different ones to be split, got 3"),
+            (30, 30, {"test_size": 1.0}, "test_size must be greater than 0 and less than 1"),
+        ],
+    )
+    def test_refusals(self, n_images, n_texts, options, message) -> None:
         X, Y = make_gapped(30, 6, seed=0)
-        with pytest.raises(InputError, match="must be paired to be judged on held-out rows"):
-            next(held_out_splits(EmbeddingPair(X, Y[:7])))
-        with pytest.raises(InputError, match="at least 4 different ones to be split, got 3"):
-            next(held_out_splits(EmbeddingPair(X[:3], Y[:3])))
-        with pytest.raises(InputError, match="test_size must be greater than 0 and less than 1"):
-            next(held_out_splits(EmbeddingPair(X, Y), test_size=1.0))
+        with pytest.raises(InputError, match=message):
+            next(held_out_splits(EmbeddingPair(X[:n_images], Y[:n_texts]), **options))
 
 
 class TestSignificance:
@@ -97,6 +100,7 @@ class TestSignificance:
 
     def test_no_change_is_no_evidence(self) -> None:
         assert paired_permutation_test(np.zeros(50)) == 1.0
+        assert paired_permutation_test(np.ones(50), n_permutations=99) == 0.01  # never 0
 
     def test_false_alarms_are_as_rare_as_stated(self) -> None:
         rng = np.random.default_rng(0)
@@ -173,12 +177,16 @@ class TestTwoSided:
                 rank = 1 + np.sum(scores > scores[answer])
                 assert value == pytest.approx(1 / np.log2(1 + rank) if rank <= 10 else 0.0)
 
-    def test_not_available_with_one_text_for_each_image(self) -> None:
-        assert draw_two_sided(captioned(50, 1), np.random.default_rng(0)) is None
-
     @pytest.mark.parametrize(
         ("n", "n_two", "enough"),
-        [(18, 9, False), (30, 14, False), (30, 15, True), (900, 199, False), (900, 200, True)],
+        [
+            (50, 0, False),
+            (18, 9, False),
+            (30, 14, False),
+            (30, 15, True),
+            (900, 199, False),
+            (900, 200, True),
+        ],
     )
     def test_a_few_images_with_two_texts_do_not_decide(
         self, n: int, n_two: int, enough: bool

@@ -11,7 +11,6 @@ from conftest import make_gapped
 from fillgap import EmbeddingPair, InputError, Sides, recommend
 from fillgap.bench.folders import EmbeddedItems
 from fillgap.bench.judged import bench_judged
-from fillgap.bench.mixed import calibrations_to_bench
 from fillgap.calibration import NNN, Calibration, QuantileMap, RelevanceProbability, ZScore
 from fillgap.calibration.probability import ScoreHistogram
 from fillgap.datasets.judged import Judged, JudgedItem
@@ -196,11 +195,6 @@ def test_judgements_of_other_queries_are_fitted_to() -> None:
             assert len(query) > len(of[document]) // 2
     told = np.concatenate([query for known in seen[::2] for query, _ in known.values()])
     assert set(told) == set(range(n))
-
-
-def test_the_bench_tries_relevance() -> None:
-    names = calibrations_to_bench()
-    assert {"relevance-probability", "query-centering of relevance"} <= names.keys()
 
 
 class TestHistogram:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from conftest import make_gapped
 from fillgap.aligners import BalancedAligner, EmbeddingShift, MeanCentering
 from fillgap.errors import InputError, InputTypeError
-from fillgap.evaluation import ZeroShot, zero_shot
+from fillgap.evaluation import zero_shot
 from fillgap.metrics import bootstrap_interval
 from fillgap.pair import BLOCK_ROWS
 
@@ -69,31 +69,14 @@ def test_agrees_with_loops(n: int, n_classes: int, seed: int) -> None:
 @pytest.mark.parametrize("cls", [MeanCentering, BalancedAligner, EmbeddingShift])
 def test_an_aligner_maps_prompts_as_texts_before_they_are_averaged(cls) -> None:
     X, Y = make_gapped(150, 8, seed=0)
-    aligner = cls().fit(X, Y)
+    aligner, other = cls().fit(X, Y), cls(normalize=False).fit(X, Y)
     rng = np.random.default_rng(1)
     labels, prompt_labels = rng.integers(6, size=150), np.arange(18) % 6
     found = zero_shot(X, labels, Y[:18], prompt_labels, aligner=aligner, **FAST)
     expected = slow(X, labels, Y[:18], prompt_labels, 1, transform=aligner.transform_pair)
     np.testing.assert_array_equal(found.correct[1], expected)
-    swapped = zero_shot(Y[:18], prompt_labels, X, labels, aligner=aligner, **FAST)
-    assert swapped.correct[1].shape == (18,)
-
-
-def test_an_aligner_without_unit_rows_gives_the_same_classes() -> None:
-    X, Y = make_gapped(150, 8, seed=0)
-    labels, prompt_labels = np.arange(150) % 5, np.arange(150) % 5
-    found = [
-        zero_shot(
-            X,
-            labels,
-            Y,
-            prompt_labels,
-            aligner=MeanCentering(normalize=unit_rows).fit(X, Y),
-            **FAST,
-        )
-        for unit_rows in (True, False)
-    ]
-    np.testing.assert_array_equal(found[0].predicted, found[1].predicted)
+    long = zero_shot(X, labels, Y[:18], prompt_labels, aligner=other, **FAST)
+    np.testing.assert_array_equal(found.predicted, long.predicted)
 
 
 def test_unit_prompts_weigh_alike_in_an_ensemble() -> None:
@@ -103,20 +86,13 @@ def test_unit_prompts_weigh_alike_in_an_ensemble() -> None:
     assert zero_shot(image, [0], prompts, [0, 0, 1], **FAST).predicted[0] == 0
 
 
-def test_perfect_data_are_classified_perfectly() -> None:
-    images, labels, prompts, prompt_labels = labelled(200, 6, noise=0.0)
-    found = zero_shot(images, labels, prompts, prompt_labels, **FAST)
-    assert found.accuracy[1].value == found.accuracy[1].low == found.accuracy[1].high == 1.0
-    np.testing.assert_array_equal(found.predicted, labels)
-
-
 def test_classes_keep_their_labels() -> None:
     images, labels, prompts, prompt_labels = labelled(50, 4, noise=0.0)
     names = np.array([70, -3, 12, 5])
     found = zero_shot(images, names[labels], prompts, names[prompt_labels], **FAST)
     assert found.classes.tolist() == [-3, 5, 12, 70]
     np.testing.assert_array_equal(found.predicted, names[labels])
-    assert found.accuracy[1].value == 1.0
+    assert found.accuracy[1].value == found.accuracy[1].low == found.accuracy[1].high == 1.0
 
 
 def test_collapsed_embeddings_classify_nothing() -> None:
@@ -160,21 +136,14 @@ def test_intervals_are_those_of_the_bootstrap_over_images() -> None:
     assert again.to_dict() == found.to_dict()
 
 
-def test_scale_and_type_do_not_matter_and_inputs_stay() -> None:
-    images, labels, prompts, prompt_labels = labelled(60, 5)
-    before = images.copy(), prompts.copy()
-    found = zero_shot(images, labels, prompts, prompt_labels, **FAST)
-    scaled = zero_shot(
-        (images * 7).astype(np.float32), labels, prompts * 0.1, prompt_labels, **FAST
-    )
-    np.testing.assert_array_equal(found.predicted, scaled.predicted)
-    np.testing.assert_array_equal(images, before[0])
-    np.testing.assert_array_equal(prompts, before[1])
-
-
 def test_more_images_than_a_block() -> None:
     images, labels, prompts, prompt_labels = labelled(BLOCK_ROWS + 50, 3, d=3)
     found = zero_shot(images, labels, prompts, prompt_labels, k=1, **FAST)
+    before = images.copy()
+    scaled = (images * 7).astype(np.float32)
+    again = zero_shot(scaled, labels, prompts * 0.1, prompt_labels, k=1, **FAST)
+    np.testing.assert_array_equal(found.predicted, again.predicted)
+    np.testing.assert_array_equal(images, before)
     tail = slice(BLOCK_ROWS - 50, None)
     part = zero_shot(images[tail], labels[tail], prompts, prompt_labels, k=1, **FAST)
     np.testing.assert_array_equal(found.predicted[tail], part.predicted)
@@ -216,12 +185,3 @@ REFUSED = [
 def test_refusals(change: dict, sentence: str) -> None:
     with pytest.raises((InputError, InputTypeError), match=sentence):
         zero_shot(**(good() | change))
-
-
-def test_real_embeddings_find_their_own_caption_as_a_class(coco) -> None:
-    X, Y = coco
-    found = zero_shot(X[:100], np.arange(100), Y[:100], np.arange(100), k=(1, 5), **FAST)
-    scores = X[:100] @ Y[:100].T
-    assert isinstance(found, ZeroShot)
-    assert found.accuracy[1].value == (scores.argmax(axis=1) == np.arange(100)).mean()
-    assert found.accuracy[5].value > found.accuracy[1].value > 0.7

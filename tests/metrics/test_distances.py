@@ -52,23 +52,24 @@ def test_blocks_do_not_show(several, monkeypatch):
     np.testing.assert_array_equal(distances.pair_distances(EmbeddingPair(X, Y, index)), expected)
 
 
-def test_known_values_on_coco(coco):
-    X, Y = coco
-    assert distances.mean_distance(X, Y) == pytest.approx(1.1745, abs=5e-5)
-    assert 1 - distances.pair_cosine_distance(X, Y) == pytest.approx(0.310, abs=5e-4)
-    assert distances.within_cosine(X, Y).images == pytest.approx(0.532, abs=1e-3)
-    assert distances.within_cosine(X, Y).texts == pytest.approx(0.515, abs=5e-4)
-    assert 1 - distances.cross_cosine_distance(X, Y) == pytest.approx(0.162, abs=5e-4)
-    assert distances.relative_modality_gap(X, Y) == pytest.approx(0.5915, abs=5e-5)
-
-
-def test_known_values_on_coco_after_centring(coco):
-    X, Y = (side - side.mean(axis=0) for side in coco)
-    assert distances.mean_distance(X, Y) == pytest.approx(1.1692, abs=5e-5)
-    assert 1 - distances.pair_cosine_distance(X, Y) == pytest.approx(0.315, abs=5e-4)
-    assert distances.within_cosine(X, Y).images == pytest.approx(0, abs=5e-3)
-    assert 1 - distances.cross_cosine_distance(X, Y) == pytest.approx(0, abs=5e-3)
-    assert distances.relative_modality_gap(X, Y) == pytest.approx(0.4063, abs=5e-5)
+@pytest.mark.parametrize(
+    ("centred", "distance", "cosine", "within", "cross", "gap"),
+    [
+        (False, 1.1745, 0.310, (0.532, 0.515), 0.162, 0.5915),
+        (True, 1.1692, 0.315, (0, 0), 0, 0.4063),
+    ],
+)
+def test_known_values_on_coco(coco, centred, distance, cosine, within, cross, gap):
+    X, Y = (side - centred * side.mean(axis=0) for side in coco)
+    assert distances.mean_distance(X, Y) == pytest.approx(distance, abs=5e-5)
+    assert 1 - distances.pair_cosine_distance(X, Y) == pytest.approx(cosine, abs=5e-4)
+    found = distances.within_cosine(X, Y)
+    tolerance = 5e-3 if centred else 1e-3
+    assert (found.images, found.texts) == pytest.approx(within, abs=tolerance)
+    assert 1 - distances.cross_cosine_distance(X, Y) == pytest.approx(
+        cross, abs=5e-3 if centred else 5e-4
+    )
+    assert distances.relative_modality_gap(X, Y) == pytest.approx(gap, abs=5e-5)
 
 
 def test_perfect_pairs_have_no_relative_gap():

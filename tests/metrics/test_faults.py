@@ -28,10 +28,6 @@ def sound():
     return tuple(Z / np.linalg.norm(Z, axis=1, keepdims=True) for Z in sides)
 
 
-def test_sound_rows_are_no_finding(sound):
-    assert examine_rows(EmbeddingPair(*sound)) == []
-
-
 def test_unusable_rows_are_counted_and_the_first_is_named(sound):
     X, Y = (side.copy() for side in sound)
     X[[5, 9], 3] = np.nan, np.inf
@@ -117,14 +113,10 @@ def test_what_chance_does_once_in_fifty_is_not_alignment():
 
 def test_pairs_in_another_order_are_found(sound):
     X, Y = sound
+    assert examine_rows(EmbeddingPair(X, Y)) == []
     assert check_pairs(X, Y) == []
     assert check_pairs(X, Y[np.random.default_rng(1).permutation(80)]) == ["not_aligned"]
     assert check_pairs(X[:9], Y[8::-1]) == []  # too few to tell
-    apart = X + 3, Y[::-1] - 3
-    assert check_pairs(*apart) in (["random_vectors"], ["not_aligned"])
-
-
-def test_collapsed_pairs_are_not_aligned():
     assert check_pairs(np.ones((20, 3)), np.ones((20, 3))) == ["not_aligned"]
 
 
@@ -179,13 +171,6 @@ def test_the_verdict_says_what_a_query_sees(coco):
     assert verdict.seen.text_to_image == 0
     assert verdict.fair.image_to_text == pytest.approx(500 / 999)
     assert "in 86 % of cases when it searches images alone, and in 0 % when" in verdict.text
-
-
-def test_no_gap_is_called_no_gap():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(200, 20))
-    verdict, _ = judged(X, X + 0.3 * rng.normal(size=X.shape))
-    assert verdict.kind == "no gap"
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ def test_kbet_is_a_chi_square_test_of_each_neighbourhood(data):
 
 def test_hubness_is_the_skewness_of_the_k_occurrence(data):
     Z = np.concatenate([reference.unit(side) for side in data])
-    neighbours = NearestNeighbors(n_neighbors=8).fit(Z).kneighbors(Z, return_distance=False)[:, 1:]
-    counts = np.bincount(neighbours.ravel(), minlength=len(Z))
+    near = NearestNeighbors(n_neighbors=8).fit(Z).kneighbors(Z, return_distance=False)[:, 1:]
+    counts = np.bincount(near.ravel(), minlength=len(Z))
     assert neighbours.hubness(*data, k=7) == pytest.approx(stats.skew(counts))
 
 
@@ -113,23 +113,42 @@ def test_a_sample_weighs_the_modalities_as_the_pool_does():
     assert some == pytest.approx(whole, rel=0.1)
 
 
-def test_refusals(data):
-    X, Y = data
-    scan = scan_pool(X, Y, n_neighbors=10)
-    with pytest.raises(InputError, match="n_neighbors must be at most the 10 neighbours of this"):
-        neighbours.ilisi(scan)
-    with pytest.raises(
-        InputError, match="k must be at most the 10 neighbours of this scan, got 11"
-    ):
-        neighbours.hubness(scan, k=11)
-    with pytest.raises(InputError, match="must be pairs, one text for each image"):
-        neighbours.mutual_knn(scan)
-    with pytest.raises(InputError, match="k must be at most the 44 neighbours within a modality"):
-        neighbours.mutual_knn(X[:45], Y, k=45)
-    with pytest.raises(InputError, match="alpha must be greater than 0 and less than 1, got 1"):
-        neighbours.kbet(X, Y, alpha=1)
-    with pytest.raises(InputError, match="perplexity must be at least 1"):
-        neighbours.ilisi(X, Y, perplexity=0.5)
-    sampled = scan_pool(X, Y, max_queries=20)
-    with pytest.raises(InputError, match="both representations must be of the same queries"):
-        neighbours.neighbourhood_preservation(scan, sampled)
+def scanned(X, Y, **options):
+    return scan_pool(X, Y, n_neighbors=10, **options)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda X, Y: neighbours.ilisi(scanned(X, Y)),
+            "n_neighbors must be at most the 10 neighbours",
+        ),
+        (
+            lambda X, Y: neighbours.hubness(scanned(X, Y), k=11),
+            "k must be at most the 10 neighbours of",
+        ),
+        (
+            lambda X, Y: neighbours.mutual_knn(scanned(X, Y)),
+            "must be pairs, one text for each image",
+        ),
+        (
+            lambda X, Y: neighbours.mutual_knn(X[:45], Y, k=45),
+            "the 44 neighbours within a modality",
+        ),
+        (
+            lambda X, Y: neighbours.kbet(X, Y, alpha=1),
+            "alpha must be greater than 0 and less than 1",
+        ),
+        (lambda X, Y: neighbours.ilisi(X, Y, perplexity=0.5), "perplexity must be at least 1"),
+        (
+            lambda X, Y: neighbours.neighbourhood_preservation(
+                scanned(X, Y), scanned(X, Y, max_queries=20)
+            ),
+            "both representations must be of the same queries",
+        ),
+    ],
+)
+def test_refusals(data, call, message):
+    with pytest.raises(InputError, match=message):
+        call(*data)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from fillgap.metrics import MEASURES, first_texts, retrieval
-from fillgap.metrics.summary import measure
+from fillgap.metrics import MEASURES, retrieval
+from fillgap.metrics.summary import first_texts, measure
 from fillgap.pair import EmbeddingPair
 
 
@@ -22,17 +22,8 @@ def number(measurements, key, part="value"):
     return measurements.values[key][part].value
 
 
-def test_known_values_on_coco(measured):
-    assert number(measured, "centroid_distance") == pytest.approx(0.8514, abs=5e-5)
-    assert number(measured, "relative_modality_gap") == pytest.approx(0.5915, abs=5e-5)
-    assert number(measured, "tmr") == pytest.approx(496, abs=0.5)
-    assert number(measured, "recall_at_10", "image_to_text") == pytest.approx(0.892, abs=0.0021)
-    assert number(measured, "itr") == np.inf
-    assert number(measured, "itr", "numerator") == 500
-    assert measured.verdict.kind == "gap"
-
-
 def test_everything_is_measured_or_has_a_reason(measured):
+    assert measured.verdict.kind == "gap"
     keys = {key for entry in MEASURES.values() for key, _ in entry.variants()}
     assert measured.values.keys() | measured.skipped.keys() == keys
     assert list(measured.skipped) == ["hyperplane_angle"]
@@ -116,7 +107,11 @@ def test_unpaired_sets_are_measured_as_far_as_they_go():
 
 def test_a_sample_is_announced():
     X, Y = make_gapped(300, 6, seed=0, gap=0.1)
-    found = measure(X, Y, max_queries=100)
+    seen: list = []
+    found = measure(X, Y, max_queries=100, progress=lambda *report: seen.append(report))
+    assert (100, 100, "comparing") in seen
+    assert seen[-1][0] == seen[-1][1]
+    assert measure(X, Y, max_queries=100).to_dict() == found.to_dict()  # by the seed
     assert found.notes["queries"].startswith("100 of 300 images and 100 of 300 texts were queries")
     whole = measure(X, Y, confidence=False)
     for key in ("tmr", "ilisi"):
@@ -136,31 +131,14 @@ def test_bad_rows_are_a_verdict_not_a_crash():
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["measures"] == {}
 
 
-def test_collapsed_vectors_are_measured_where_that_means_something():
+def test_tiny_and_collapsed_sets():
+    found = measure(*np.random.default_rng(0).normal(size=(2, 2, 3)))
+    assert "at least 5 rows for 5 folds" in found.skipped["linear_separability"]
+    assert "tmr" in found.values
     found = measure(np.ones((40, 5)), np.ones((40, 5)))
     assert found.verdict.kind == "fault"
     assert number(found, "recall_at_1", "image_to_text") == 0
     assert "more than one point" in found.skipped["effective_rank"]
-
-
-def test_tiny_sets():
-    rng = np.random.default_rng(0)
-    found = measure(*rng.normal(size=(2, 2, 3)))
-    assert "at least 5 rows for 5 folds" in found.skipped["linear_separability"]
-    assert "tmr" in found.values
-
-
-def test_equal_seeds_give_equal_numbers():
-    X, Y = make_gapped(60, 6, seed=0)
-    assert measure(X, Y, max_queries=30).to_dict() == measure(X, Y, max_queries=30).to_dict()
-
-
-def test_progress_is_reported():
-    seen = []
-    X, Y = make_gapped(30, 6, seed=0)
-    measure(X, Y, progress=lambda *report: seen.append(report))
-    assert (30, 30, "comparing") in seen
-    assert seen[-1][0] == seen[-1][1]
 
 
 def test_tensors_are_measured_as_arrays_are():

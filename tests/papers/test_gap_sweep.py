@@ -21,7 +21,8 @@ from fillgap.cli.reproducing import sweep_gap as command
 from fillgap.datasets.scenes import ClassPrompts
 from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import Estimate, held_out_splits, zero_shot
-from fillgap.metrics import bootstrap_interval, retrieval, scan_pool
+from fillgap.metrics import bootstrap_interval, retrieval
+from fillgap.metrics.scan import scan_pool
 from fillgap.pair import EmbeddingPair
 from fillgap.papers.gap_sweep import (
     AMOUNTS,

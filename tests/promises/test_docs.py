@@ -18,7 +18,9 @@ import typer
 from fillgap.aligners import METHODS
 from fillgap.cli.app import app
 from fillgap.datasets import load_digit_scenes
-from fillgap.metrics import MEASURES, give_verdict, pair_cosine_distance, scan_pool
+from fillgap.metrics import MEASURES, pair_cosine_distance
+from fillgap.metrics.scan import scan_pool
+from fillgap.metrics.verdict import give_verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What a browser fetches by itself when it shows a page.

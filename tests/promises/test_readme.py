@@ -12,7 +12,8 @@ import pytest
 
 from fillgap.cli.app import run
 from fillgap.datasets import load_digit_scenes
-from fillgap.metrics import give_verdict, scan_pool
+from fillgap.metrics.scan import scan_pool
+from fillgap.metrics.verdict import give_verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/start.md")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from conftest import make_gapped
 from fillgap.errors import InputError
-from fillgap.metrics import principal_angles, subspace_overlap
+from fillgap.metrics.geometry import principal_angles, subspace_overlap
 from fillgap.pair import EmbeddingPair
 from fillgap.report import panels
 from fillgap.report.data import Item

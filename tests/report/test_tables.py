@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fillgap.metrics import MEASURES, Value, Verdict
-from fillgap.metrics.verdict import Measurements
+from fillgap.metrics import MEASURES
+from fillgap.metrics.verdict import Measurements, Value, Verdict
 from fillgap.report import tables
 from report_pairs import two_methods, whole_report
 

@@ -1,4 +1,4 @@
-"""The embeddings of a judged folder, read."""
+"""The embeddings of the queries and documents of a judged folder."""
 
 from __future__ import annotations
 
@@ -24,29 +24,19 @@ from fillgap.io._embedded import (
 )
 from fillgap.io._names import SUFFIXES
 from fillgap.io._open import load_rows
+from fillgap.metrics.pool import Array
 
-Array = NDArray[Any]
 _SIDES: Final[dict[Modality, str]] = {"image": "images", "text": "texts"}
 _IDS: Final = ("id", "_id", "query_id", "query-id", "corpus_id", "corpus-id")
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedItems:
-    """Queries or documents as vectors; one of both kinds has two.
+    """Queries or documents as vectors; one of both kinds has two."""
 
-    Attributes
-    ----------
-    kinds : array of str of shape (n_items,)
-        "image", "text" or "image+text".
-    rows : dict from modality to array of shape (n_of_modality, n_features)
-        What the model gave.
-    of : dict from modality to array of int of shape (n_of_modality,)
-        The item that each row is of, ascending.
-    """
-
-    kinds: NDArray[np.str_]
-    rows: dict[Modality, Array]
-    of: dict[Modality, NDArray[np.intp]]
+    kinds: NDArray[np.str_]  # "image", "text" or "image+text"
+    rows: dict[Modality, Array]  # what the model gave
+    of: dict[Modality, NDArray[np.intp]]  # the item that each row is of, ascending
 
     def part(self, modality: Modality, chosen: NDArray[np.bool_]) -> tuple[Array, Any]:
         """Return the rows of one modality of the chosen items, and which items they are of."""
@@ -59,19 +49,10 @@ class EmbeddedItems:
 def read_embeddings(judged: Judged, folder: str | Path) -> tuple[EmbeddedItems, EmbeddedItems]:
     """Read the embeddings of the queries and of the documents.
 
-    Parameters
-    ----------
-    judged : Judged
-    folder : str or path
-        What `fillgap embed judged:FOLDER` wrote, or a folder with `query_texts`, `query_images`,
-        `corpus_texts` and `corpus_images`, those that are needed, in any format of `load_rows`. A
-        table with a column `id` is sorted by it; beside another file a `.ids.txt` may name its
-        rows, one a line; else row i is that of the i-th item with such a half.
-
-    Raises
-    ------
-    InputError
-        If a file is missing or does not fit.
+    The folder is what `fillgap embed judged:FOLDER` wrote, or one with `query_texts`,
+    `query_images`, `corpus_texts` and `corpus_images`, those that are needed, in any format of
+    `load_rows`. A table with a column `id` is sorted by it; beside another file a `.ids.txt` may
+    name its rows, one a line; else row i is that of the i-th item with such a half.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -79,11 +60,18 @@ def read_embeddings(judged: Judged, folder: str | Path) -> tuple[EmbeddedItems, 
     manifest = read_manifest(root)
     if manifest is not None:
         return _embedded(judged, root, manifest)
-    return tuple(  # type: ignore[return-value]
-        _items(items, {side: _read(root, f"{who}_{_SIDES[side]}", items, side) for side in needed})
+    queries, documents = (
+        _items(
+            items,
+            {
+                side: _read(root, f"{who}_{_SIDES[side]}", items, side)
+                for side in MODALITIES
+                if _items_with(items, side)
+            },
+        )
         for who, items in (("query", judged.queries), ("corpus", judged.documents))
-        for needed in [[side for side in MODALITIES if _items_with(items, side)]]
     )
+    return queries, documents
 
 
 def _embedded(

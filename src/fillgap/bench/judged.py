@@ -1,4 +1,4 @@
-"""One part of the queries of a judged folder: what is fitted for it, and what that finds."""
+"""Mixed search judged by the judgements of a folder, each query by a fit that did not see it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from fillgap.calibration.base import MODALITIES, Calibration, Modality, Sides
 from fillgap.calibration.pairwise import fit_together
 from fillgap.datasets.judged import Judged
 from fillgap.errors import CANNOT_RUN, InputError, check_integer, check_random_state
-from fillgap.evaluation.combine import FUSIONS, fit_clone
+from fillgap.evaluation.combine import FUSIONS
+from fillgap.evaluation.judge import fit_clone
 from fillgap.evaluation.leaderboard import EXPOSURE, Combination, Leaderboard, Tally
 from fillgap.evaluation.shortlists import ndcg_of_lists, ranks_among
 from fillgap.kernel import copies
+from fillgap.metrics.pool import Array
 from fillgap.pair import EmbeddingPair
 from fillgap.runtime import Progress, silent
 from fillgap.space import MixedSpace
 
-Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 #: Mean centring with a mean of the queries' own, as that paper has it.
@@ -37,24 +38,13 @@ _BLOCK_SCORES: Final = 2**25
 
 @dataclass(frozen=True, eq=False)
 class JudgedSplit:
-    """One part of the queries, and the documents that may be fitted to for it.
-
-    Attributes
-    ----------
-    queries, documents : EmbeddedItems
-    relevant : array of int of shape (n_pairs, 2)
-        Query and document of every judgement.
-    mine : array of bool of shape (n_queries,)
-        The queries that are judged.
-    free : array of bool of shape (n_documents,)
-        The documents that are relevant to none of them.
-    """
+    """One part of the queries, and the documents that may be fitted to for it."""
 
     queries: EmbeddedItems
     documents: EmbeddedItems
-    relevant: NDArray[np.intp]
-    mine: Mask
-    free: Mask
+    relevant: NDArray[np.intp]  # (n_pairs, 2): query and document of every judgement
+    mine: Mask  # the queries that are judged
+    free: Mask  # the documents that are relevant to none of them
 
     def judge(
         self,
@@ -63,32 +53,10 @@ class JudgedSplit:
         calibrations: Mapping[str, Calibration | None],
         add: Callable[[Combination, Array, Array], None],
     ) -> dict[Combination, str]:
-        """Fit one aligner, and judge it with each calibration and fusion.
+        """Fit one aligner, judge it with each calibration and fusion, and say what cannot run.
 
-        Parameters
-        ----------
-        name : str
-        aligner : Aligner or None
-        calibrations : mapping from name to Calibration or None
-        add : callable
-            Called as add(combination, numbers of queries, their scores with all documents).
-
-        Returns
-        -------
-        dict
-            What cannot run, and why.
+        Each is told by add(combination, numbers of queries, their scores with all documents).
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            return self._judged(name, aligner, calibrations, add)
-
-    def _judged(
-        self,
-        name: str,
-        aligner: Aligner | None,
-        calibrations: Mapping[str, Calibration | None],
-        add: Callable[[Combination, Array, Array], None],
-    ) -> dict[Combination, str]:
         try:
             space = self._space(name, aligner)
             rows = {side: space.align_documents(r, side) for side, r in self.documents.rows.items()}
@@ -120,7 +88,7 @@ class JudgedSplit:
         fitted = fit_clone(aligner, self._pair(needs_pairs=aligner.needs_pairs))
         means = None
         if name == GR_CLIP:
-            means = Sides(*(_mean(self.queries.part(side, ~self.mine)[0]) for side in MODALITIES))
+            means = Sides(*map(_mean_unit_row, map(self._other_queries, MODALITIES)))
         return MixedSpace(fitted, n_features=n_features, query_means=means)
 
     def _pair(self, *, needs_pairs: bool) -> EmbeddingPair:
@@ -131,17 +99,20 @@ class JudgedSplit:
             sides = [rows[np.isin(of, both)] for rows, of in (images, texts)]
             return EmbeddingPair(sides[0], sides[1])
         found = [
-            rows if len(rows) > 1 else self.queries.part(side, ~self.mine)[0]
+            rows if len(rows) > 1 else self._other_queries(side)
             for side, (rows, _) in zip(MODALITIES, (images, texts), strict=True)
         ]
         return EmbeddingPair(found[0], found[1], paired=False)
+
+    def _other_queries(self, side: Modality) -> Array:
+        return self.queries.part(side, ~self.mine)[0]
 
     def _sample(
         self, space: MixedSpace, side: Modality, rows: Mapping[Modality, Array]
     ) -> Array | None:
         """Return sample queries: those of the other parts, else documents."""
-        found = self.queries.part(side, ~self.mine)[0]
-        return space.align_queries(found, side) if len(found) > 1 else self._free(side, rows)
+        others = self._other_queries(side)
+        return space.align_queries(others, side) if len(others) > 1 else self._free(side, rows)
 
     def _known(self) -> dict[tuple[Modality, Modality], Array]:
         """Return what is relevant to the queries of the other parts: numbers within the samples."""
@@ -153,12 +124,9 @@ class JudgedSplit:
                 there = self.documents.part(found, self.free)[1]
                 both = np.isin(query, asked) & np.isin(document, there)
                 if len(asked) > 1 and both.any():
-                    known[asking, found] = np.column_stack(
-                        [
-                            np.searchsorted(asked, query[both]),
-                            np.searchsorted(there, document[both]),
-                        ]
-                    )
+                    asks = np.searchsorted(asked, query[both])
+                    answers = np.searchsorted(there, document[both])
+                    known[asking, found] = np.column_stack([asks, answers])
         return known
 
     def _free(self, side: Modality, rows: Mapping[Modality, Array]) -> Array | None:
@@ -210,7 +178,7 @@ class JudgedSplit:
         return out
 
 
-def _mean(rows: Array) -> Array | None:
+def _mean_unit_row(rows: Array) -> Array | None:
     if not len(rows):
         return None
     wide = rows.astype(np.float64)
@@ -232,30 +200,25 @@ def bench_judged(
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Leaderboard:
-    """Judge all combinations on the judgements of a folder.
+    """Judge all combinations on the judgements of a folder; the items are embedded by one model.
 
-    Parameters
-    ----------
-    judged : Judged
-    queries, documents : EmbeddedItems
-        Their embeddings, of one model.
-    aligners : sequence of str, optional
-        Left out: `gr-clip` and `ALIGNERS`. Raw embeddings are always among them.
-    calibrations : mapping from name to Calibration, optional
-        Left out: `calibrations_to_bench()`.
-    n_splits : int
-        Parts that the queries are dealt into, at least 2.
-    n_resamples, random_state
-        Of the bootstrap over queries, and seed of everything.
-    progress : callable, optional
-        Called as progress(fits done, fits in all, aligner).
-
-    Raises
-    ------
-    InputError
-        If dimensions differ, one of the two modalities is missing, or too few queries are judged.
+    Without `aligners` these are `gr-clip` and `ALIGNERS`, without `calibrations`
+    `calibrations_to_bench()`; raw embeddings are always among them. The queries are dealt into
+    `n_splits` parts, and each part is judged by a fit that saw none of it.
     """
-    _check(queries, documents)
+    sizes = {rows.shape[1] for items in (queries, documents) for rows in items.rows.values()}
+    if len(sizes) > 1:
+        listed = " and ".join(map(str, sorted(sizes)))
+        raise InputError(
+            f"queries and documents must be of one dimension, got {listed}. Embed all of them with "
+            "one model."
+        )
+    there = {*queries.rows, *documents.rows}
+    if len(there) < 2:
+        raise InputError(
+            f"queries and documents must be of two modalities between them, got {there.pop()}s "
+            "alone. There is no gap in such a search."
+        )
     of_query, of_document, _ = _columns(judged)
     pairs = np.column_stack([of_query, of_document])
     asked = np.unique(of_query)
@@ -267,7 +230,8 @@ def bench_judged(
         )
     part_of = _parts(judged, n_splits, random_state)
     named: dict[str, Aligner | None] = {"raw": None}
-    named |= {name: _aligner(name) for name in aligners or (GR_CLIP, *ALIGNERS)}
+    for name in aligners or (GR_CLIP, *ALIGNERS):
+        named[name] = make_aligner("mean-centering" if name == GR_CLIP else name)
     table, tally = _Table(judged, documents.kinds), Tally()
     scored = calibrations_to_bench() if calibrations is None else dict(calibrations)
     for part in range(n_splits):
@@ -278,7 +242,9 @@ def bench_judged(
         tally.n_fit, tally.n_test = int((~mine).sum()), int(mine.sum())
         for place, (name, aligner) in enumerate(named.items()):
             (progress or silent)(part * len(named) + place, n_splits * len(named), name)
-            tally.failures |= split.judge(name, aligner, {"none": None, **scored}, table.add)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                tally.failures |= split.judge(name, aligner, {"none": None, **scored}, table.add)
     kinds = ", ".join(f"{(documents.kinds == k).sum()} {k}" for k in np.unique(documents.kinds))
     return Leaderboard.from_values(
         judged.folder.name,
@@ -308,26 +274,6 @@ def _parts(judged: Judged, n_parts: int, random_state: int) -> NDArray[np.intp]:
     for place, members in zip(order, groups.values(), strict=True):
         part_of[members] = place % n_parts
     return part_of
-
-
-def _aligner(name: str) -> Aligner:
-    return make_aligner("mean-centering" if name == GR_CLIP else name)
-
-
-def _check(queries: EmbeddedItems, documents: EmbeddedItems) -> None:
-    sizes = {rows.shape[1] for items in (queries, documents) for rows in items.rows.values()}
-    if len(sizes) > 1:
-        listed = " and ".join(map(str, sorted(sizes)))
-        raise InputError(
-            f"queries and documents must be of one dimension, got {listed}. Embed all of them with "
-            "one model."
-        )
-    there = {side for items in (queries, documents) for side in items.rows}
-    if len(there) < 2:
-        raise InputError(
-            f"queries and documents must be of two modalities between them, got {there.pop()}s "
-            "alone. There is no gap in such a search."
-        )
 
 
 def _columns(judged: Judged) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fillgap.aligners.base import Aligner
 from fillgap.aligners.methods import make_aligner
@@ -25,6 +24,7 @@ from fillgap.calibration.query_list import QueryCentering
 from fillgap.datasets.judged import Judged, JudgedItem
 from fillgap.errors import InputError, check_random_state
 from fillgap.evaluation.combine import FUSIONS, judge_all
+from fillgap.evaluation.judge import images_with_two_texts
 from fillgap.evaluation.leaderboard import Leaderboard
 from fillgap.evaluation.recommend import calibrations_to_try
 from fillgap.pair import EmbeddingPair
@@ -70,26 +70,11 @@ def bench_mixed(
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Leaderboard:
-    """Judge all combinations on held-out rows of one set.
+    """Judge all combinations on held-out rows of one set, whose images have two texts or more.
 
-    Parameters
-    ----------
-    pair : EmbeddingPair
-        Paired; two texts an image or more make two-sided figures possible.
-    aligners : sequence of str, optional
-        Left out: `ALIGNERS`. Raw embeddings are always among them.
-    calibrations : mapping from name to Calibration, optional
-        Left out: `calibrations_to_bench()`.
-    fusions : bool
-        Whether to judge separate searches with merged lists too.
-    n_splits, test_size, max_test
-        As for `held_out_splits`.
-    n_resamples : int
-        Bootstrap resamples over images.
-    random_state : int
-        Seed of everything.
-    progress : callable, optional
-        Called as progress(fits done, fits in all, aligner).
+    Without `aligners` these are `ALIGNERS`, without `calibrations` `calibrations_to_bench()`; raw
+    embeddings are always among them. With `fusions` separate searches whose lists are merged are
+    judged too. The splits are those of `held_out_splits`.
     """
     named: dict[str, Aligner | None] = {"raw": None}
     named |= {name: make_aligner(name) for name in aligners or ALIGNERS}
@@ -108,30 +93,19 @@ def bench_mixed(
     return Leaderboard.from_tally(pair, tally, n_resamples=n_resamples, random_state=random_state)
 
 
-Rows = NDArray[np.intp]
-
-
 def in_thirds(
     pair: EmbeddingPair, *, random_state: int = 0
 ) -> tuple[Judged, EmbeddedItems, EmbeddedItems]:
     """Return judgements, queries and documents: a third images, a third texts, a third both.
 
     A document is made of an image and of one of its texts; another text asks for it. Items that
-    are a text alone are asked for by their image too.
-
-    Parameters
-    ----------
-    pair : EmbeddingPair
-        Paired, with two texts an image or more.
-    random_state : int
-        Seed of the thirds and of which text asks.
-
-    Raises
-    ------
-    InputError
-        If fewer than 12 images have two texts.
+    are a text alone are asked for by their image too. Which is which is drawn.
     """
-    images, asking, answering = _two_texts(pair, random_state)
+    images, asking, answering = np.empty((3, 0), dtype=np.intp)
+    if pair.image_index is not None:
+        index = np.asarray(pair.image_index)
+        shuffled = check_random_state(random_state).permutation(len(index))
+        images, asking, answering = images_with_two_texts(index, shuffled)
     if len(images) < 12:
         raise InputError(
             f"images with two texts must be at least 12 to be parted in thirds, got {len(images)}. "
@@ -159,19 +133,6 @@ def in_thirds(
         [(query, document, 1.0) for query, document in enumerate(wanted)],
     )
     return judged, queries, documents
-
-
-def _two_texts(pair: EmbeddingPair, random_state: int) -> tuple[Rows, Rows, Rows]:
-    """Return images with two texts or more, and two of the texts of each."""
-    if pair.image_index is None:
-        none = np.empty(0, dtype=np.intp)
-        return none, none, none
-    index = np.asarray(pair.image_index)
-    shuffled = check_random_state(random_state).permutation(len(index))
-    order = shuffled[np.argsort(index[shuffled], kind="stable")]
-    images, first, count = np.unique(index[order], return_index=True, return_counts=True)
-    several = count >= 2
-    return images[several], order[first[several]], order[first[several] + 1]
 
 
 def _halves(kind: str) -> tuple[str | None, str | None]:

@@ -1,4 +1,4 @@
-"""What this program chooses against the best single published method, on the same queries.
+"""What this program chooses against the best published method, and the pages that say so.
 
 The choice is not made on what it is judged by: each half of the images (or queries) is judged by
 what the other half chose. The published method is the best one in hindsight, on all of them.
@@ -12,16 +12,14 @@ from html import escape
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fillgap.errors import check_random_state
 from fillgap.evaluation.combine import FUSIONS
-from fillgap.evaluation.compare import FAIR_EXPOSURE
-from fillgap.evaluation.leaderboard import EXPOSURE, Combination, Leaderboard, Line, Tally, interval
+from fillgap.evaluation.compare import FAIR_EXPOSURE, LABELS
+from fillgap.evaluation.leaderboard import EXPOSURE, Combination, Leaderboard, Tally, interval
 from fillgap.evaluation.recommend import choose
 from fillgap.evaluation.statistics import Estimate, paired_permutation_test
-
-Values = NDArray[np.float64]
+from fillgap.metrics.pool import Values
 
 #: Aligners of this project.
 _OURS: Final = ("balanced", "refined")
@@ -35,45 +33,26 @@ _PUBLISHED: Final = (
     "qb-norm",
     "relevance-probability",
 )
-_MEASURES: Final = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10")
 
 
 @dataclass(frozen=True, eq=False)
 class Versus:
-    """The choice of this program against one published method, in one measure.
-
-    Attributes
-    ----------
-    measure : str
-    chosen : tuple of Combination
-        By the one half of the images and by the other; each is judged on the half it was not
-        chosen by. Raw embeddings mean that it said to leave them as they are.
-    published : Combination
-    kind : str
-        Which published methods were looked at, in words.
-    ours, theirs, change : Estimate
-        Means over images, and of the paired differences.
-    p_value : float
-        Of a paired permutation test.
-    our_exposure, their_exposure : mapping from direction to float
-    loss : float or None
-        Recall@1 within the other modality that the choice loses against raw.
-    of_other : float or None
-        Share that the choice reaches of its own NDCG@10 within the other modality alone.
-    """
+    """The choice of this program against one published method, in one measure."""
 
     measure: str
+    #: By the one half of the images and by the other; each is judged on the half it was not chosen
+    #: by. Raw embeddings mean that it said to leave them as they are.
     chosen: tuple[Combination, Combination]
     published: Combination
-    kind: str
+    kind: str  # which published methods were looked at, in words
     ours: Estimate
     theirs: Estimate
-    change: Estimate
-    p_value: float
-    our_exposure: Mapping[str, float]
+    change: Estimate  # of the paired differences
+    p_value: float  # of a paired permutation test
+    our_exposure: Mapping[str, float]  # by direction
     their_exposure: Mapping[str, float]
-    loss: float | None
-    of_other: float | None
+    loss: float | None  # recall@1 within the other modality that the choice loses against raw
+    of_other: float | None  # share that it reaches of its own NDCG@10 within the other modality
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -101,24 +80,24 @@ def against_published(
     Where all items are in the pool on both sides, scores can be had by always showing one modality
     first: there the published methods are those within a fair exposure, as the choice must be.
     Where the best of them merges two lists, the best of the others is added.
-
-    Parameters
-    ----------
-    board : Leaderboard
-    max_loss : float
-        As for `recommend`.
-    n_resamples, random_state
-        Of the bootstrap, and seed of the halves and tests.
     """
     options = {"n_resamples": n_resamples, "random_state": random_state}
+    low, high = FAIR_EXPOSURE
     found = []
-    for measure in _MEASURES:
+    for measure in LABELS:
         if measure not in board.lines[0].estimates:
             continue
         one_sided = "ndcg_at_10" in board.lines[0].estimates  # each item is there twice
         ours, chosen = _choice(board, measure, max_loss, options, fair=one_sided)
         fair = one_sided and measure == "mixed_ndcg_at_10"
-        rivals = _rivals(board, measure, fair=fair)
+        lines = [
+            line
+            for line in board.lines
+            if is_published(line.what)
+            and (not fair or all(low <= one.value <= high for one in line.exposure.values()))
+        ]
+        lines.sort(key=lambda line: -line.estimates[measure].value)
+        rivals = [line.what for line in lines]
         kind = "the best single published method" + " of fair exposure" * fair
         shown = [(rivals[0], kind)] if rivals else []
         scored = [one for one in rivals if one.calibration not in FUSIONS]
@@ -164,18 +143,6 @@ def _choice(
     return ours, (picked[0], picked[1])
 
 
-def _rivals(board: Leaderboard, measure: str, *, fair: bool) -> list[Combination]:
-    """Return published methods, the best first."""
-    low, high = FAIR_EXPOSURE
-    lines = [
-        line
-        for line in board.lines
-        if is_published(line.what)
-        and (not fair or all(low <= one.value <= high for one in line.exposure.values()))
-    ]
-    return [line.what for line in sorted(lines, key=lambda line: -line.estimates[measure].value)]
-
-
 def _versus(
     board: Leaderboard,
     measure: str,
@@ -209,9 +176,7 @@ def _mean(values: Mapping[str, Values], name: str) -> float:
     return float(np.nanmean(values[name]))
 
 
-TITLES: Final = {
-    "two_sided_ndcg_at_10": "two-sided NDCG@10",
-    "mixed_ndcg_at_10": "mixed NDCG@10",
+TITLES: Final = LABELS | {
     "recall_at_1": "recall@1 within the other modality",
     "ndcg_at_10": "NDCG@10 within the other modality",
     "mixed_ndcg_at_10.image": "of images",
@@ -257,18 +222,18 @@ def to_html(board: Leaderboard, versus: Sequence[Versus] = ()) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in rows
     )
-    failed = "".join(
-        f"<p>{escape(str(what))} cannot run: {escape(why)}</p>"
-        for what, why in board.failures.items()
+    failed = [f"{what} cannot run: {why}" for what, why in board.failures.items()]
+    below, against = (
+        "".join(f"<p>{escape(line)}</p>" for line in lines)
+        for lines in (failed, map(sentence_of, versus))
     )
-    against = "".join(f"<p>{escape(sentence_of(one))}</p>" for one in versus)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>Mixed search</title><style>{_STYLE}</style></head>"
         f"<body><h1>Mixed search: {escape(board.data)}</h1><p>{escape(_about(board))}</p>{against}"
         f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>{failed}</body></html>\n"
+        f"<tbody>{body}</tbody></table></div>{below}</body></html>\n"
     )
 
 
@@ -280,8 +245,7 @@ def sentence_of(one: Versus) -> str:
     )
     text = (
         f"{TITLES[one.measure]}: what is chosen ({own}) reaches {one.ours.value:.3f}, {one.kind} "
-        f"({one.published}) {one.theirs.value:.3f}: {one.change.value:+.3f}, 95 % interval "
-        f"{one.change.low:+.3f} to {one.change.high:+.3f}, p = {one.p_value:.4f}."
+        f"({one.published}) {one.theirs.value:.3f}: {one.change.signed}, p = {one.p_value:.4f}."
     )
     for whose, exposure in (("its", one.our_exposure), ("theirs", one.their_exposure)):
         text += " Exposure" * (whose == "its") + ";" * (whose == "theirs")
@@ -305,15 +269,16 @@ def _about(board: Leaderboard) -> str:
 def _table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     names = list(board.lines[0].estimates)
     header = ["aligner + calibration", *(TITLES[name] for name in names), "p", "exposure"]
-    return header, [_row(line, names, board.objective) for line in board.lines]
-
-
-def _row(line: Line, names: Sequence[str], objective: str) -> list[str]:
-    p = line.p_values.get(objective)
-    exposure = ", ".join(f"{side.value:.2f}" for side in line.exposure.values())
-    cells = [_interval(line.estimates[name]) for name in names]
-    return [str(line.what), *cells, "" if p is None else f"{p:.3f}", exposure]
-
-
-def _interval(item: Estimate) -> str:
-    return f"{item.value:.3f} [{item.low:.3f}, {item.high:.3f}]"
+    rows = []
+    for line in board.lines:
+        means = [line.estimates[name] for name in names]
+        p = line.p_values.get(board.objective)
+        rows.append(
+            [
+                str(line.what),
+                *(f"{item.value:.3f} [{item.low:.3f}, {item.high:.3f}]" for item in means),
+                "" if p is None else f"{p:.3f}",
+                ", ".join(f"{side.value:.2f}" for side in line.exposure.values()),
+            ]
+        )
+    return header, rows

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import clone
 
 from fillgap.aligners.base import Aligner
-from fillgap.calibration.base import Calibration, Modality, Sides
+from fillgap.calibration.base import MODALITIES, Calibration, Modality, Sides
 from fillgap.calibration.fusion import (
     distribution_based_fusion,
     min_max_fusion,
@@ -23,7 +21,7 @@ from fillgap.calibration.fusion import (
 from fillgap.calibration.pairwise import PairwiseCalibration, fit_together
 from fillgap.calibration.query_list import OwnListCalibration
 from fillgap.errors import CANNOT_RUN, check_random_state, unit_rows
-from fillgap.evaluation.judge import TwoSidedPool, draw_two_sided
+from fillgap.evaluation.judge import Rows, TwoSidedPool, draw_two_sided, fit_clone
 from fillgap.evaluation.leaderboard import Combination, Tally
 from fillgap.evaluation.shortlists import (
     PoolLists,
@@ -40,20 +38,12 @@ from fillgap.evaluation.shortlists import (
     scored,
 )
 from fillgap.evaluation.splits import check_rows, held_out_splits
+from fillgap.metrics.pool import Array
 from fillgap.pair import EmbeddingPair
 from fillgap.runtime import Progress
 
-Array = NDArray[Any]
-Rows: TypeAlias = Mapping[Modality, Array]
-
 #: Rows of each side that a calibration is fitted to: a bank of all of them would be searched whole.
 _SAMPLE: Final = 4096
-
-
-def fit_clone(aligner: Aligner, train: EmbeddingPair) -> Aligner:
-    """Return a clone fitted to a pair."""
-    sides = train.matched() if aligner.needs_pairs else (train.images, train.texts)
-    return clone(aligner).fit(*sides)
 
 
 def aligned_sides(aligner: Aligner | None, images: Any | None, texts: Any | None) -> Sides:
@@ -80,21 +70,12 @@ def asked_sides(aligner: Aligner | None, queries: Sides | None, documents: Sides
 
 
 def relevant_rows(
-    pair: EmbeddingPair, samples: Sequence[NDArray[np.intp]]
+    pair: EmbeddingPair, samples: Sequence[Rows]
 ) -> dict[tuple[Modality, Modality], Array] | None:
-    """Return what belongs together among some rows that ask for each other.
+    """Return what belongs together among some rows of images and of texts, ascending.
 
-    Parameters
-    ----------
-    pair : EmbeddingPair
-    samples : sequence of two arrays of int
-        Rows of images and of texts, ascending.
-
-    Returns
-    -------
-    dict or None
-        Pairs of numbers within these rows: images with their texts, and texts of one image with
-        each other, where there are any. None where nothing is known.
+    Pairs of numbers within these rows: images with their texts, and texts of one image with each
+    other, where there are any. None where nothing is known.
     """
     if pair.image_index is None:
         return None
@@ -109,14 +90,14 @@ def relevant_rows(
         same = np.flatnonzero(of[apart:] == of[:-apart])
         pairs = np.column_stack([order[same], order[same + apart]])
         within += [pairs, pairs[:, ::-1]]
-    found: dict[tuple[Modality, Modality], Array] = {
+    relevant: dict[tuple[Modality, Modality], Array] = {
         ("image", "text"): across,
         ("text", "image"): across[:, ::-1],
     }
-    return found | ({("text", "text"): np.concatenate(within)} if within else {})
+    return relevant | ({("text", "text"): np.concatenate(within)} if within else {})
 
 
-def sample_rows(rows: Any) -> NDArray[np.intp]:
+def sample_rows(rows: Any) -> Rows:
     """Return which rows a calibration is fitted to: all, or 4096 at even distances."""
     return np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(np.intp))
 
@@ -127,8 +108,8 @@ class OneSplit:
     def __init__(
         self,
         pair: EmbeddingPair,
-        train_rows: NDArray[np.intp],
-        test_rows: NDArray[np.intp],
+        train_rows: Rows,
+        test_rows: Rows,
         rng: np.random.Generator,
         *,
         fit_on: EmbeddingPair | None,
@@ -152,7 +133,7 @@ class OneSplit:
         """Fit one aligner, and judge it with each calibration and fusion."""
         try:
             fitted = None if aligner is None else fit_clone(aligner, self.train)
-            rows = _by_modality(aligned_sides(fitted, self.test.images, self.test.texts))
+            tested = aligned_sides(fitted, self.test.images, self.test.texts)
         except CANNOT_RUN as error:
             tally.failures |= {Combination(name, c): str(error) for c in (*calibrations, *fusions)}
             return
@@ -166,6 +147,7 @@ class OneSplit:
             relevant=relevant_rows(self.train, self.samples) if self.queries is None else None,
         )
         tally.keep_place(Combination(name, label) for label in (*calibrations, *fusions))
+        rows: dict[Modality, Any] = {side: tested.of(side) for side in MODALITIES}
         cosines = all_cosines(rows)
         # Those that go on from the same scores, which are then computed once.
         groups: dict[int, _Group] = {}
@@ -173,7 +155,7 @@ class OneSplit:
             what, fit = Combination(name, label), ready.get(label)
             if isinstance(fit, Exception):
                 tally.failures[what] = str(fit)
-            elif isinstance(fit, OwnListCalibration) and not _reads_list(fit.after):
+            elif isinstance(fit, OwnListCalibration) and not (fit.after and fit.after.reads_list):
                 first = None if fit.after is None else fit.after_
                 groups.setdefault(id(first), _Group(first)).levels[what] = fit
             elif fit is not None and fit.reads_list:
@@ -188,7 +170,9 @@ class OneSplit:
         for label, fusion in fusions.items():
             self._judge(Combination(name, label), rows, cosines, fused(fusion), tally)
 
-    def _judge_group(self, group: _Group, rows: Rows, cosines: Scores, tally: Tally) -> None:
+    def _judge_group(
+        self, group: _Group, rows: Mapping[Modality, Array], cosines: Scores, tally: Tally
+    ) -> None:
         """Judge all that map the scores of one calibration, or cosines, further."""
         scores = scored(cosines, rows, calibrated(group.first))
         if group.changes:
@@ -198,7 +182,12 @@ class OneSplit:
             self._note({what: _as_it_is}, levelled(fit, scores, cosines), pools, tally)
 
     def _judge(
-        self, what: Combination, rows: Rows, cosines: Scores, scorer: Scorer, tally: Tally
+        self,
+        what: Combination,
+        rows: Mapping[Modality, Array],
+        cosines: Scores,
+        scorer: Scorer,
+        tally: Tally,
     ) -> None:
         """Judge a scorer whose scores depend on the rest of the list."""
         pools = lists_within_pools(rows, self.pools, scorer)
@@ -213,29 +202,19 @@ class OneSplit:
     ) -> None:
         """Note what these scores find, each time mapped further."""
         one_sided = lists_of_sides(scores, np.asarray(self.test.image_index))
+        n_texts = self.pair.n_texts
         for what, change in changes.items():
             with _failing(tally, what):
                 for lists in one_sided:
+                    of_images = lists.direction == "image_to_text"
+                    rows = self.image_rows if of_images else self.text_rows
+                    n = self.pair.n_images if of_images else n_texts
                     for measure, values in lists.values(change).items():
-                        self._tell(tally, what, measure, lists.direction, values)
+                        tally.add(what, (measure, lists.direction), rows, values, n)
                 for pool in two_sided:
-                    self._tell_pool(tally, what, pool.share, pool.queries, pool.values(change))
-
-    def _tell(
-        self, tally: Tally, what: Combination, measure: str, direction: str, values: Array
-    ) -> None:
-        """Note the values of all queries of one direction."""
-        of_images = direction == "image_to_text"
-        rows = self.image_rows if of_images else self.text_rows
-        n = self.pair.n_images if of_images else self.pair.n_texts
-        tally.add(what, (measure, direction), rows, values, n)
-
-    def _tell_pool(
-        self, tally: Tally, what: Combination, share: str, queries: Array, values: Array
-    ) -> None:
-        """Note the values of the queries of a two-sided pool."""
-        key = ("two_sided_ndcg_at_10", share)
-        tally.add(what, key, self.text_rows[queries], values, self.pair.n_texts)
+                    key = ("two_sided_ndcg_at_10", pool.share)
+                    rows = self.text_rows[pool.queries]
+                    tally.add(what, key, rows, pool.values(change), n_texts)
 
 
 @dataclass
@@ -245,10 +224,6 @@ class _Group:
     first: Calibration | None
     changes: dict[Combination, ScoreMap] = field(default_factory=dict)
     levels: dict[Combination, OwnListCalibration] = field(default_factory=dict)
-
-
-def _reads_list(calibration: Calibration | None) -> bool:
-    return calibration is not None and calibration.reads_list
 
 
 def _as_it_is(scores: Array, _query: Modality, _document: Modality) -> Array:
@@ -273,10 +248,6 @@ def _failing(tally: Tally, *combinations: Combination) -> Iterator[None]:
         yield
     except CANNOT_RUN as error:
         tally.failures |= dict.fromkeys(combinations, str(error))
-
-
-def _by_modality(sides: Sides) -> dict[Modality, Array]:
-    return {"image": sides.images, "text": sides.texts}  # type: ignore[dict-item]
 
 
 def fused(fusion: Any) -> Scorer:
@@ -314,23 +285,12 @@ def judge_all(
     random_state: int,
     progress: Progress,
 ) -> Tally:
-    """Fit on one part of the images, judge on the rest, and repeat.
+    """Fit on one part of the images, judge on the rest, and repeat, with every combination.
 
-    Parameters
-    ----------
-    pair : EmbeddingPair
-        Paired.
-    aligners, calibrations : mapping
-        What is combined; None for none.
-    fusions : mapping, optional
-        From name to a function of lists of scores; judged with every aligner too.
-    queries : Sides, optional
-        Sample queries as the model gives them, for calibrations. Left out, or of a modality that
-        is left out, those fitted on.
-    fit_on : EmbeddingPair, optional
-        Fit everything on these data instead of on the part that is not tested.
-    n_splits, test_size, max_test, random_state
-        As for `held_out_splits`.
+    None combines with nothing; a fusion is a function of lists of scores. Calibrations are fitted
+    with sample queries as the model gives them; left out, or of a modality that is left out, with
+    the rows fitted on. These are of `fit_on`, where it is given, instead of the part that is not
+    tested.
     """
     check_rows(pair)
     if fit_on is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -14,6 +14,7 @@ from fillgap.aligners.base import Aligner
 from fillgap.aligners.methods import METHODS, make_aligner, method_name
 from fillgap.errors import check_choice, check_integer, check_random_state, check_real
 from fillgap.evaluation.judge import (
+    DIRECTIONS,
     Cell,
     Given,
     JudgeCell,
@@ -28,125 +29,109 @@ from fillgap.evaluation.quantised import QUANTISED
 from fillgap.evaluation.splits import check_rows, held_out_splits, n_tested
 from fillgap.evaluation.statistics import (
     Estimate,
-    Values,
     estimates,
     holm,
     mean_of_directions,
     paired_permutation_test,
 )
+from fillgap.metrics.pool import Values
 from fillgap.pair import EmbeddingPair
 from fillgap.runtime import Progress, silent
 
+#: Name of the embeddings as they are.
+RAW: Final = "raw"
 #: Outside of this a mixed score can be had by always showing one modality first.
 FAIR_EXPOSURE: Final = (0.8, 1.25)
-
-_LABELS: Final = {
+#: What advice may be given by, the first that was measured.
+LABELS: Final = {
     "two_sided_ndcg_at_10": "two-sided NDCG@10",
     "mixed_ndcg_at_10": "mixed NDCG@10",
 }
+#: Whose exposure is how large.
+SEEN: Final = {
+    "image_to_text": "image queries see {} times the other modality's fair share",
+    "text_to_image": "text queries see {} times the other modality's fair share",
+}
+#: What is tested against raw, each with Holm's correction over the methods.
+TESTED: Final = (*LABELS, "recall_at_1")
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What to do, and why.
+    """What to do, and why."""
 
-    Attributes
-    ----------
-    method : str or None
-        The aligner to use; None means to leave the embeddings as they are.
-    objective : str
-        The measure that methods were ranked by: two-sided NDCG@10 where images have several texts,
-        and the mean over both directions of the mixed NDCG@10 otherwise.
-    sentence : str
-        The advice with its numbers.
-    passed_over : mapping from method to str
-        Methods that scored higher than the advice, and why they were not chosen.
-    """
-
-    method: str | None
-    objective: str
-    sentence: str
-    passed_over: Mapping[str, str]
+    method: str | None  # None means to leave the embeddings as they are
+    objective: str  # what was ranked by: a key of `LABELS`
+    sentence: str  # the advice with its numbers
+    passed_over: Mapping[str, str]  # methods that scored higher, and why they were not chosen
 
 
 def decide(results: Mapping[str, MethodResult], *, max_loss: float) -> Recommendation:
     """Choose the best method that is fair in both directions, costs little, and surely gains.
 
-    Parameters
-    ----------
-    results : mapping from method to MethodResult
-        With "raw" among them.
-    max_loss : float
-        Largest loss of recall@1 among the other modality alone, averaged over both directions.
+    `max_loss` bounds the loss of recall@1 among the other modality alone, averaged over directions.
     """
-    raw = results["raw"]
-    objective = next(name for name in _LABELS if name in raw.estimates)
+    raw = results[RAW]
+    objective = next(name for name in LABELS if name in raw.estimates)
 
     def score(name: str) -> float:
         return results[name].estimates[objective]["mean"].value
 
     passed_over: dict[str, str] = {}
-    for name in sorted((name for name in results if name != "raw"), key=score, reverse=True):
-        reason = _objection(results[name], objective, max_loss)
+    for name in sorted((name for name in results if name != RAW), key=score, reverse=True):
+        result = results[name]
+        exposure = result.estimates["exposure_at_10"]
+        reason = objection(
+            objective,
+            result.changes[objective]["mean"],
+            p_value=result.p_values[objective],
+            exposure={direction: exposure[direction] for direction in DIRECTIONS},
+            loss=-result.changes["recall_at_1"]["mean"].value,
+            max_loss=max_loss,
+        )
         if reason is None:
-            sentence = f"Use {name}: {_gain_and_cost(results[name], raw, objective)}"
+            recall = result.estimates["recall_at_1"]["mean"].value
+            sentence = (
+                f"Use {name}: {LABELS[objective]} goes from {score(RAW):.2f} to {score(name):.2f} "
+                f"({result.changes[objective]['mean'].signed}), and recall@1 within the other "
+                f"modality to {recall:.2f} ({result.changes['recall_at_1']['mean'].signed})."
+            )
             return Recommendation(name, objective, sentence, passed_over)
         passed_over[name] = reason
-    sentence = "Leave the embeddings as they are: " + _why_not(passed_over, max_loss)
-    return Recommendation(None, objective, sentence, passed_over)
+    why = "no method could run on these data."
+    if passed_over:
+        name, reason = next(iter(passed_over.items()))
+        others = len(passed_over) - 1
+        rest = f"; {others} more methods fail one of the conditions too" if others else ""
+        why = f"{name} scores highest, but {reason}{rest} (max_loss is {max_loss:g})."
+    return Recommendation(None, objective, f"Leave the embeddings as they are: {why}", passed_over)
 
 
-def _objection(result: MethodResult, objective: str, max_loss: float) -> str | None:
-    """Return why a method is not to be recommended, if so."""
-    gain = result.changes[objective]["mean"]
-    if gain.low <= 0 or result.p_values[objective] >= 0.05:
-        return f"its gain in {_LABELS[objective]} may be chance ({_signed(gain)})"
+def objection(
+    objective: str,
+    gain: Estimate,
+    *,
+    p_value: float,
+    exposure: Mapping[str, Estimate],
+    loss: float,
+    max_loss: float,
+    tell_p: bool = False,
+) -> str | None:
+    """Return why something is not to be recommended, if so."""
+    if gain.low <= 0 or p_value >= 0.05:
+        p = f"p = {p_value:.2g}, corrected for the number of rivals; "
+        p = p if tell_p and gain.low > 0 else ""
+        return f"its gain in {LABELS[objective]} may be chance ({p}{gain.signed})"
     low, high = FAIR_EXPOSURE
-    for direction, who in (("image_to_text", "image"), ("text_to_image", "text")):
-        exposure = result.estimates["exposure_at_10"][direction].value
-        if not low <= exposure <= high:
-            return (
-                f"{who} queries see {exposure:.2f} times the other modality's fair share, "
-                f"outside {low:g} to {high:g}"
-            )
-    loss = result.changes["recall_at_1"]["mean"]
-    if -loss.value > max_loss:
+    for whose, seen in exposure.items():
+        if not low <= seen.value <= high:
+            return f"{SEEN[whose].format(f'{seen.value:.2f}')}, outside {low:g} to {high:g}"
+    if loss > max_loss:
         return (
-            f"it loses {-loss.value:.3f} of recall@1 within the other modality, "
+            f"it loses {loss:.3f} of recall@1 within the other modality, "
             f"more than max_loss = {max_loss:g}"
         )
     return None
-
-
-def _gain_and_cost(result: MethodResult, raw: MethodResult, objective: str) -> str:
-    before, after = (item.estimates[objective]["mean"] for item in (raw, result))
-    cost = result.changes["recall_at_1"]["mean"]
-    recall = result.estimates["recall_at_1"]["mean"]
-    return (
-        f"{_LABELS[objective]} goes from {before.value:.2f} to {after.value:.2f} "
-        f"({_signed(result.changes[objective]['mean'])}), and recall@1 within the other modality "
-        f"to {recall.value:.2f} ({_signed(cost)})."
-    )
-
-
-def _why_not(passed_over: Mapping[str, str], max_loss: float) -> str:
-    if not passed_over:
-        return "no method could run on these data."
-    name, reason = next(iter(passed_over.items()))
-    others = len(passed_over) - 1
-    rest = f"; {others} more methods fail one of the conditions too" if others else ""
-    return f"{name} scores highest, but {reason}{rest} (max_loss is {max_loss:g})."
-
-
-def _signed(change: Estimate) -> str:
-    return f"{change.value:+.3f}, 95 % interval {change.low:+.3f} to {change.high:+.3f}"
-
-
-#: Name of the embeddings as they are.
-RAW: Final = "raw"
-
-#: What is tested against raw, each with Holm's correction over the methods.
-TESTED: Final = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10", "recall_at_1")
 
 
 #: Estimates by measure and direction.
@@ -157,35 +142,21 @@ Nested: TypeAlias = Mapping[str, Mapping[str, Estimate]]
 class MethodResult:
     """What one method reached on held-out rows.
 
-    Attributes
-    ----------
-    estimates : mapping from measure to mapping from direction to Estimate
-        Directions are "image_to_text", "text_to_image" and "mean"; for two-sided search the shares
-        of images in the pool, and "mean".
-    changes : mapping
-        The same, minus raw on the same queries; empty for raw itself.
-    p_values : mapping from measure to float
-        Of the change of the mean over directions: paired permutation tests by image against raw,
-        corrected by Holm's method for the number of methods.
-    scalars : mapping from measure to float
-        Clustering of the mixed pool of the first split: `cluster_mixing`, and with labels
-        `cluster_nmi` and `cluster_ari`.
-    mixing : float
-        Mean of iLISI and of how fair the exposure is in each direction (min(e, 1/e)), 0 to 1.
-    conservation : float
-        Mean of recall@1 among the other modality relative to raw (at most 1) and of the share of
-        neighbours kept within each modality, 0 to 1.
-    notes : tuple of str
-        What the fits remarked.
+    Estimates are by measure and direction: "image_to_text", "text_to_image" and "mean"; for
+    two-sided search the shares of images in the pool, and "mean".
     """
 
-    estimates: Mapping[str, Mapping[str, Estimate]]
-    changes: Mapping[str, Mapping[str, Estimate]]
+    estimates: Nested
+    changes: Nested  # the same, minus raw on the same queries; empty for raw itself
+    #: By measure, of the change of the mean over directions: paired permutation tests by image
+    #: against raw, corrected by Holm's method for the number of methods.
     p_values: Mapping[str, float]
-    scalars: Mapping[str, float]
-    mixing: float
+    scalars: Mapping[str, float]  # how the pool of the first split clusters, see `cluster_mixing`
+    mixing: float  # mean of iLISI and of how fair the exposure is in each direction, min(e, 1/e)
+    #: Mean of recall@1 among the other modality relative to raw (at most 1) and of the share of
+    #: neighbours kept within each modality.
     conservation: float
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what the fits remarked
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -325,23 +296,20 @@ class _Table:
     """
 
     def __init__(self, pair: EmbeddingPair, found: Collected) -> None:
-        index = np.asarray(pair.image_index)
+        index, images = np.asarray(pair.image_index), np.arange(pair.n_images)
         self.values: dict[str, dict[str, Values]] = {}
         self.groups: dict[str, NDArray[np.intp]] = {}
-        for (measure, direction), sums in found.queries.items():
-            self.values.setdefault(direction, {})[measure] = sums.mean()
-            self.groups[direction] = (
-                np.arange(pair.n_images) if direction == "image_to_text" else index
-            )
         by_measure: dict[str, dict[str, Values]] = {}
-        for direction, measures in self.values.items():
-            for measure, values in measures.items():
-                by_measure.setdefault(measure, {})[direction] = values
+        for (measure, direction), sums in found.queries.items():
+            values = sums.mean()
+            self.values.setdefault(direction, {})[measure] = values
+            by_measure.setdefault(measure, {})[direction] = values
+            self.groups[direction] = images if direction == "image_to_text" else index
         self.values["mean"] = {
             measure: mean_of_directions(directions, self.groups, pair.n_images)
             for measure, directions in by_measure.items()
         }
-        self.groups["mean"] = np.arange(pair.n_images)
+        self.groups["mean"] = images
 
     def minus(self, other: _Table) -> _Table:
         """Return the change from `other`, query by query."""
@@ -356,13 +324,10 @@ class _Table:
         """Return the estimates by measure and direction."""
         nested: dict[str, dict[str, Estimate]] = {}
         for direction, values in self.values.items():
-            found = estimates(
-                values,
-                self.groups[direction],
-                n_resamples=n_resamples,
-                random_state=random_state,
+            means = estimates(
+                values, self.groups[direction], n_resamples=n_resamples, random_state=random_state
             )
-            for measure, item in found.items():
+            for measure, item in means.items():
                 nested.setdefault(measure, {})[direction] = item
         return nested
 
@@ -385,40 +350,25 @@ def _p_values(tables: Mapping[str, _Table], random_state: int) -> dict[str, dict
     return corrected
 
 
-def _mixing(found: Mapping[str, Mapping[str, Estimate]]) -> float:
-    exposures = [found["exposure_at_10"][side].value for side in ("image_to_text", "text_to_image")]
+def _mixing(estimated: Nested) -> float:
+    exposures = [estimated["exposure_at_10"][side].value for side in DIRECTIONS]
     fairness = [min(e, 1 / e) if e > 0 else 0.0 for e in exposures]
-    return (float(np.mean(fairness)) + found["ilisi"]["mean"].value) / 2
+    return (float(np.mean(fairness)) + estimated["ilisi"]["mean"].value) / 2
 
 
-def _conservation(
-    found: Mapping[str, Mapping[str, Estimate]], raw: Mapping[str, Mapping[str, Estimate]]
-) -> float:
-    before, after = (item["recall_at_1"]["mean"].value for item in (raw, found))
+def _conservation(estimated: Nested, raw: Nested) -> float:
+    before, after = (item["recall_at_1"]["mean"].value for item in (raw, estimated))
     recall = min(after / before, 1.0) if before > 0 else 1.0
-    return (recall + found["neighbourhood_preservation"]["mean"].value) / 2
-
-
-Rows = NDArray[np.intp]
+    return (recall + estimated["neighbourhood_preservation"]["mean"].value) / 2
 
 
 class Collected:
-    """What the splits gave one method.
-
-    Attributes
-    ----------
-    queries : dict
-        From (measure, direction) to `QueryValues`.
-    scalars : dict
-        From measure of clustering to its value on the first split.
-    notes : list of str
-        What fits remarked, once each.
-    """
+    """What the splits gave one method."""
 
     def __init__(self) -> None:
-        self.queries: dict[tuple[str, str], QueryValues] = {}
-        self.scalars: dict[str, float] = {}
-        self.notes: list[str] = []
+        self.queries: dict[tuple[str, str], QueryValues] = {}  # by (measure, direction)
+        self.scalars: dict[str, float] = {}  # of clustering, from the first split
+        self.notes: list[str] = []  # what fits remarked, once each
 
     def absorb(self, judged: Judged, notes: Sequence[str], pair: EmbeddingPair) -> None:
         """Add what one split gave."""
@@ -503,7 +453,11 @@ def compare(
             random_state=random_state,
         )
     )
-    cells = list(_cells(pair, splits, methods, tuple(quantise), rng))
+    cells = []
+    for number, (train, test) in enumerate(splits):
+        pools = draw_two_sided(pair.take_images(test), rng)
+        for name, aligner in {RAW: None, **methods}.items():
+            cells.append(Cell(name, aligner, number, train, test, pools, tuple(quantise)))
     judge = JudgeCell(source or Given(pair))
     total = len(splits) * len(methods)
     try:
@@ -543,23 +497,8 @@ def plan_compare(
 ) -> dict[str, int]:
     """Return what `compare` would fit and judge with the same arguments.
 
-    Parameters
-    ----------
-    n_images : int
-        Images of the pair.
-    aligners, n_splits, test_size, max_test
-        As for `compare`.
-
-    Returns
-    -------
-    dict from str to int
-        `n_images`; `n_methods`, `n_splits` and their product, `n_fits`; `n_fit` and `n_test`, the
-        images fitted on and tested on in each split: about, where some of them are equal.
-
-    Raises
-    ------
-    InputError
-        If there is no such method, or fewer than four images.
+    `n_fit` and `n_test` are the images fitted on and tested on in each split: about, where some of
+    them are equal.
     """
     n_methods = len(named_aligners(aligners))
     n_test = n_tested(n_images, n_splits, test_size, max_test)
@@ -571,20 +510,6 @@ def plan_compare(
         "n_fit": n_images - n_test,
         "n_test": n_test,
     }
-
-
-def _cells(
-    pair: EmbeddingPair,
-    splits: Sequence[tuple[Rows, Rows]],
-    methods: Mapping[str, Aligner],
-    quantise: tuple[str, ...],
-    rng: np.random.Generator,
-) -> Iterator[Cell]:
-    """Yield the rows as they are and every method, split by split."""
-    for number, (train, test) in enumerate(splits):
-        pools = draw_two_sided(pair.take_images(test), rng)
-        for name, aligner in {RAW: None, **methods}.items():
-            yield Cell(name, aligner, number, train, test, pools, quantise)
 
 
 def _judged(
@@ -613,16 +538,15 @@ def _judged(
 
 def named_aligners(
     aligners: Sequence[str | Aligner] | Mapping[str, Aligner] | None,
+    default: Iterable[str] = METHODS,
 ) -> dict[str, Aligner]:
     """Return the aligners by name; several of one method are told apart by their parameters."""
-    if aligners is None:
-        return {name: make_aligner(name) for name in METHODS}
     if isinstance(aligners, Mapping):
         return dict(aligners)
     if isinstance(aligners, (str, Aligner)):
         aligners = [aligners]
     named: dict[str, Aligner] = {}
-    for item in aligners:
+    for item in default if aligners is None else aligners:
         aligner = make_aligner(item) if isinstance(item, str) else item
         name = method_name(aligner) if isinstance(item, Aligner) else item
         named[name if name not in named else repr(aligner)] = aligner

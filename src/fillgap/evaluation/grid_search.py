@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -14,7 +13,13 @@ from sklearn.base import clone
 from fillgap.aligners.base import Aligner
 from fillgap.aligners.methods import make_aligner, method_name
 from fillgap.errors import CANNOT_RUN, InputError, check_choice
-from fillgap.evaluation.judge import DIRECTIONS, PER_QUERY, scan_test_pair
+from fillgap.evaluation.judge import (
+    DIRECTIONS,
+    PER_QUERY,
+    aligned,
+    fit_clone,
+    scan_test_pair,
+)
 from fillgap.evaluation.splits import held_out_splits
 from fillgap.pair import EmbeddingPair
 from fillgap.runtime import Progress, silent
@@ -22,25 +27,12 @@ from fillgap.runtime import Progress, silent
 
 @dataclass(frozen=True)
 class GridPoint:
-    """One combination of parameters, and what it reached on held-out rows.
-
-    Attributes
-    ----------
-    parameters : mapping from str to value
-        The combination.
-    values : mapping from direction to float
-        Means over queries and splits for "image_to_text" and "text_to_image", and their "mean".
-        Empty where the fit failed.
-    notes : tuple of str
-        What the fits remarked.
-    failure : str or None
-        Why the combination cannot be fitted to these data.
-    """
+    """One combination of parameters, and what it reached on held-out rows."""
 
     parameters: Mapping[str, Any]
-    values: Mapping[str, float]
-    notes: tuple[str, ...] = ()
-    failure: str | None = None
+    values: Mapping[str, float]  # means by direction, and their "mean"; empty where the fit failed
+    notes: tuple[str, ...] = ()  # what the fits remarked
+    failure: str | None = None  # why the combination cannot be fitted to these data
 
     @property
     def label(self) -> str:
@@ -178,24 +170,20 @@ def _judge(
     notes: list[str] = []
     for train_rows, test_rows in splits:
         train, test = pair.take_images(train_rows), pair.take_images(test_rows)
-        sides = train.matched() if aligner.needs_pairs else (train.images, train.texts)
         try:
-            aligner.fit(*sides)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                mapped = test.with_vectors(*aligner.transform_pair(test.images, test.texts))
+            fitted = fit_clone(aligner, train)
+            mapped = aligned(fitted, test)
         except CANNOT_RUN as error:
             return GridPoint(parameters, {}, failure=str(error))
-        notes.extend(note for note in aligner.notes_ if note not in notes)
+        notes.extend(note for note in fitted.notes_ if note not in notes)
         scan = scan_test_pair(mapped)
-        for direction, queries in zip(
+        for direction, side in zip(
             DIRECTIONS, (scan.image_queries, scan.text_queries), strict=True
         ):
-            collected[direction].append(float(np.nanmean(PER_QUERY[measure](queries))))
-    values = {direction: float(np.mean(found)) for direction, found in collected.items()}
-    return GridPoint(
-        parameters, {**values, "mean": float(np.mean(list(values.values())))}, tuple(notes)
-    )
+            collected[direction].append(float(np.nanmean(PER_QUERY[measure](side))))
+    values = {direction: float(np.mean(means)) for direction, means in collected.items()}
+    values["mean"] = float(np.mean(list(values.values())))
+    return GridPoint(parameters, values, tuple(notes))
 
 
 def _label(parameters: Mapping[str, Any]) -> str:

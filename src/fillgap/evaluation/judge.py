@@ -1,4 +1,4 @@
-"""Clustering of the mixed pool, which follows modality before alignment and meaning after it."""
+"""One method on one split: fitted on one part of the images, judged on the other."""
 
 from __future__ import annotations
 
@@ -16,20 +16,12 @@ from fillgap.aligners.base import Aligner
 from fillgap.errors import CANNOT_RUN
 from fillgap.evaluation.quantised import as_stored
 from fillgap.metrics import retrieval
-from fillgap.metrics.neighbours import ilisi_values
-from fillgap.metrics.pool import PoolScan, QueryScan
+from fillgap.metrics.neighbours import ilisi_values, kept_neighbours
+from fillgap.metrics.pool import PoolScan, QueryScan, Values
 from fillgap.metrics.scan import scan_pool, scan_queries
 from fillgap.metrics.structure import cluster_mixing
 from fillgap.pair import EmbeddingPair
 from fillgap.runtime import Progress
-
-
-def cluster_scores(pair: EmbeddingPair) -> dict[str, float]:
-    """Return how mixed clusters are, and where there are labels how well they follow them."""
-    found = cluster_mixing(pair)
-    scores = {"cluster_mixing": found.value, "cluster_nmi": found.nmi, "cluster_ari": found.ari}
-    return {name: value for name, value in scores.items() if value is not None}
-
 
 #: Images with two texts that are enough, however many have one.
 _ENOUGH: Final = 200
@@ -43,18 +35,9 @@ IMAGE_SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 class TwoSidedPool:
     """One draw: which items are images, and which captions are queries and documents.
 
-    Attributes
-    ----------
-    images : array of int
-        Rows of the images that are in the pool.
-    documents : array of int
-        Rows of the texts that are in the pool.
-    queries : array of int of shape (n_items,)
-        Row of the text that asks for each item; never in the pool.
-    answer : array of int of shape (n_items,)
-        Number of that item in the pool: documents first, then images.
-    items : array of int of shape (n_items,)
-        Row of the image that each query is about.
+    `images` and `documents` are rows of the images and texts in the pool, `items` the image that
+    each query is about, `queries` the row of the text that asks for it (never in the pool), and
+    `answer` the number of that item in the pool: documents first, then images.
     """
 
     def __init__(self, items: Rows, queries: Rows, documents: Rows, as_image: Any) -> None:
@@ -65,6 +48,14 @@ class TwoSidedPool:
         )
 
 
+def images_with_two_texts(index: Rows, shuffled: Rows) -> tuple[Rows, Rows, Rows]:
+    """Return the images with two texts or more, and the two that come first in a random order."""
+    order = shuffled[np.argsort(index[shuffled], kind="stable")]
+    images, first, count = np.unique(index[order], return_index=True, return_counts=True)
+    several = count >= 2
+    return images[several], order[first[several]], order[first[several] + 1]
+
+
 def draw_two_sided(pair: EmbeddingPair, rng: np.random.Generator) -> list[TwoSidedPool] | None:
     """Draw a pool for each share of images, of those that have two texts.
 
@@ -72,14 +63,9 @@ def draw_two_sided(pair: EmbeddingPair, rng: np.random.Generator) -> list[TwoSid
     their small pool should not decide for the rest.
     """
     index = np.asarray(pair.image_index)
-    shuffled = rng.permutation(len(index))
-    order = shuffled[np.argsort(index[shuffled], kind="stable")]
-    image, first, count = np.unique(index[order], return_index=True, return_counts=True)
-    several = count >= 2
-    items = image[several]
+    items, queries, documents = images_with_two_texts(index, rng.permutation(len(index)))
     if len(items) < 10 or len(items) < min(_ENOUGH, pair.n_images / 2):
         return None
-    queries, documents = order[first[several]], order[first[several] + 1]
     pools = []
     for share in IMAGE_SHARES:
         as_image = np.zeros(len(items), dtype=bool)
@@ -88,15 +74,8 @@ def draw_two_sided(pair: EmbeddingPair, rng: np.random.Generator) -> list[TwoSid
     return pools
 
 
-def two_sided_ndcg(images: Any, texts: Any, pool: TwoSidedPool) -> NDArray[np.float64]:
-    """Return the NDCG at 10 of each query of a pool.
-
-    Parameters
-    ----------
-    images, texts : array
-        The representation of all images and of all texts of the pair that the pool was drawn from.
-    pool : TwoSidedPool
-    """
+def two_sided_ndcg(images: Any, texts: Any, pool: TwoSidedPool) -> Values:
+    """Return the NDCG at 10 of each query of a pool that was drawn from these images and texts."""
     scan = scan_queries(
         texts[pool.queries],
         texts[pool.documents],
@@ -108,8 +87,6 @@ def two_sided_ndcg(images: Any, texts: Any, pool: TwoSidedPool) -> NDArray[np.fl
     )
     return retrieval.ndcg(scan, 10, mixed=True)
 
-
-Values = NDArray[np.float64]
 
 DIRECTIONS: Final = ("image_to_text", "text_to_image")
 
@@ -132,13 +109,7 @@ PER_QUERY: Final[Mapping[str, Callable[[QueryScan], Values]]] = {
 
 
 class QueryValues:
-    """Sums over splits of one measure in one direction, one for each query.
-
-    Attributes
-    ----------
-    total, count : array of shape (n_queries,)
-        Sum of the values, and in how many splits the query had one.
-    """
+    """Sums over splits of one measure in one direction, one for each query."""
 
     def __init__(self, n_queries: int) -> None:
         self.total = np.zeros(n_queries)
@@ -166,12 +137,7 @@ def scan_test_pair(test: EmbeddingPair) -> PoolScan:
 def values_of(scan: PoolScan, raw: PoolScan) -> dict[tuple[str, str], Values]:
     """Return the value of every query, by (measure, direction).
 
-    Parameters
-    ----------
-    scan : PoolScan
-        Of the representation that is judged.
-    raw : PoolScan
-        Of the same rows as they were, for how many neighbours within a modality are kept.
+    `raw` is of the same rows as they were, for how many neighbours within a modality are kept.
     """
     values = {}
     for direction, queries, before in (
@@ -180,9 +146,22 @@ def values_of(scan: PoolScan, raw: PoolScan) -> dict[tuple[str, str], Values]:
     ):
         for name, function in PER_QUERY.items():
             values[name, direction] = function(queries)
-        kept = before.own_items[:, :, None] == queries.own_items[:, None, :]
-        values["neighbourhood_preservation", direction] = kept.any(axis=2).mean(axis=1)
+        kept = kept_neighbours(before, queries, k=queries.own_items.shape[1])
+        values["neighbourhood_preservation", direction] = kept
     return values
+
+
+def fit_clone(aligner: Aligner, train: EmbeddingPair) -> Aligner:
+    """Return a clone fitted to a pair."""
+    sides = train.matched() if aligner.needs_pairs else (train.images, train.texts)
+    return clone(aligner).fit(*sides)
+
+
+def aligned(aligner: Aligner, test: EmbeddingPair) -> EmbeddingPair:
+    """Return a pair as a fitted aligner maps it, though it be unlike the rows fitted on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return test.with_vectors(*aligner.transform_pair(test.images, test.texts))
 
 
 class Mapper(Protocol):
@@ -197,47 +176,24 @@ class Mapper(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """What one call of a worker judges.
-
-    Attributes
-    ----------
-    name : str
-        The method.
-    aligner : Aligner or None
-        None for the rows as they are.
-    number : int
-        Of the split.
-    train, test : array of int
-        Images fitted on, and images judged.
-    pools : list of TwoSidedPool or None
-        For search on both sides.
-    quantise : tuple of str
-        Ways of storing that are judged too.
-    """
+    """What one call of a worker judges: a method, or None for the rows as they are, on a split."""
 
     name: str
     aligner: Aligner | None
-    number: int
+    number: int  # of the split
     train: Rows
     test: Rows
-    pools: list[TwoSidedPool] | None
+    pools: list[TwoSidedPool] | None  # for search on both sides
     quantise: tuple[str, ...] = ()
 
 
 @dataclass
 class Judged:
-    """What a representation of the test rows reached.
+    """What a representation of the test rows reached."""
 
-    Attributes
-    ----------
-    values : list
-        ((measure, direction), rows, values of the queries in these rows).
-    scalars : dict
-        Measures of clustering, on the first split.
-    """
-
+    #: ((measure, direction), rows, their values).
     values: list[tuple[tuple[str, str], Rows, Any]] = field(default_factory=list)
-    scalars: dict[str, float] = field(default_factory=dict)
+    scalars: dict[str, float] = field(default_factory=dict)  # of clustering, on the first split
 
 
 @dataclass
@@ -264,13 +220,7 @@ class Given:
 
 @dataclass(frozen=True)
 class JudgeCell:
-    """A function of a cell.
-
-    Parameters
-    ----------
-    source : callable
-        Returns the pair: the same object each time in one process, or it is scanned anew.
-    """
+    """A function of a cell; `source` returns the same pair each time, or it is scanned anew."""
 
     source: Callable[[], EmbeddingPair]
 
@@ -281,7 +231,8 @@ class JudgeCell:
         try:
             test = split.test
             if cell.aligner is not None:
-                test, result.notes = split.aligned(cell.aligner)
+                fitted = fit_clone(cell.aligner, split.train)
+                test, result.notes = aligned(fitted, test), fitted.notes_
             result.plain = split.judge(test, clusters=cell.number == 0)
             for kind in cell.quantise:
                 result.stored[kind] = split.judge(as_stored(test, kind))
@@ -318,32 +269,22 @@ class Split:
             cls.last = last = cls(pair, cell)
         return last
 
-    def aligned(self, aligner: Aligner) -> tuple[EmbeddingPair, tuple[str, ...]]:
-        """Fit on the one part; return the other as the aligner maps it, and what it remarked."""
-        fitted = clone(aligner)
-        sides = (
-            self.train.matched() if fitted.needs_pairs else (self.train.images, self.train.texts)
-        )
-        fitted.fit(*sides)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            images, texts = fitted.transform_pair(self.test.images, self.test.texts)
-        return self.test.with_vectors(images, texts), fitted.notes_
-
     def judge(self, test: EmbeddingPair, *, clusters: bool = False) -> Judged:
         """Measure a representation of the test part."""
-        found = Judged()
+        judged = Judged()
         scan = self.raw_scan if test is self.test else scan_test_pair(test)
         for (measure, direction), values in values_of(scan, self.raw_scan).items():
             rows = self.image_rows if direction == "image_to_text" else self.text_rows
-            found.values.append(((measure, direction), rows, values))
+            judged.values.append(((measure, direction), rows, values))
         if clusters:  # k-means takes longer than all else: one split is enough
-            found.scalars = cluster_scores(test)
+            mixing = cluster_mixing(test)
+            scores = (("mixing", mixing.value), ("nmi", mixing.nmi), ("ari", mixing.ari))
+            judged.scalars = {f"cluster_{name}": one for name, one in scores if one is not None}
         for share, pool in zip(IMAGE_SHARES, self.pools or (), strict=False):
             values = two_sided_ndcg(test.images, test.texts, pool)
             key = ("two_sided_ndcg_at_10", f"{share:.0%} images")
-            found.values.append((key, self.text_rows[pool.queries], values))
-        return found
+            judged.values.append((key, self.text_rows[pool.queries], values))
+        return judged
 
 
 def forget() -> None:

@@ -1,4 +1,4 @@
-"""What is combined, and what the splits gave each combination."""
+"""What the splits gave each combination, and the ranking of combinations by it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fillgap.evaluation.judge import QueryValues
 from fillgap.evaluation.statistics import Estimate, holm, paired_permutation_tests, per_image
 from fillgap.metrics.intervals import bootstrap_interval
+from fillgap.metrics.pool import Values
 from fillgap.pair import EmbeddingPair
 
 
@@ -30,23 +31,14 @@ class Combination:
 
 @dataclass
 class Tally:
-    """What the splits gave each combination.
+    """What the splits gave each combination."""
 
-    Attributes
-    ----------
-    values : dict from Combination to dict from (measure, direction) to QueryValues
-    failures : dict from Combination to str
-    n_fit, n_test : int
-        Images fitted and tested on in the last split.
-    fitted_on : str or None
-        Name of the other data that everything was fitted on, where there were such.
-    """
-
+    #: By (measure, direction).
     values: dict[Combination, dict[tuple[str, str], QueryValues]] = field(default_factory=dict)
     failures: dict[Combination, str] = field(default_factory=dict)
-    n_fit: int = 0
+    n_fit: int = 0  # images in the last split
     n_test: int = 0
-    fitted_on: str | None = None
+    fitted_on: str | None = None  # name of the other data, where there were such
 
     def keep_place(self, combinations: Iterable[Combination]) -> None:
         """List combinations in this order, in whatever order their values come."""
@@ -58,7 +50,6 @@ class Tally:
         self.values.setdefault(what, {}).setdefault(key, QueryValues(n)).add(rows, values)
 
 
-Values = NDArray[np.float64]
 MEASURES: Final = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10", "ndcg_at_10", "recall_at_1")
 #: What the names of exposures begin with.
 EXPOSURE: Final = "exposure."
@@ -66,25 +57,14 @@ EXPOSURE: Final = "exposure."
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """What one combination reached.
-
-    Attributes
-    ----------
-    what : Combination
-    estimates : mapping from measure to Estimate
-        Means over images and directions.
-    changes : mapping from measure to Estimate
-        The same, minus raw on the same queries.
-    p_values : mapping from measure to float
-        Of the changes: paired permutation tests by image, corrected by Holm's method.
-    exposure : mapping from direction to Estimate
-        Exposure@10: 1 is fair. Where queries are of several kinds, by modality of what is seen.
-    """
+    """What one combination reached, by measure: means over images and directions."""
 
     what: Combination
     estimates: Mapping[str, Estimate]
-    changes: Mapping[str, Estimate]
-    p_values: Mapping[str, float]
+    changes: Mapping[str, Estimate]  # the same, minus raw on the same queries
+    p_values: Mapping[str, float]  # of the changes: paired by image, corrected by Holm's method
+    #: Exposure@10 by direction: 1 is fair. Where queries are of several kinds, by modality of what
+    #: is seen.
     exposure: Mapping[str, Estimate]
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,17 +112,7 @@ class Leaderboard:
         n_resamples: int = 1000,
         random_state: int = 0,
     ) -> Leaderboard:
-        """Average, put intervals around, and test.
-
-        Parameters
-        ----------
-        pair : EmbeddingPair
-        tally : Tally
-        images : array of bool of shape (n_images,), optional
-            Count the queries of these images only.
-        n_resamples, random_state
-            Of the bootstrap and of the tests.
-        """
+        """Average, put intervals around, and test; by the queries of some images only, if so."""
         part = np.ones(pair.n_images, dtype=bool) if images is None else images
         values = {
             what: {name: values[part] for name, values in image_means(pair, found).items()}
@@ -154,10 +124,8 @@ class Leaderboard:
             f"In each split {tally.n_fit} images{elsewhere} fitted on and {tally.n_test} others "
             f"tested on, {seen} judged in all."
         )
-        return cls.from_values(
-            pair.name, values, tally, about=about, n_judged=seen, n_resamples=n_resamples,
-            random_state=random_state,
-        )  # fmt: skip
+        options = {"n_resamples": n_resamples, "random_state": random_state}
+        return cls.from_values(pair.name, values, tally, about=about, n_judged=seen, **options)
 
     @classmethod
     def from_values(
@@ -173,28 +141,22 @@ class Leaderboard:
     ) -> Leaderboard:
         """Rank combinations by one value for each image or query.
 
-        Parameters
-        ----------
-        values : mapping from Combination to mapping from measure to array
-            The first measure is ranked by; those named "exposure.WHOSE" are exposures.
-        tally : Tally
-            Of which failures and the sizes of the splits are taken.
+        The first measure is ranked by; those named "exposure.WHOSE" are exposures. Of the tally
+        failures and the sizes of the splits are taken.
         """
         raw = values[Combination()]
         names = [name for name in raw if not name.startswith(EXPOSURE)]
         seen = [name for name in raw if name.startswith(EXPOSURE)]
         p_values = _p_values(values, names, random_state)
-
-        combinations = list(values)
-
-        def estimates(name: str, *, change: bool = False) -> list[Estimate]:
-            table = [
-                found[name] - raw[name] if change else found[name] for found in values.values()
-            ]
-            return intervals(table, n_resamples=n_resamples, random_state=random_state)
-
-        means = {name: estimates(name) for name in names + seen}
-        changes = {name: estimates(name, change=True) for name in names}
+        options = {"n_resamples": n_resamples, "random_state": random_state}
+        rivals = values.values()
+        means = {
+            name: intervals([found[name] for found in rivals], **options) for name in names + seen
+        }
+        changes = {
+            name: intervals([found[name] - raw[name] for found in rivals], **options)
+            for name in names
+        }
         lines = [
             Line(
                 what,
@@ -203,7 +165,7 @@ class Leaderboard:
                 p_values.get(what, {}),
                 {name.removeprefix(EXPOSURE): means[name][i] for name in seen},
             )
-            for i, what in enumerate(combinations)
+            for i, what in enumerate(values)
         ]
         lines.sort(key=lambda line: -line.estimates[names[0]].value)
         return cls(
@@ -218,12 +180,9 @@ class Leaderboard:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         return {
-            "data": self.data,
-            "objective": self.objective,
-            "n_images": self.n_images,
-            "n_fit": self.n_fit,
-            "n_test": self.n_test,
-            "about": self.about,
+            name: getattr(self, name)
+            for name in ("data", "objective", "n_images", "n_fit", "n_test", "about")
+        } | {
             "lines": [line.to_dict() for line in self.lines],
             "failures": {str(what): reason for what, reason in self.failures.items()},
         }

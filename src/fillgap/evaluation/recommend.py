@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.base import clone
 
 from fillgap.aligners.base import Aligner
-from fillgap.aligners.methods import make_aligner, method_name
 from fillgap.calibration.base import Calibration, Sides
 from fillgap.calibration.hubness import NNN
 from fillgap.calibration.pairwise import ZScore
@@ -28,17 +27,16 @@ from fillgap.errors import (
 from fillgap.evaluation.combine import (
     aligned_sides,
     asked_sides,
-    fit_clone,
     judge_all,
     relevant_rows,
     sample_rows,
 )
-from fillgap.evaluation.compare import FAIR_EXPOSURE
+from fillgap.evaluation.compare import FAIR_EXPOSURE, LABELS, SEEN, named_aligners, objection
+from fillgap.evaluation.judge import fit_clone
 from fillgap.evaluation.leaderboard import (
     Combination,
     Leaderboard,
     Line,
-    Tally,
     image_means,
     interval,
 )
@@ -49,15 +47,6 @@ from fillgap.space import MixedSpace
 
 #: A gain that is kept only where it is sure.
 _LITTLE: Final = 0.005
-_LABELS: Final = {
-    "two_sided_ndcg_at_10": "two-sided NDCG@10",
-    "mixed_ndcg_at_10": "mixed NDCG@10",
-}
-#: By whose exposure it is; see `Line`.
-_SEEN: Final = {
-    "image_to_text": "image queries see {} times the other modality's fair share",
-    "text_to_image": "text queries see {} times the other modality's fair share",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,32 +109,23 @@ def choose(
     """Return the best that is fair, costs little and surely gains, and what was passed over.
 
     Of an aligner and a calibration both should add something: where what they add to one of them
-    alone is little and may be chance, and that one may be chosen, it is.
-
-    Parameters
-    ----------
-    board : Leaderboard
-    max_loss : float
-        Of recall@1 within the other modality.
-    fair : bool
-        Whether exposure must be fair. Where each item is in the pool once, as whatever it is, no
-        score can be had by showing one kind first.
+    alone is little and may be chance, and that one may be chosen, it is. Exposure need not be fair
+    where each item is in the pool once, as whatever it is: no score can be had by showing one kind
+    first.
     """
     passed_over: dict[Combination, str] = {}
     for line in board.lines:
         if line.what == Combination():
             break  # nothing below gains
-        reason = _objection(line, board.objective, max_loss, fair=fair)
+        reason = _objection(board, line, max_loss, fair=fair)
         if reason is not None:
             passed_over[line.what] = reason
             continue
         halves = {Combination("raw", line.what.calibration), Combination(line.what.aligner)}
         for half in [] if Combination() in halves else board.lines:  # the better one first
-            allowed = half.what in halves and (
-                _objection(half, board.objective, max_loss, fair=fair) is None
-            )
+            allowed = half.what in halves and (_objection(board, half, max_loss, fair=fair) is None)
             if allowed and _adds_nothing_sure(board, line.what, half.what):
-                label = _LABELS[board.objective]
+                label = LABELS[board.objective]
                 passed_over[line.what] = f"what it adds to {half.what} in {label} may be chance"
                 return half.what, passed_over
         return line.what, passed_over
@@ -158,36 +138,20 @@ def _adds_nothing_sure(board: Leaderboard, what: Combination, to: Combination) -
     return bool(gain.mean() < _LITTLE) and paired_permutation_test(gain) >= 0.05
 
 
-def _objection(line: Line, objective: str, max_loss: float, *, fair: bool) -> str | None:
-    gain = line.changes[objective]
-    if gain.low <= 0:
-        return f"its gain in {_LABELS[objective]} may be chance ({_signed(gain)})"
-    if line.p_values[objective] >= 0.05:
-        p = f"p = {line.p_values[objective]:.2g}, corrected for the number of rivals"
-        return f"its gain in {_LABELS[objective]} may be chance ({p}; {_signed(gain)})"
-    low, high = FAIR_EXPOSURE
-    for whose, exposure in line.exposure.items() if fair else ():
-        if not low <= exposure.value <= high:
-            seen = _SEEN[whose].format(f"{exposure.value:.2f}")
-            return f"{seen}, outside {low:g} to {high:g}"
+def _objection(board: Leaderboard, line: Line, max_loss: float, *, fair: bool) -> str | None:
     loss = line.changes.get("recall_at_1")
-    if loss is not None and -loss.value > max_loss:
-        return (
-            f"it loses {-loss.value:.3f} of recall@1 within the other modality, more than "
-            f"max_loss = {max_loss:g}"
-        )
-    return None
+    return objection(
+        board.objective,
+        line.changes[board.objective],
+        p_value=line.p_values[board.objective],
+        exposure=line.exposure if fair else {},
+        loss=0.0 if loss is None else -loss.value,
+        max_loss=max_loss,
+        tell_p=True,
+    )
 
 
-def steps_of(board: Leaderboard, chosen: Combination | None) -> tuple[Line, ...]:
-    """Return raw, the aligner alone, and the whole, each once."""
-    names = [Combination()]
-    if chosen is not None:
-        names += [Combination(chosen.aligner), chosen]
-    return tuple(board.line(name) for name in dict.fromkeys(names))
-
-
-def sentence_of(
+def _sentence(
     chosen: Combination | None,
     steps: tuple[Line, ...],
     passed_over: Mapping[Combination, str],
@@ -198,6 +162,10 @@ def sentence_of(
     board: Leaderboard,
 ) -> str:
     """Return the recommendation in words, with what each step adds and what it costs."""
+    elsewhere = ""
+    if fit_on is not None:
+        sizes = f"{fit_on.n_images} images, {fit_on.n_texts} texts"
+        elsewhere = f"These are figures of fits to other data ({fit_on.name}: {sizes})"
     above = next(iter(passed_over.items()), None)
     if chosen is None:
         best = (
@@ -206,37 +174,25 @@ def sentence_of(
         if above is not None:
             best = f"{above[0]} scores highest, but {above[1]}"
         advice = f"Leave the embeddings as they are: {best} (max_loss is {max_loss:g})."
-        return advice if fit_on is None else f"{advice} {_elsewhere(fit_on)}."
+        return f"{advice} {elsewhere}." if elsewhere else advice
     measure = board.objective
     path = " → ".join(f"{line.estimates[measure].value:.2f} ({line.what})" for line in steps)
     last = steps[-1]
     recall, cost = last.estimates["recall_at_1"], last.changes["recall_at_1"]
     text = (
-        f"Use {chosen}: {_LABELS[measure]} goes {path}, {_signed(last.changes[measure])}; "
-        f"recall@1 within the other modality is {recall.value:.2f} ({_signed(cost)})."
+        f"Use {chosen}: {LABELS[measure]} goes {path}, {last.changes[measure].signed}; "
+        f"recall@1 within the other modality is {recall.value:.2f} ({cost.signed})."
     )
     if above is not None:
         text += f" {above[0]} scored higher where this was chosen, but {above[1]}."
     low, high = FAIR_EXPOSURE
     for whose, seen in last.exposure.items():
         if not low <= seen.value <= high:
-            text += f" Here {_SEEN[whose].format(f'{seen.value:.2f}')}."
-    if fit_on is not None:
-        text += f" {_elsewhere(fit_on)}"
-        own = "" if kind is None else f": fitted on this collection it would gain {_signed(kind)}"
-        text += f"{own}."
+            text += f" Here {SEEN[whose].format(f'{seen.value:.2f}')}."
+    if elsewhere:
+        own = "" if kind is None else f": fitted on this collection it would gain {kind.signed}"
+        text += f" {elsewhere}{own}."
     return text
-
-
-def _elsewhere(fit_on: EmbeddingPair) -> str:
-    return (
-        f"These are figures of fits to other data ({fit_on.name}: {fit_on.n_images} images, "
-        f"{fit_on.n_texts} texts)"
-    )
-
-
-def _signed(change: Estimate) -> str:
-    return f"{change.value:+.3f}, 95 % interval {change.low:+.3f} to {change.high:+.3f}"
 
 
 #: What is tried where nobody asks for more: quick, unpaired, and one of each kind.
@@ -318,7 +274,7 @@ def recommend(
     check_real(max_loss, "max_loss", low=0)
     check_integer(n_resamples, "n_resamples", low=100)
     _check_extra(pair, queries, fit_on)
-    named = _named(aligners)
+    named = named_aligners(aligners, ALIGNERS)
     scored = calibrations_to_try() if calibrations is None else dict(calibrations)
     options: dict[str, Any] = {
         "queries": queries,
@@ -327,79 +283,44 @@ def recommend(
         "max_test": max_test,
         "random_state": random_state,
     }
+    tries = {"raw": None, **named}, {"none": None, **scored}
     report = progress or silent
-    tally = judge_all(
-        pair,
-        {"raw": None, **named},
-        {"none": None, **scored},
-        fit_on=fit_on,
-        progress=report,
-        **options,
-    )
+    tally = judge_all(pair, *tries, fit_on=fit_on, progress=report, **options)
     half = check_random_state(random_state).permutation(pair.n_images) % 2 == 0
-    boards = [
-        Leaderboard.from_tally(
-            pair, tally, images=part, n_resamples=n_resamples, random_state=random_state
-        )
-        for part in (half, ~half)
-    ]
-    chosen, passed_over = choose(boards[0], max_loss)
-    steps = steps_of(boards[1], chosen)
-    kind = None
-    if fit_on is not None and chosen is not None:
-        own = judge_all(
-            pair,
-            {chosen.aligner: {"raw": None, **named}[chosen.aligner]},
-            {chosen.calibration: {"none": None, **scored}[chosen.calibration]},
-            progress=report,
-            **options,
-        )
-        kind = _change(
-            pair,
-            own,
-            tally,
-            chosen,
-            objective=boards[0].objective,
-            n_resamples=n_resamples,
-            random_state=random_state,
-        )
+    resampled = {"n_resamples": n_resamples, "random_state": random_state}
+    board, judged = (
+        Leaderboard.from_tally(pair, tally, images=part, **resampled) for part in (half, ~half)
+    )
+    chosen, passed_over = choose(board, max_loss)
+    names, kind = [Combination()], None
+    if chosen is not None:
+        names += [Combination(chosen.aligner), chosen]
+        if fit_on is not None:
+            alone = (
+                {chosen.aligner: tries[0][chosen.aligner]},
+                {chosen.calibration: tries[1][chosen.calibration]},
+            )
+            own = judge_all(pair, *alone, progress=report, **options)
+            if chosen in own.values:
+                ours, theirs = (
+                    image_means(pair, part.values[chosen])[board.objective] for part in (own, tally)
+                )
+                kind = interval(ours - theirs, **resampled)
+    steps = tuple(judged.line(name) for name in dict.fromkeys(names))
+    fitted_to = pair if fit_on is None else fit_on
     return SpaceRecommendation(
         chosen=chosen,
-        space=_space(
-            pair if fit_on is None else fit_on,
-            queries,
-            chosen,
-            aligners=named,
-            calibrations=scored,
-            model=model,
-        ),
-        objective=boards[0].objective,
-        sentence=sentence_of(
-            chosen,
-            steps,
-            passed_over,
-            max_loss=max_loss,
-            kind=kind,
-            fit_on=fit_on,
-            board=boards[0],
+        space=_space(fitted_to, queries, chosen, aligners=named, calibrations=scored, model=model),
+        objective=board.objective,
+        sentence=_sentence(
+            chosen, steps, passed_over, max_loss=max_loss, kind=kind, fit_on=fit_on, board=board
         ),
         steps=steps,
-        leaderboard=boards[0],
+        leaderboard=board,
         passed_over=passed_over,
         fitted_on=None if fit_on is None else fit_on.name,
         other_kind=kind,
     )
-
-
-def _named(aligners: Sequence[str | Aligner] | None) -> dict[str, Aligner]:
-    if isinstance(aligners, (str, Aligner)):
-        aligners = [aligners]
-    found: dict[str, Aligner] = {}
-    for item in ALIGNERS if aligners is None else aligners:
-        aligner = make_aligner(item) if isinstance(item, str) else item
-        name = method_name(aligner)
-        found[name if name not in found else repr(aligner)] = aligner
-    return found
 
 
 def _check_extra(pair: EmbeddingPair, queries: Sides | None, fit_on: EmbeddingPair | None) -> None:
@@ -427,23 +348,6 @@ def _check_extra(pair: EmbeddingPair, queries: Sides | None, fit_on: EmbeddingPa
             f"({fit_on.name}). Leave them out: everything is fitted on one part and judged on the "
             "other."
         )
-
-
-def _change(
-    pair: EmbeddingPair,
-    own: Tally,
-    other: Tally,
-    what: Combination,
-    *,
-    objective: str,
-    n_resamples: int,
-    random_state: int,
-) -> Estimate | None:
-    """Return what fitting to the collection itself adds, over images."""
-    if what not in own.values:
-        return None
-    ours, theirs = (image_means(pair, part.values[what])[objective] for part in (own, other))
-    return interval(ours - theirs, n_resamples=n_resamples, random_state=random_state)
 
 
 def _space(

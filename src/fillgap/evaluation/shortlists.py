@@ -12,11 +12,12 @@ from fillgap.calibration.base import Calibration, Modality, others
 from fillgap.calibration.query_list import OwnListCalibration
 from fillgap.evaluation.judge import IMAGE_SHARES, TwoSidedPool
 from fillgap.kernel import level_columns
+from fillgap.metrics.pool import Array, Values
 
-Array = NDArray[Any]
 #: From the cosines of queries of one modality with images and with texts, and those rows, to the
 #: scores that are sorted together.
 Scorer: TypeAlias = Callable[[Modality, Mapping[Modality, Array], Mapping[Modality, Array]], Any]
+Rows = NDArray[np.intp]
 #: Of queries of one modality with documents of another.
 Scores: TypeAlias = Mapping[Modality, Mapping[Modality, Array]]
 
@@ -27,46 +28,30 @@ def calibrated(calibration: Calibration | None) -> Scorer:
     def score(
         query: Modality, cosines: Mapping[Modality, Array], rows: Mapping[Modality, Array]
     ) -> Mapping[Modality, Array]:
-        if calibration is None:
-            return cosines
         return {
-            document: calibration.calibrate(
+            document: values
+            if calibration is None or not values.shape[1]
+            else calibration.calibrate(
                 values, query=query, document=document, documents=rows[document]
             )
             for document, values in cosines.items()
-            if values.shape[1]
-        } | {document: values for document, values in cosines.items() if not values.shape[1]}
+        }
 
     return score
 
 
-def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
-    """Return the scores of all rows as queries with all rows as documents, less themselves.
-
-    Parameters
-    ----------
-    rows : mapping
-        Aligned unit rows: "image" of shape (n_images, d), "text" of shape (n_texts, d).
-    scorer : callable
-
-    Returns
-    -------
-    mapping from query modality to mapping from document modality to array
-        A query's score with itself is -inf. The scorer gets it so: a list that a query heads itself
-        is not the list that is searched.
-    """
-    return scored(all_cosines(rows), rows, scorer)
-
-
 def all_cosines(rows: Mapping[Modality, Array]) -> Scores:
-    """Return the cosines that `all_scores` starts from, for several scorers; -inf with itself."""
-    found = {}
+    """Return the cosines of all aligned unit rows with all of them, -inf with themselves.
+
+    Scorers get them so: a list that a query heads itself is not the list that is searched.
+    """
+    cosines = {}
     for query in rows:
-        found[query] = {
+        cosines[query] = {
             document: level_columns(rows[query] @ side.T, side) for document, side in rows.items()
         }
-        np.fill_diagonal(found[query][query], -np.inf)
-    return found
+        np.fill_diagonal(cosines[query][query], -np.inf)
+    return cosines
 
 
 def scored(cosines: Scores, rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
@@ -74,15 +59,13 @@ def scored(cosines: Scores, rows: Mapping[Modality, Array], scorer: Scorer) -> S
     return {query: scorer(query, sides, rows) for query, sides in cosines.items()}
 
 
-def levelled(fit: OwnListCalibration, scores: Scores, cosines: Scores) -> Scores:
-    """Return the scores of a calibration by the query's own list, from those that it is applied to.
+def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
+    """Return the scores of all rows as queries with all rows as documents, less themselves."""
+    return scored(all_cosines(rows), rows, scorer)
 
-    Parameters
-    ----------
-    fit : OwnListCalibration
-    scores, cosines : mapping
-        As `all_scores` gives them: through what the calibration is applied after, and as they are.
-    """
+
+def levelled(fit: OwnListCalibration, scores: Scores, cosines: Scores) -> Scores:
+    """Return the scores of a calibration by the query's own list, from those it is applied to."""
     return {
         query: {
             document: fit.level(values, others(cosines[query][document], same=query == document))
@@ -93,28 +76,12 @@ def levelled(fit: OwnListCalibration, scores: Scores, cosines: Scores) -> Scores
 
 
 def ndcg_of_lists(
-    ranks: NDArray[np.float64],
-    of_query: NDArray[np.intp],
-    n_queries: int,
-    k: int = 10,
-    grades: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
+    ranks: Values, of_query: Rows, n_queries: int, k: int = 10, grades: Values | None = None
+) -> Values:
     """Return the NDCG at k of each query; the ideal list begins with all relevant items.
 
-    Parameters
-    ----------
-    ranks : array of shape (n_pairs,)
-        Rank of each relevant item.
-    of_query : array of int of shape (n_pairs,)
-        The query that it is relevant to.
-    n_queries, k : int
-    grades : array of shape (n_pairs,), optional
-        The gain of each, above 0; 1 where it is left out.
-
-    Returns
-    -------
-    array of shape (n_queries,)
-        NaN where nothing is relevant.
+    Each relevant item has a rank, the query that it is relevant to, and a grade above 0 (1 where
+    grades are left out). NaN where nothing is relevant.
     """
     gains = np.ones(len(ranks)) if grades is None else grades
     found = np.bincount(
@@ -128,7 +95,7 @@ def ndcg_of_lists(
     return np.divide(found, ideal, out=np.full(n_queries, np.nan), where=counts > 0)
 
 
-def ranks_among(lists: tuple[Array, ...], of_query: Array, at: Array) -> NDArray[np.float64]:
+def ranks_among(lists: tuple[Array, ...], of_query: Array, at: Array) -> Values:
     """Return the rank of each relevant score in the lists together; level ones share a rank.
 
     Relevant items of one query that are level take consecutive ranks around their mean.
@@ -143,13 +110,8 @@ def ranks_among(lists: tuple[Array, ...], of_query: Array, at: Array) -> NDArray
     return ranks
 
 
-def recall_of_ranks(
-    ranks: NDArray[np.float64], of_query: NDArray[np.intp], n_queries: int
-) -> NDArray[np.float64]:
-    """Return whether something relevant comes first, NaN where nothing is relevant.
-
-    Parameters as for `ndcg_of_lists`.
-    """
+def recall_of_ranks(ranks: Values, of_query: Rows, n_queries: int) -> Values:
+    """Return whether something relevant comes first, NaN where nothing is relevant."""
     best = np.full(n_queries, np.inf)
     np.minimum.at(best, of_query, ranks)
     return np.where(np.isfinite(best), best <= 1, np.nan)
@@ -166,14 +128,7 @@ _KEPT: Final = 24
 
 
 class _List:
-    """The documents of one modality, asked by queries of one modality.
-
-    Attributes
-    ----------
-    n_queries, n_documents : int
-    best : array of shape (n_queries, n_kept)
-        The largest scores of each query, in no order.
-    """
+    """The documents of one modality, asked by queries of one modality: the best scores of each."""
 
     def __init__(self, scores: Array, query: Modality, document: Modality) -> None:
         self.query, self.document = query, document
@@ -181,7 +136,7 @@ class _List:
         kept = min(_KEPT, self.n_documents)
         if kept < self.n_documents:
             scores = np.partition(scores, self.n_documents - kept, axis=1)
-        self.best = scores[:, self.n_documents - kept :].copy()  # and not all the others
+        self.best = scores[:, self.n_documents - kept :].copy()  # in no order, without the others
 
     def mapped(self, scores: Array, change: ScoreMap) -> Array:
         """Return scores of this list as they are mapped."""
@@ -190,22 +145,14 @@ class _List:
 
 def _ranks(
     lists: tuple[_List, ...], of_query: Array, relevant: Array, own: _List, change: ScoreMap
-) -> NDArray[np.float64]:
-    """Return the rank, in the lists together, of scores of the list `own`.
-
-    A rank beyond `_K` is only known to be so.
-    """
+) -> Values:
+    """Return the rank in the lists together of scores of the list `own`; beyond `_K` only that."""
     best = tuple(part.mapped(part.best, change) for part in lists)
     return ranks_among(best, of_query, own.mapped(relevant, change))
 
 
 class SideLists:
-    """What queries of one modality find where all items are on both sides.
-
-    Attributes
-    ----------
-    direction : {"image_to_text", "text_to_image"}
-    """
+    """What queries of one modality find where all items are on both sides."""
 
     def __init__(
         self, direction: str, lists: tuple[_List, _List], of_query: Array, relevant: Array
@@ -213,7 +160,7 @@ class SideLists:
         self.direction, self.of_query, self.relevant = direction, of_query, relevant
         self.own, self.across = lists
 
-    def values(self, change: ScoreMap) -> dict[str, NDArray[np.float64]]:
+    def values(self, change: ScoreMap) -> dict[str, Values]:
         """Return the value of each query by measure."""
         own, across, n = self.own, self.across, self.own.n_queries
         mixed = _ranks((own, across), self.of_query, self.relevant, across, change)
@@ -225,7 +172,7 @@ class SideLists:
             "exposure_at_10": self._exposure(change),
         }
 
-    def _exposure(self, change: ScoreMap) -> NDArray[np.float64]:
+    def _exposure(self, change: ScoreMap) -> Values:
         """Return the other modality's part of the first k, relative to its part of the pool."""
         best = [part.mapped(part.best, change) for part in (self.own, self.across)]
         n_pool = self.own.n_documents + self.across.n_documents
@@ -237,18 +184,10 @@ class SideLists:
 
 
 class PoolLists:
-    """What the queries of one two-sided pool find.
+    """What the queries of one two-sided pool find."""
 
-    Attributes
-    ----------
-    share : str
-        Of images in the pool.
-    queries : array of int
-        Rows of the texts that ask.
-    """
-
-    def __init__(self, share: str, pool: TwoSidedPool, texts: Array, images: Array) -> None:
-        self.share, self.queries = share, pool.queries
+    def __init__(self, share: float, pool: TwoSidedPool, texts: Array, images: Array) -> None:
+        self.share, self.queries = f"{share:.0%} images", pool.queries
         self.lists = _List(texts, "text", "text"), _List(images, "text", "image")
         n = texts.shape[1]
         self.of_text = np.flatnonzero(pool.answer < n)
@@ -258,7 +197,7 @@ class PoolLists:
             images[self.of_image, pool.answer[self.of_image] - n],
         )
 
-    def values(self, change: ScoreMap) -> NDArray[np.float64]:
+    def values(self, change: ScoreMap) -> Values:
         """Return the NDCG@10 of each query."""
         ranks = np.empty(len(self.queries))
         parts = zip((self.of_text, self.of_image), self.relevant, self.lists, strict=True)
@@ -268,41 +207,42 @@ class PoolLists:
         return ndcg_of_lists(ranks, each, len(each), _K)
 
 
-def lists_of_sides(scores: Scores, index: NDArray[np.intp]) -> list[SideLists]:
-    """Return the lists of both directions.
-
-    Parameters
-    ----------
-    scores : mapping
-        As `all_scores` gives them.
-    index : array of int of shape (n_texts,)
-        Row of each text's image.
-    """
+def lists_of_sides(scores: Scores, index: Rows) -> list[SideLists]:
+    """Return the lists of both directions, by the row of each text's image."""
     texts = np.arange(len(index))
     sides: tuple[tuple[Modality, Modality, Array, Array], ...] = (
         ("image", "text", index, texts),
         ("text", "image", texts, index),
     )
-    found = []
+    both = []
     for query, other, asking, answers in sides:
-        lists = (
-            _List(scores[query][query], query, query),
-            _List(scores[query][other], query, other),
-        )
+        own, across = (_List(scores[query][side], query, side) for side in (query, other))
         order = np.argsort(asking, kind="stable")
         relevant = scores[query][other][asking[order], answers[order]]
-        found.append(SideLists(f"{query}_to_{other}", lists, asking[order], relevant))
-    return found
+        both.append(SideLists(f"{query}_to_{other}", (own, across), asking[order], relevant))
+    return both
+
+
+def _of_pools(
+    pools: list[TwoSidedPool], scores_of: Callable[[TwoSidedPool], tuple[Array, Array]]
+) -> list[PoolLists]:
+    """Return the lists of each pool, by the scores of its queries with its texts and images."""
+    shares = zip(IMAGE_SHARES, pools, strict=False)
+    return [PoolLists(share, pool, *scores_of(pool)) for share, pool in shares]
+
+
+def _parts(pool: TwoSidedPool, scores: Scores) -> tuple[Array, Array]:
+    """Return the scores of a pool's queries with its texts, and with its images."""
+    of_text = scores["text"]
+    return (
+        of_text["text"][np.ix_(pool.queries, pool.documents)],
+        of_text["image"][np.ix_(pool.queries, pool.images)],
+    )
 
 
 def lists_of_pools(scores: Scores, pools: list[TwoSidedPool]) -> list[PoolLists]:
     """Return the lists of each two-sided pool, from scores as `all_scores` gives them."""
-    found = []
-    for share, pool in zip(IMAGE_SHARES, pools, strict=False):
-        texts = scores["text"]["text"][np.ix_(pool.queries, pool.documents)]
-        images = scores["text"]["image"][np.ix_(pool.queries, pool.images)]
-        found.append(PoolLists(f"{share:.0%} images", pool, texts, images))
-    return found
+    return _of_pools(pools, lambda pool: _parts(pool, scores))
 
 
 def levelled_pools(
@@ -310,37 +250,26 @@ def levelled_pools(
 ) -> list[PoolLists]:
     """Return the lists of each two-sided pool by a calibration that levels them.
 
-    Parameters as for `levelled`: what it is applied to depends on no list, and is the same in any.
+    What it is applied to depends on no list, and is the same in any.
     """
-    found = []
-    for share, pool in zip(IMAGE_SHARES, pools, strict=False):
-        lists: dict[Modality, Array] = {}
-        sides: tuple[tuple[Modality, Array], ...] = (
-            ("text", pool.documents),
-            ("image", pool.images),
+
+    def scores_of(pool: TwoSidedPool) -> tuple[Array, Array]:
+        texts, images = _parts(pool, scores)
+        of_texts, of_images = _parts(pool, cosines)
+        return (
+            fit.level(texts, others(of_texts, same=True)),
+            fit.level(images, others(of_images, same=False)),
         )
-        for side, rows in sides:
-            part = np.ix_(pool.queries, rows)
-            allowed = others(cosines["text"][side][part], same=side == "text")
-            lists[side] = fit.level(scores["text"][side][part], allowed)
-        found.append(PoolLists(f"{share:.0%} images", pool, lists["text"], lists["image"]))
-    return found
+
+    return _of_pools(pools, scores_of)
 
 
 def lists_within_pools(
     rows: Mapping[Modality, Array], pools: list[TwoSidedPool], scorer: Scorer
 ) -> list[PoolLists]:
-    """Return the same where a score depends on the rest of the pool.
+    """Return the same where a score depends on the rest of the pool, from aligned unit rows."""
 
-    Parameters
-    ----------
-    rows : mapping
-        As for `all_scores`.
-    pools : list of TwoSidedPool
-    scorer : callable
-    """
-    found = []
-    for share, pool in zip(IMAGE_SHARES, pools, strict=False):
+    def scores_of(pool: TwoSidedPool) -> tuple[Array, Array]:
         documents: dict[Modality, Array] = {
             "text": rows["text"][pool.documents],
             "image": rows["image"][pool.images],
@@ -350,5 +279,6 @@ def lists_within_pools(
             side: level_columns(queries @ part.T, part) for side, part in documents.items()
         }
         lists = scorer("text", cosines, documents)
-        found.append(PoolLists(f"{share:.0%} images", pool, lists["text"], lists["image"]))
-    return found
+        return lists["text"], lists["image"]
+
+    return _of_pools(pools, scores_of)

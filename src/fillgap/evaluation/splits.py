@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +58,10 @@ def held_out_splits(
             "Pass image_index, or measure without it."
         )
     described = np.unique(np.asarray(pair.image_index))
-    group = _groups_of_equal_rows(to_host(pair.images[described]))
-    n_groups = int(group.max()) + 1
+    seen: dict[bytes, int] = {}  # a number for each different row
+    rows = to_host(pair.images[described])
+    group = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in rows], dtype=np.intp)
+    n_groups = len(seen)
     n_test = n_tested(n_groups, n_splits, test_size, max_test)
     rng = check_random_state(random_state)
     for _ in range(n_splits):
@@ -81,9 +82,3 @@ def n_tested(n_groups: int, n_splits: int, test_size: float, max_test: int) -> i
             "Use more data."
         )
     return min(max(round(test_size * n_groups), 2), max_test, n_groups - 2)
-
-
-def _groups_of_equal_rows(rows: NDArray[Any]) -> Rows:
-    """Return a number for each row; equal rows share one."""
-    seen: dict[bytes, int] = {}
-    return np.array([seen.setdefault(row.tobytes(), len(seen)) for row in rows], dtype=np.intp)

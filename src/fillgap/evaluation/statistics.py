@@ -1,4 +1,4 @@
-"""Paired permutation tests of a change, and Holm's correction for several of them."""
+"""Means over images with their intervals, paired tests of a change, and Holm's correction."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fillgap.errors import check_random_state
 from fillgap.metrics.intervals import bootstrap_interval, bounds_around
+from fillgap.metrics.pool import Values
 
 
 def paired_permutation_test(
@@ -36,15 +37,10 @@ def paired_permutation_test(
 
 def paired_permutation_tests(
     differences: ArrayLike, n_permutations: int, random_state: int = 0
-) -> NDArray[np.float64]:
+) -> Values:
     """Return the p-value of each column of differences; all see the same random signs.
 
-    Parameters
-    ----------
-    differences : array of shape (n_images, n_rivals)
-        A unit without a value is 0 there, which no sign changes.
-    n_permutations, random_state
-        As for `paired_permutation_test`.
+    A unit without a value is 0 there, which no sign changes.
     """
     values = np.asarray(differences, dtype=np.float64)
     rng = check_random_state(random_state)
@@ -58,13 +54,8 @@ def paired_permutation_tests(
     return (1.0 + as_far) / (1 + n_permutations)
 
 
-def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Return p-values corrected for their number by Holm's step-down method.
-
-    References
-    ----------
-    Holm (1979), "A simple sequentially rejective multiple test procedure".
-    """
+def holm(p_values: ArrayLike) -> Values:
+    """Return p-values corrected for their number by Holm's step-down method (Holm 1979)."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p)
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -73,20 +64,9 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return corrected
 
 
-Values = NDArray[np.float64]
-
-
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its interval.
-
-    Attributes
-    ----------
-    value : float
-        The mean.
-    low, high : float
-        Bounds of the 95 % percentile bootstrap interval over images.
-    """
+    """A mean and the bounds of its 95 % percentile bootstrap interval over images."""
 
     value: float
     low: float
@@ -96,6 +76,11 @@ class Estimate:
     def of(cls, value: float, low: float, high: float) -> Estimate:
         """Return a mean with the bounds that resamples have, which hold it."""
         return cls(value, *bounds_around(value, low, high))
+
+    @property
+    def signed(self) -> str:
+        """A change in words."""
+        return f"{self.value:+.3f}, 95 % interval {self.low:+.3f} to {self.high:+.3f}"
 
     def to_dict(self) -> dict[str, float]:
         """Return it as JSON can hold it."""
@@ -109,16 +94,9 @@ def estimates(
     n_resamples: int,
     random_state: int,
 ) -> dict[str, Estimate]:
-    """Return the mean of each measure with its interval.
+    """Return the mean over queries of each measure, NaN left out, with its interval.
 
-    Parameters
-    ----------
-    values : mapping from measure to array of shape (n_queries,)
-        NaN where a query has no value.
-    groups : array of int of shape (n_queries,)
-        The image of each query: queries of one image are drawn together.
-    n_resamples, random_state
-        As for `bootstrap_interval`.
+    Queries of one group, which is an image, are drawn together.
     """
     columns = np.column_stack(list(values.values()))
     seen = np.isfinite(columns).any(axis=1)

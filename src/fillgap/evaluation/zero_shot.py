@@ -21,10 +21,10 @@ from fillgap.errors import (
 )
 from fillgap.evaluation.statistics import Estimate, estimates
 from fillgap.maps import AffineMap, scale_to_unit
+from fillgap.metrics.pool import Values
 from fillgap.moments import to_numpy
 from fillgap.pair import iter_blocks
 
-Matrix = NDArray[np.float64]
 Labels = NDArray[np.integer[Any]]
 
 
@@ -52,7 +52,7 @@ class ZeroShot:
 
     classes: Labels
     predicted: Labels
-    correct: Mapping[int, Matrix]
+    correct: Mapping[int, Values]
     accuracy: Mapping[int, Estimate]
     hub: int
     hub_share: float
@@ -132,7 +132,19 @@ def zero_shot(
     truth = _labels(labels, "labels", "images", images.shape[0])
     named = _labels(prompt_labels, "prompt_labels", "prompts", prompts.shape[0])
     classes, members = np.unique(named, return_inverse=True)
-    own = _positions(truth, classes)
+    if len(classes) < 2:
+        raise InputError(
+            f"prompt_labels must name at least 2 classes, got {len(classes)}. "
+            "Pass prompts for every class."
+        )
+    missing = ~np.isin(truth, classes)
+    if missing.any():
+        raise InputError(
+            f"labels must be classes that prompts name, got {int(truth[missing][0])} without a "
+            f"prompt ({int(missing.sum())} images of such classes). "
+            "Add prompts for them, or leave those images out."
+        )
+    own = np.searchsorted(classes, truth)
     depths = _depths(k, len(classes))
     weights = AffineMap(matrix=_prototypes(prompts, members, aligner).T)
     ranks, nearest = np.empty(len(truth)), np.empty(len(truth), dtype=np.intp)
@@ -140,9 +152,12 @@ def zero_shot(
         rows = unit_rows(block, "images", first_row=start)
         rows = rows if aligner is None else aligner.transform(rows)  # length plays no role
         part = slice(start, start + len(rows))
-        ranks[part], nearest[part] = _rank(to_numpy(weights(rows)), own[part])
+        scores = to_numpy(weights(rows))
+        mine = scores[np.arange(len(rows)), own[part]][:, None]
+        above, level = (scores > mine).sum(axis=1), (scores == mine).sum(axis=1) - 1
+        ranks[part], nearest[part] = 1 + above + 0.5 * level, np.argmax(scores, axis=1)
     correct = {depth: (ranks <= depth).astype(np.float64) for depth in depths}
-    found = estimates(
+    accuracy = estimates(
         {str(depth): values for depth, values in correct.items()},
         np.arange(len(truth)),
         n_resamples=n_resamples,
@@ -154,27 +169,20 @@ def zero_shot(
         classes=classes,
         predicted=classes[nearest],
         correct=correct,
-        accuracy=dict(zip(depths, found.values(), strict=True)),
+        accuracy=dict(zip(depths, accuracy.values(), strict=True)),
         hub=int(classes[hub]),
         hub_share=float(times[hub] / len(truth)),
         hub_fair_share=float(np.mean(own == hub)),
     )
 
 
-def _prototypes(prompts: Any, members: NDArray[np.intp], aligner: Aligner | None) -> Matrix:
+def _prototypes(prompts: Any, members: NDArray[np.intp], aligner: Aligner | None) -> Values:
     """Return the unit mean prompt of each class, of shape (n_classes, n_components)."""
     rows = unit_rows(prompts, "prompts")
     rows = to_numpy(rows if aligner is None else scale_to_unit(aligner.transform_y(rows)))
     totals = np.zeros((int(members.max()) + 1, rows.shape[1]))
     np.add.at(totals, members, rows)
     return scale_to_unit(totals)
-
-
-def _rank(scores: Matrix, own: NDArray[np.intp]) -> tuple[Matrix, NDArray[np.intp]]:
-    """Return the rank of each image's own class, and its nearest class."""
-    mine = scores[np.arange(len(own)), own][:, None]
-    above, level = (scores > mine).sum(axis=1), (scores == mine).sum(axis=1) - 1
-    return 1 + above + 0.5 * level, np.argmax(scores, axis=1)
 
 
 def _labels(labels: ArrayLike, what: str, rows: str, count: int) -> Labels:
@@ -190,23 +198,6 @@ def _labels(labels: ArrayLike, what: str, rows: str, count: int) -> Labels:
             "Pass a 1-D array in the order of the rows."
         )
     return array
-
-
-def _positions(truth: Labels, classes: Labels) -> NDArray[np.intp]:
-    """Return the position of each image's class among the classes of the prompts."""
-    if len(classes) < 2:
-        raise InputError(
-            f"prompt_labels must name at least 2 classes, got {len(classes)}. "
-            "Pass prompts for every class."
-        )
-    missing = ~np.isin(truth, classes)
-    if missing.any():
-        raise InputError(
-            f"labels must be classes that prompts name, got {int(truth[missing][0])} without a "
-            f"prompt ({int(missing.sum())} images of such classes). "
-            "Add prompts for them, or leave those images out."
-        )
-    return np.searchsorted(classes, truth)
 
 
 def _depths(k: int | Sequence[int], n_classes: int) -> list[int]:

@@ -5,46 +5,43 @@ Source: "Fill the Gap" (arXiv:2505.03703) 2.2.1 and its figure 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fillgap.errors import InputError, unit_rows
-from fillgap.metrics.pool import Sides, as_pair
+from fillgap.metrics.pool import Sides, Values, as_pair
 from fillgap.moments import PairMoments, to_numpy
-from fillgap.pair import BLOCK_ROWS, EmbeddingPair, iter_blocks
-
-Values = NDArray[np.float64]
-
-
-def _pair_blocks(pair: EmbeddingPair, *, unit: bool) -> Iterator[tuple[Values, Values]]:
-    """Yield blocks of images and of their texts in float64, row by row."""
-    if pair.image_index is None:
-        raise InputError(
-            "images and texts must be paired for distances of pairs, got unpaired sets. "
-            "Pass image_index, the row of each text's image."
-        )
-    index = np.asarray(pair.image_index)
-    for start in range(0, pair.n_texts, BLOCK_ROWS):
-        part = slice(start, start + BLOCK_ROWS)
-        rows = to_numpy(pair.images[index[part]]), to_numpy(pair.texts[part])
-        if unit:
-            x, y = (
-                unit_rows(side, f"{what} of the pairs", first_row=start)
-                for side, what in zip(rows, ("images", "texts"), strict=True)
-            )
-            yield x, y
-        else:
-            yield rows
+from fillgap.pair import BLOCK_ROWS, iter_blocks
 
 
 def pair_distances(
     X: Any, Y: Any = None, image_index: ArrayLike | None = None, *, unit: bool = True
 ) -> Values:
-    """Return ‖x − y‖ of every pair.
+    """Return ‖x − y‖ of every pair, read block by block. Parameters as for `mean_distance`."""
+    pair = as_pair(X, Y, image_index)
+    if pair.image_index is None:
+        raise InputError(
+            "images and texts must be paired for distances of pairs, got unpaired sets. "
+            "Pass image_index, the row of each text's image."
+        )
+    index, distances = np.asarray(pair.image_index), []
+    for start in range(0, pair.n_texts, BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
+        x, y = to_numpy(pair.images[index[part]]), to_numpy(pair.texts[part])
+        if unit:
+            x = unit_rows(x, "images of the pairs", first_row=start)
+            y = unit_rows(y, "texts of the pairs", first_row=start)
+        distances.append(np.linalg.norm(x - y, axis=1))
+    return np.concatenate(distances)
+
+
+def mean_distance(
+    X: Any, Y: Any = None, image_index: ArrayLike | None = None, *, unit: bool = True
+) -> float:
+    """Compute the mean of ‖x − y‖ over pairs.
 
     Parameters
     ----------
@@ -57,21 +54,6 @@ def pair_distances(
     unit : bool
         Whether rows are scaled to length one first. Only then can representations on different
         scales be compared.
-
-    Returns
-    -------
-    array of shape (n_texts,)
-    """
-    blocks = _pair_blocks(as_pair(X, Y, image_index), unit=unit)
-    return np.concatenate([np.linalg.norm(x - y, axis=1) for x, y in blocks])
-
-
-def mean_distance(
-    X: Any, Y: Any = None, image_index: ArrayLike | None = None, *, unit: bool = True
-) -> float:
-    """Compute the mean of ‖x − y‖ over pairs.
-
-    Parameters as for `pair_distances`.
     """
     return float(pair_distances(X, Y, image_index, unit=unit).mean())
 
@@ -79,18 +61,12 @@ def mean_distance(
 def mean_squared_distance(
     X: Any, Y: Any = None, image_index: ArrayLike | None = None, *, unit: bool = True
 ) -> float:
-    """Compute the mean of ‖x − y‖² over pairs.
-
-    Parameters as for `pair_distances`.
-    """
+    """Compute the mean of ‖x − y‖² over pairs. Parameters as for `mean_distance`."""
     return float((pair_distances(X, Y, image_index, unit=unit) ** 2).mean())
 
 
 def pair_cosine_distance(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> float:
-    """Compute the mean of 1 − cos(x, y) over pairs.
-
-    Parameters as for `pair_distances`.
-    """
+    """Compute the mean of 1 − cos(x, y) over pairs. Parameters as for `mean_distance`."""
     return mean_squared_distance(X, Y, image_index) / 2
 
 
@@ -125,13 +101,13 @@ def _unit_means(X: Any, Y: Any) -> list[tuple[int, Values]]:
     if isinstance(X, PairMoments):
         return [(side.count, side.mean) for side in (X.x, X.y)]
     pair = as_pair(X, Y)
-    found = []
+    means = []
     for side, what in ((pair.images, "images"), (pair.texts, "texts")):
         total = np.zeros(pair.n_features)
         for start, block in iter_blocks(side, what):
             total += unit_rows(to_numpy(block), what, first_row=start).sum(axis=0)
-        found.append((len(side), total / len(side)))
-    return found
+        means.append((len(side), total / len(side)))
+    return means
 
 
 def relative_modality_gap(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> float:
@@ -141,7 +117,7 @@ def relative_modality_gap(X: Any, Y: Any = None, image_index: ArrayLike | None =
     About .5 says that a pair is as far apart as two random items of one modality; 0 that pairs
     coincide. Source: Schrodi et al., "Two effects, one trigger" (arXiv:2404.07983).
 
-    Parameters as for `pair_distances`.
+    Parameters as for `mean_distance`.
     """
     pair = as_pair(X, Y, image_index)
     apart = pair_cosine_distance(pair)
@@ -152,19 +128,9 @@ def relative_modality_gap(X: Any, Y: Any = None, image_index: ArrayLike | None =
 
 @dataclass(frozen=True)
 class PairedChange:
-    """How the distances of the same pairs differ between two representations.
+    """How the distances of the same pairs differ; both tests are paired and two-sided."""
 
-    Attributes
-    ----------
-    mean_change : float
-        Mean distance after less mean distance before.
-    t_statistic, t_pvalue : float
-        Of the paired t-test, two-sided.
-    wilcoxon_statistic, wilcoxon_pvalue : float
-        Of the Wilcoxon signed-rank test, two-sided.
-    """
-
-    mean_change: float
+    mean_change: float  # mean distance after less mean distance before
     t_statistic: float
     t_pvalue: float
     wilcoxon_statistic: float
@@ -172,17 +138,7 @@ class PairedChange:
 
 
 def paired_change(before: ArrayLike, after: ArrayLike) -> PairedChange:
-    """Test whether two representations of the same pairs differ in the distances of the pairs.
-
-    Parameters
-    ----------
-    before, after : array of shape (n_pairs,)
-        Distances of the same pairs, from `pair_distances`: on unit rows if the scales differ.
-
-    Returns
-    -------
-    PairedChange
-    """
+    """Test whether two representations of the same pairs differ in their `pair_distances`."""
     from scipy.stats import ttest_rel, wilcoxon
 
     first, second = (np.asarray(values, dtype=np.float64) for values in (before, after))

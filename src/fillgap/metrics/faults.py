@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,20 +33,13 @@ FEWEST_PAIRS = 10
 class Finding:
     """Something about the embeddings that a user should know before reading any measure.
 
-    Attributes
-    ----------
-    kind : str
-        A stable name: "not_finite", "zero_rows", "collapsed", "duplicates", "not_aligned",
-        "random_vectors"; of remarks "not_unit", "dominant_coordinate".
-    is_fault : bool
-        Whether it is a fault of the pipeline; otherwise it is a remark.
-    message : str
-        What was found, and what to do.
+    Its kind is, of faults of the pipeline, "not_finite", "zero_rows", "collapsed", "duplicates",
+    "not_aligned" or "random_vectors"; of remarks "not_unit" or "dominant_coordinate".
     """
 
     kind: str
     is_fault: bool
-    message: str
+    message: str  # what was found, and what to do
 
 
 @dataclass
@@ -79,32 +72,58 @@ class _Side:
         )
         self.hashes.append(np.fromiter((hash(row.tobytes()) for row in block), np.int64))
 
-    @property
-    def spread(self) -> float:
-        """Root of the mean squared distance of unit rows from their mean."""
-        mean = self.mean / self.count
-        return float(np.sqrt(max(0.0, 1.0 - mean @ mean)))
+    def unusable(self, what: str, names: Sequence[str] | None) -> Iterator[Finding]:
+        for kind, rows, problem in (
+            ("not_finite", self.not_finite, "NaN or infinity"),
+            ("zero_rows", self.zero, "nothing but zeros"),
+        ):
+            if rows:
+                plural = "s hold" if len(rows) > 1 else " holds"
+                name = "" if names is None else f" ({names[rows[0]]})"
+                message = (
+                    f"{len(rows)} row{plural} {problem} among the {what}, the first in row "
+                    f"{rows[0]}{name}. "
+                    "Encode those inputs again, or remove their rows from both sides."
+                )
+                yield Finding(kind, True, message)
 
-    @property
-    def distinct(self) -> int:
-        """Number of different rows."""
-        return len(np.unique(np.concatenate(self.hashes)))
+    def collapse(self, what: str) -> Iterator[Finding]:
+        mean = self.mean / self.count
+        spread = float(np.sqrt(max(0.0, 1.0 - mean @ mean)))  # root of the mean squared distance
+        distinct = len(np.unique(np.concatenate(self.hashes)))
+        if spread < LEAST_SPREAD:
+            message = (
+                f"All {what} have the same direction: their spread is {spread:.1e} of their norm. "
+                "Look for an encoder that ignores its input, or weights that were not loaded."
+            )
+            yield Finding("collapsed", True, message)
+        elif distinct < self.count / 2:
+            message = (
+                f"Only {distinct} of {self.count} {what} are different. Keep each of them once "
+                "(image_index says which texts share an image), or look for a stuck data loader."
+            )
+            yield Finding("duplicates", True, message)
+
+    def remarks(self, what: str) -> Iterator[Finding]:
+        low, high = self.norms
+        if max(1.0 - low, high - 1.0) > UNIT_TOLERANCE:
+            message = (
+                f"The {what} are not of length one (norms from {low:.3g} to {high:.3g}); "
+                "measures scale them themselves."
+            )
+            yield Finding("not_unit", False, message)
+        share = self.energy / self.count
+        if share.max() > DOMINANT_SHARE:
+            message = (
+                f"One coordinate ({int(share.argmax())}) holds {share.max():.0%} of the energy of "
+                f"the {what}, which is usual for CLIP."
+            )
+            yield Finding("dominant_coordinate", False, message)
 
 
 def examine_rows(pair: EmbeddingPair) -> list[Finding]:
-    """Look for rows that no measure can use, and for signs of a failed encoding.
-
-    Parameters
-    ----------
-    pair : EmbeddingPair
-        Read once, in blocks.
-
-    Returns
-    -------
-    list of Finding
-        Empty where nothing is remarkable.
-    """
-    found = []
+    """Look, block by block, for rows that no measure can use and signs of a failed encoding."""
+    findings: list[Finding] = []
     for what, rows, names in (
         ("images", pair.images, pair.image_ids),
         ("texts", pair.texts, pair.text_ids),
@@ -112,87 +131,26 @@ def examine_rows(pair: EmbeddingPair) -> list[Finding]:
         side = _Side()
         for start, block in iter_blocks(rows, what):
             side.read(start, to_numpy(block))
-        found += _unusable(side, what, names) or _collapse(side, what)
-        found += _remarks(side, what) if side.count else []
-    return found
-
-
-def _unusable(side: _Side, what: str, names: Sequence[str] | None) -> list[Finding]:
-    found = []
-    for kind, rows, problem in (
-        ("not_finite", side.not_finite, "NaN or infinity"),
-        ("zero_rows", side.zero, "nothing but zeros"),
-    ):
-        if rows:
-            plural = "s hold" if len(rows) > 1 else " holds"
-            name = "" if names is None else f" ({names[rows[0]]})"
-            message = (
-                f"{len(rows)} row{plural} {problem} among the {what}, the first in row "
-                f"{rows[0]}{name}. "
-                "Encode those inputs again, or remove their rows from both sides."
-            )
-            found.append(Finding(kind, True, message))
-    return found
-
-
-def _collapse(side: _Side, what: str) -> list[Finding]:
-    if side.spread < LEAST_SPREAD:
-        message = (
-            f"All {what} have the same direction: their spread is {side.spread:.1e} of their norm. "
-            "Look for an encoder that ignores its input, or weights that were not loaded."
-        )
-        return [Finding("collapsed", True, message)]
-    if side.distinct < side.count / 2:
-        message = (
-            f"Only {side.distinct} of {side.count} {what} are different. Keep each of them once "
-            "(image_index says which texts share an image), or look for a stuck data loader."
-        )
-        return [Finding("duplicates", True, message)]
-    return []
-
-
-def _remarks(side: _Side, what: str) -> list[Finding]:
-    found = []
-    low, high = side.norms
-    if max(1.0 - low, high - 1.0) > UNIT_TOLERANCE:
-        message = (
-            f"The {what} are not of length one (norms from {low:.3g} to {high:.3g}); "
-            "measures scale them themselves."
-        )
-        found.append(Finding("not_unit", False, message))
-    share = side.energy / side.count
-    if share.max() > DOMINANT_SHARE:
-        message = (
-            f"One coordinate ({int(share.argmax())}) holds {share.max():.0%} of the energy of the "
-            f"{what}, which is usual for CLIP."
-        )
-        found.append(Finding("dominant_coordinate", False, message))
-    return found
+        findings += list(side.unusable(what, names)) or side.collapse(what)
+        findings += side.remarks(what) if side.count else ()
+    return findings
 
 
 def examine_pairing(scan: PoolScan, moments: PairMoments) -> list[Finding]:
-    """Look whether pairs belong together more than rows that were put together at random.
+    """Look whether pairs of one text an image belong together more than by chance.
 
     The mean cosine of the pairs is compared with its distribution over all permutations of the
     texts, whose mean and variance are known in closed form from the sums; and the mean rank of a
-    query's own item, among the items of the other modality, with that of chance.
-
-    Parameters
-    ----------
-    scan : PoolScan
-        Of pairs with one text for each image.
-    moments : PairMoments
-        Of the same pairs, with their cross scatter.
-
-    Returns
-    -------
-    list of Finding
-        At most one fault: "random_vectors" without any alignment, else "not_aligned".
+    query's own item, among the items of the other modality, with that of chance. At most one fault
+    is found: "random_vectors" without any alignment, else "not_aligned".
     """
     n = moments.x.count
     if n < FEWEST_PAIRS:
         return []
-    p, rank = permutation_pvalue(moments), _relative_rank(scan)
+    # The mean rank of own items in the other modality: 0 always first, 1 always last.
+    images = (scan.image_queries.cross_rank - 1) / (scan.n_texts - 1)
+    texts = (scan.text_queries.cross_rank - 1) / (scan.n_images - 1)
+    p, rank = permutation_pvalue(moments), float((images.mean() + texts.mean()) / 2)
     if p < PAIRING_LEVEL and rank < PAIRING_RANK:
         return []
     distance = float(np.linalg.norm(moments.x.mean - moments.y.mean))
@@ -224,10 +182,3 @@ def permutation_pvalue(moments: PairMoments) -> float:
     if moments.cross is None or not variance > 0:
         return 1.0
     return float(ndtr(-np.trace(moments.cross) / np.sqrt(variance)))
-
-
-def _relative_rank(scan: PoolScan) -> float:
-    """Return the mean rank of own items in the other modality: 0 always first, 1 always last."""
-    images = (scan.image_queries.cross_rank - 1) / (scan.n_texts - 1)
-    texts = (scan.text_queries.cross_rank - 1) / (scan.n_images - 1)
-    return float((images.mean() + texts.mean()) / 2)

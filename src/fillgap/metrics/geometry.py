@@ -1,4 +1,4 @@
-"""Get the merged sums that a measure needs from whatever it was given."""
+"""Means, covariances and subspaces of the modalities, all from sums that merge."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import subspace_angles
 
 from fillgap.errors import InputError, check_integer, check_real, check_same_features, unit_rows
@@ -21,12 +21,20 @@ from fillgap.linalg import (
     spectrum,
     symmetric_power,
 )
-from fillgap.metrics.pool import Sides, as_pair
+from fillgap.metrics.pool import Sides, Values, as_pair
 from fillgap.moments import Moments, PairMoments, precise
 from fillgap.pair import BLOCK_ROWS, EmbeddingPair, iter_blocks
 
 #: A spread below this share of the norm is rounding.
 ROUNDING = 1e-10
+#: With fewer rows for each dimension than this, a sample spans less than its population.
+FEW_ROWS = 5
+#: Standard deviations by which subspaces must be closer than random ones to be called so, and the
+#: least share of the way from random ones to one subspace: with many directions, tiny shares are
+#: beyond chance.
+BEYOND_CHANCE, NOTABLE = 3.0, 0.1
+#: Least singular values closer than this, relative to the larger, leave the normal undetermined.
+TIED = 1e-6
 
 
 def moments_of(X: Any, what: str, *, unit: bool = True) -> Moments:
@@ -39,17 +47,7 @@ def moments_of(X: Any, what: str, *, unit: bool = True) -> Moments:
 
 
 def both_moments(X: Any, Y: Any = None, *, unit: bool = True) -> PairMoments:
-    """Return the moments of both sides.
-
-    Parameters
-    ----------
-    X : array of shape (n_images, n_features), EmbeddingPair or PairMoments
-        Image embeddings, or all that is needed: moments are returned as they are.
-    Y : array of shape (n_texts, n_features), optional
-        Text embeddings.
-    unit : bool
-        Whether rows are scaled to length one first.
-    """
+    """Return the moments of both sides; those that are given as they are."""
     if isinstance(X, PairMoments):
         return X
     if isinstance(X, EmbeddingPair) or Y is None:
@@ -60,10 +58,7 @@ def both_moments(X: Any, Y: Any = None, *, unit: bool = True) -> PairMoments:
 
 
 def paired_moments(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> PairMoments:
-    """Return the moments of the pairs, with their cross scatter: a row for every text.
-
-    An image counts once for each of its texts. Parameters as for `both_moments`.
-    """
+    """Return the moments of the pairs with their cross scatter; an image counts for each text."""
     if isinstance(X, PairMoments):
         if X.cross is None:
             raise InputError(
@@ -100,18 +95,10 @@ def check_spread(moments: PairMoments, purpose: str) -> PairMoments:
 
 @dataclass(frozen=True)
 class Frechet:
-    """A Fréchet distance and its two terms.
+    """A Fréchet distance and its two terms."""
 
-    Attributes
-    ----------
-    mean_term : float
-        ‖μ_x − μ_y‖²: what centring removes.
-    covariance_term : float
-        tr(Σ_x + Σ_y − 2(Σ_x Σ_y)^½): what it does not.
-    """
-
-    mean_term: float
-    covariance_term: float
+    mean_term: float  # ‖μ_x − μ_y‖²: what centring removes
+    covariance_term: float  # tr(Σ_x + Σ_y − 2(Σ_x Σ_y)^½): what it does not
 
     @property
     def value(self) -> float:
@@ -127,10 +114,8 @@ def frechet_distance(X: Any, Y: Any = None, *, unit: bool = True) -> Frechet:
 
     Parameters
     ----------
-    X : array of shape (n_images, n_features), EmbeddingPair or PairMoments
-        Image embeddings, or all that is needed.
-    Y : array of shape (n_texts, n_features), optional
-        Text embeddings.
+    X, Y
+        As for `centroid_distance`.
     unit : bool
         Whether rows are scaled to length one first. Moments are taken as they are.
 
@@ -141,25 +126,21 @@ def frechet_distance(X: Any, Y: Any = None, *, unit: bool = True) -> Frechet:
         term is too large.
     """
     moments = both_moments(X, Y, unit=unit)
-    return Frechet(_mean_term(moments.x, moments.y), _covariance_term(moments.x, moments.y))
-
-
-def _mean_term(x: Moments, y: Moments) -> float:
-    return float(np.sum((x.mean - y.mean) ** 2))
-
-
-def _covariance_term(x: Moments, y: Moments) -> float:
-    """Return the trace term; tr (AB)^½ is the sum of singular values of A^½ B^½."""
-    A, B = x.covariance(), y.covariance()
+    mean_term = float(np.sum((moments.x.mean - moments.y.mean) ** 2))
+    A, B = moments.x.covariance(), moments.y.covariance()
+    # tr (AB)^½ is the sum of the singular values of A^½ B^½.
     common = np.linalg.svd(symmetric_power(A, 0.5) @ symmetric_power(B, 0.5), compute_uv=False)
-    return max(0.0, float(np.trace(A) + np.trace(B) - 2.0 * common.sum()))
+    return Frechet(mean_term, max(0.0, float(np.trace(A) + np.trace(B) - 2.0 * common.sum())))
 
 
-Vector = NDArray[np.float64]
+def gap_vector(X: Any, Y: Any = None) -> Values:
+    """Return μ_x − μ_y, of shape (n_features,). Parameters as for `centroid_distance`."""
+    moments = both_moments(X, Y)
+    return moments.x.mean - moments.y.mean
 
 
-def gap_vector(X: Any, Y: Any = None) -> Vector:
-    """Return μ_x − μ_y, of shape (n_features,).
+def centroid_distance(X: Any, Y: Any = None) -> float:
+    """Compute the length of μ_x − μ_y, with μ the mean of the unit rows.
 
     Parameters
     ----------
@@ -168,22 +149,14 @@ def gap_vector(X: Any, Y: Any = None) -> Vector:
     Y : array of shape (n_texts, n_features), optional
         Text embeddings.
     """
-    moments = both_moments(X, Y)
-    return moments.x.mean - moments.y.mean
-
-
-def centroid_distance(X: Any, Y: Any = None) -> float:
-    """Compute the length of the gap vector. Parameters as for `gap_vector`."""
     return float(np.linalg.norm(gap_vector(X, Y)))
 
 
 def gap_angle(X: Any, Y: Any = None) -> float:
-    """Compute the angle between the two centroids, in degrees. Parameters as for `gap_vector`.
+    """Compute the angle between the two centroids, in degrees.
 
-    Raises
-    ------
-    InputError
-        If a centroid is zero, as after centring: it then has no direction.
+    Parameters as for `centroid_distance`. An `InputError` is raised where a centroid is zero, as
+    after centring: it then has no direction.
     """
     moments = both_moments(X, Y)
     directions = []
@@ -201,15 +174,10 @@ def gap_angle(X: Any, Y: Any = None) -> float:
     return float(np.degrees(angle))
 
 
-def explained_variance(X: Any, Y: Any = None) -> tuple[Vector, Vector]:
-    """Return the share of the variance that each principal axis holds, of images and of texts.
+def explained_variance(X: Any, Y: Any = None) -> tuple[Values, Values]:
+    """Return the share of the variance, σ² / Σ σ², that each principal axis of a side holds.
 
-    Parameters as for `gap_vector`.
-
-    Returns
-    -------
-    images, texts : array of shape (n_features,)
-        σ² / Σ σ² with σ the singular values of the centred rows, largest first.
+    σ are the singular values of the centred rows, largest first.
     """
     moments = check_spread(both_moments(X, Y), "to have a spectrum")
     images, texts = (spectrum(side.scatter)[0] for side in (moments.x, moments.y))
@@ -219,7 +187,8 @@ def explained_variance(X: Any, Y: Any = None) -> tuple[Vector, Vector]:
 def effective_rank(X: Any, Y: Any = None) -> Sides:
     """Compute exp(−Σ p log p), p = σ / Σ σ, with σ the singular values of the centred rows.
 
-    Between 1 and n_features. Source: Roy and Vetterli 2007. Parameters as for `gap_vector`.
+    Between 1 and n_features. Source: Roy and Vetterli 2007. Parameters as for
+    `centroid_distance`.
     """
     moments = check_spread(both_moments(X, Y), "to have a rank")
     ranks = []
@@ -233,12 +202,7 @@ def effective_rank(X: Any, Y: Any = None) -> Sides:
 def energy_dimension(X: Any, Y: Any = None, *, energy: float = 0.99) -> Sides:
     """Compute how many directions through the origin hold that share of the energy Σ ‖x‖².
 
-    Parameters
-    ----------
-    X, Y
-        As for `gap_vector`.
-    energy : float
-        Share, in (0, 1].
+    Parameters as for `centroid_distance`; `energy` is a share in (0, 1].
     """
     check_real(energy, "energy", low=0.0, high=1.0, open_low=True)
     moments = both_moments(X, Y)
@@ -248,51 +212,24 @@ def energy_dimension(X: Any, Y: Any = None, *, energy: float = 0.99) -> Sides:
     return Sides(*(float(size) for size in sizes))
 
 
-#: With fewer rows for each dimension than this, a sample spans less than its population.
-FEW_ROWS = 5
-#: Standard deviations by which subspaces must be closer than random ones to be called so, and the
-#: least share of the way from random ones to one subspace: with many directions, tiny shares are
-#: beyond chance.
-BEYOND_CHANCE, NOTABLE = 3.0, 0.1
-#: Least singular values closer than this, relative to the larger, leave the normal undetermined.
-TIED = 1e-6
-
-
 @dataclass(frozen=True)
 class Overlap:
     """How many dimensions the two subspaces share and how near they lie, beside what chance gives.
 
-    Attributes
-    ----------
-    value : int
-        Principal angles with a cosine above 1 − tolerance.
-    images_dimension, texts_dimension : int
-        Sizes of the two subspaces.
-    random : int
-        max(0, images_dimension + texts_dimension − n_features): what any two subspaces of these
-        sizes in general position share.
-    random_mean, random_deviation : float
-        The same count over simulated pairs of random subspaces.
-    closeness : float
-        Mean squared cosine of the principal angles: 1 if one subspace holds the other, 0 if they
-        are perpendicular.
-    median_angle, random_median_angle : float
-        Median of the principal angles, without the `random` smallest, which are 0 in any case;
-        and its mean over the simulation. In degrees.
-    n_samples, n_features : int
-        The smaller number of rows, and the dimension.
+    `random` is max(0, images_dimension + texts_dimension − n_features): what any two subspaces of
+    these sizes in general position share.
     """
 
-    value: int
+    value: int  # principal angles with a cosine above 1 − tolerance
     images_dimension: int
     texts_dimension: int
     random: int
-    random_mean: float
+    random_mean: float  # the same count as `value` over simulated pairs of random subspaces
     random_deviation: float
-    closeness: float
-    median_angle: float
-    random_median_angle: float
-    n_samples: int
+    closeness: float  # mean squared cosine: 1 if one subspace holds the other, 0 if perpendicular
+    median_angle: float  # in degrees, without the `random` smallest, which are 0 in any case
+    random_median_angle: float  # its mean over the simulation
+    n_samples: int  # the smaller number of rows
     n_features: int
 
     @property
@@ -314,10 +251,7 @@ class Overlap:
 
     @property
     def excess(self) -> float | None:
-        """Return how far from random subspaces (0) to one within the other (1); None if all are so.
-
-        Negative where the subspaces are farther apart than random ones.
-        """
+        """Return how far they are from random (0) to one within the other (1); None if all are."""
         expected, _ = self.random_closeness
         return None if expected == 1.0 else (self.closeness - expected) / (1.0 - expected)
 
@@ -346,25 +280,18 @@ class Overlap:
         return "The modalities lie in different subspaces, but nearer to each other than random"
 
 
-def principal_angles(X: Any, Y: Any = None, *, energy: float = 0.99) -> NDArray[np.float64]:
-    """Return the principal angles between the two modalities' subspaces, smallest first.
+def principal_angles(X: Any, Y: Any = None, *, energy: float = 0.99) -> Values:
+    """Return the principal angles between the modalities' subspaces, smallest first, in degrees.
 
-    Parameters
-    ----------
-    X : array of shape (n_images, n_features), EmbeddingPair or PairMoments
-        Image embeddings, or all that is needed.
-    Y : array of shape (n_texts, n_features), optional
-        Text embeddings.
-    energy : float
-        Share of Σ ‖x‖² that each subspace holds (uncentred).
-
-    Returns
-    -------
-    array of shape (min(d_x, d_y),)
-        In degrees.
+    Parameters as for `subspace_overlap`.
     """
-    moments = both_moments(X, Y)
-    return np.degrees(np.sort(subspace_angles(*_bases(moments.x, moments.y, energy))))
+    return np.degrees(np.sort(subspace_angles(*_bases(both_moments(X, Y), energy))))
+
+
+def _bases(moments: PairMoments, energy: float) -> tuple[Values, Values]:
+    check_real(energy, "energy", low=0.0, high=1.0, open_low=True)
+    x, y = (energy_basis(side.second_moment(), energy) for side in (moments.x, moments.y))
+    return x, y
 
 
 def subspace_overlap(
@@ -384,8 +311,10 @@ def subspace_overlap(
 
     Parameters
     ----------
-    X, Y, energy
-        As for `principal_angles`.
+    X, Y
+        As for `centroid_distance`.
+    energy : float
+        Share of Σ ‖x‖² that each subspace holds (uncentred).
     tolerance : float
         A principal vector is shared if its cosine exceeds 1 − tolerance.
     n_draws : int
@@ -397,7 +326,8 @@ def subspace_overlap(
     check_integer(n_draws, "n_draws", low=1)
     moments = both_moments(X, Y)
     d = moments.n_features
-    cosines, (size_x, size_y) = _cosines(moments.x, moments.y, energy)
+    bases = _bases(moments, energy)
+    cosines, (size_x, size_y) = principal_vectors(*bases)[0], (side.shape[1] for side in bases)
     chance = random_cosines(d, size_x, size_y, n_draws=n_draws, random_state=random_state)
     counts = np.count_nonzero(chance > 1.0 - tolerance, axis=1)
     forced = random_overlap(d, size_x, size_y)
@@ -416,34 +346,18 @@ def subspace_overlap(
     )
 
 
-def _median_angle(cosines: NDArray[np.float64]) -> float:
+def _median_angle(cosines: Values) -> float:
     """Return the median angle of each row, averaged; 0 if all directions are shared anyway."""
     if cosines.shape[-1] == 0:
         return 0.0
     return float(np.mean(np.median(np.degrees(np.arccos(cosines)), axis=-1)))
 
 
-def _bases(
-    x: Moments, y: Moments, energy: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    check_real(energy, "energy", low=0.0, high=1.0, open_low=True)
-    return energy_basis(x.second_moment(), energy), energy_basis(y.second_moment(), energy)
-
-
-def _cosines(x: Moments, y: Moments, energy: float) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    A, B = _bases(x, y, energy)
-    return principal_vectors(A, B)[0], (A.shape[1], B.shape[1])
-
-
 def hyperplane_angle(X: Any, Y: Any = None) -> float:
     """Compute the angle between the hyperplanes through the origin that fit each modality best.
 
-    The normal of such a hyperplane is the right singular vector of least energy of the rows.
-
-    Parameters
-    ----------
-    X, Y
-        As for `principal_angles`.
+    The normal n of such a hyperplane is the right singular vector of least energy of the rows.
+    Parameters as for `centroid_distance`.
 
     Returns
     -------

@@ -1,27 +1,26 @@
 """Neighbourhoods: how the modalities mix in them, whether they agree, whether they are kept.
 
-Every function takes what `mixed_pool` takes, a ready `PoolScan` included; the scan must have kept
-as many neighbours as the function reads, or all there are.
+A `PoolScan` that is given must have kept as many neighbours as the function reads, or all there
+are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fillgap.errors import InputError, check_integer, check_real
-from fillgap.metrics.pool import Directions, PoolScan, QueryScan
+from fillgap.metrics.pool import Directions, PoolScan, QueryScan, Values, as_pair
 from fillgap.metrics.scan import scan_pool
-
-Values = NDArray[np.float64]
 
 #: Newton steps for the width of the kernel; each gains about as many digits as it has.
 NEWTON_STEPS = 25
 
 
-def as_neighbours(X: Any, Y: Any, image_index: ArrayLike | None, k: int, what: str) -> PoolScan:
+def _as_scan(X: Any, Y: Any, image_index: ArrayLike | None, k: int, what: str) -> PoolScan:
     """Return a scan that kept `k` neighbours of every query, or all there are."""
     check_integer(k, what, low=1)
     if not isinstance(X, PoolScan):
@@ -35,8 +34,9 @@ def as_neighbours(X: Any, Y: Any, image_index: ArrayLike | None, k: int, what: s
     return X
 
 
-def _over_pool(scan: PoolScan, images: Values, texts: Values) -> float:
+def _over_pool(scan: PoolScan, values: Callable[..., Values], **parameters: float) -> float:
     """Return the mean over all items, whatever share of each modality was sampled."""
+    images, texts = (values(side, **parameters) for side in (scan.image_queries, scan.text_queries))
     total = scan.n_images * images.mean() + scan.n_texts * texts.mean()
     return float(total / (scan.n_images + scan.n_texts))
 
@@ -57,25 +57,15 @@ def ilisi(
 
     Parameters
     ----------
-    X : array of shape (n_images, n_features), EmbeddingPair or PoolScan
-        Image embeddings, or all that is needed.
-    Y : array of shape (n_texts, n_features), optional
-        Text embeddings.
-    image_index : array of int of shape (n_texts,), optional
-        Plays no role here.
+    X, Y, image_index
+        As for `itr`; pairs play no role.
     perplexity : float
         Effective number of neighbours; a third of `n_neighbors` at most.
     n_neighbors : int
         Neighbours that are looked at; fewer where the pool is smaller.
     """
-    scan = as_neighbours(X, Y, image_index, n_neighbors, "n_neighbors")
-    return _over_pool(
-        scan,
-        *(
-            ilisi_values(queries, perplexity=perplexity, n_neighbors=n_neighbors)
-            for queries in (scan.image_queries, scan.text_queries)
-        ),
-    )
+    scan = _as_scan(X, Y, image_index, n_neighbors, "n_neighbors")
+    return _over_pool(scan, ilisi_values, perplexity=perplexity, n_neighbors=n_neighbors)
 
 
 def ilisi_values(queries: QueryScan, *, perplexity: float = 30.0, n_neighbors: int = 90) -> Values:
@@ -92,25 +82,22 @@ def _perplexity_weights(distances: Values, perplexity: float) -> Values:
     """Return weights exp(−β d), of sum 1, with β such that their entropy is log(perplexity)."""
     shifted = distances - distances[:, :1]
     beta = 1.0 / np.maximum(shifted.mean(axis=1, keepdims=True), 1e-12)
-    weights = _normalised(shifted, beta)
     for _ in range(NEWTON_STEPS):
+        kernel = np.exp(-beta * shifted)
+        total = kernel.sum(axis=1, keepdims=True)
+        weights = kernel / total
         mean = np.sum(weights * shifted, axis=1, keepdims=True)
         variance = np.sum(weights * (shifted - mean) ** 2, axis=1, keepdims=True)
-        entropy = beta * mean + np.log(np.sum(np.exp(-beta * shifted), axis=1, keepdims=True))
+        entropy = beta * mean + np.log(total)
         # dH / d log β = −β² var; where neighbours are level the entropy cannot reach the target,
         # and bounded steps end in equal weights for those that are level.
         slope = np.maximum(beta**2 * variance, 1e-12)
         step = np.clip((entropy - np.log(perplexity)) / slope, -1.0, 1.0)
         beta = beta * np.exp(step)
-        weights = _normalised(shifted, beta)
         if np.all(np.abs(step) < 1e-7):
             break
-    return weights
-
-
-def _normalised(distances: Values, beta: Values) -> Values:
-    weights = np.exp(-beta * distances)
-    return weights / weights.sum(axis=1, keepdims=True)
+    kernel = np.exp(-beta * shifted)
+    return kernel / kernel.sum(axis=1, keepdims=True)
 
 
 def kbet(
@@ -136,14 +123,8 @@ def kbet(
     alpha : float
         Level of the test.
     """
-    scan = as_neighbours(X, Y, image_index, n_neighbors, "n_neighbors")
-    return _over_pool(
-        scan,
-        *(
-            kbet_values(queries, n_neighbors=n_neighbors, alpha=alpha)
-            for queries in (scan.image_queries, scan.text_queries)
-        ),
-    )
+    scan = _as_scan(X, Y, image_index, n_neighbors, "n_neighbors")
+    return _over_pool(scan, kbet_values, n_neighbors=n_neighbors, alpha=alpha)
 
 
 def kbet_values(queries: QueryScan, *, n_neighbors: int = 50, alpha: float = 0.05) -> Values:
@@ -163,14 +144,9 @@ def hubness(X: Any, Y: Any = None, image_index: ArrayLike | None = None, *, k: i
     0: every item is found about equally often; large: a few hubs are found by everyone. Source:
     Radovanović et al. 2010.
 
-    Parameters
-    ----------
-    X, Y, image_index
-        As for `ilisi`.
-    k : int
-        Length of the lists.
+    Parameters as for `itr`; k is the length of the lists.
     """
-    scan = as_neighbours(X, Y, image_index, k, "k")
+    scan = _as_scan(X, Y, image_index, k, "k")
     items = [queries.items[:, :k].ravel() for queries in (scan.image_queries, scan.text_queries)]
     counts = np.bincount(np.concatenate(items), minlength=scan.n_images + scan.n_texts)
     centred = counts - counts.mean()
@@ -187,17 +163,11 @@ def mutual_knn(
     texts of its text. Source: Huh et al., "The Platonic Representation Hypothesis"
     (arXiv:2405.07987).
 
-    Parameters
-    ----------
-    X, Y, image_index
-        As for `ilisi`; row i of the texts must belong to row i of the images.
-    k : int
-        Length of the lists; at most the neighbours within a modality that a scan kept.
+    Parameters as for `itr`; row i of the texts must belong to row i of the images, and k is at most
+    the neighbours within a modality that a scan kept.
     """
-    check_integer(k, "k", low=1)
-    if not isinstance(X, PoolScan):
-        X = scan_pool(X, Y, image_index, n_neighbors=1, n_own=k, max_queries=None)
-    return float(mutual_knn_values(X, k=k).mean())
+    scan = _with_own(X if Y is None else as_pair(X, Y, image_index), k)
+    return float(mutual_knn_values(scan, k=k).mean())
 
 
 def mutual_knn_values(scan: PoolScan, *, k: int = 10) -> Values:
@@ -213,29 +183,22 @@ def mutual_knn_values(scan: PoolScan, *, k: int = 10) -> Values:
 def neighbourhood_preservation(before: Any, after: Any, *, k: int = 10) -> Directions:
     """Compute how many of an item's k nearest within its modality another representation keeps.
 
-    Parameters
-    ----------
-    before, after : EmbeddingPair or PoolScan
-        The same items in both representations, in the same order.
-    k : int
-        Length of the lists; at most the neighbours within a modality that a scan kept.
-
-    Returns
-    -------
-    Directions
-        `image_to_text` is of the images, `text_to_image` of the texts; 1 where all are kept.
+    Both are an `EmbeddingPair` or a `PoolScan` of the same items in the same order. `image_to_text`
+    is of the images, `text_to_image` of the texts; 1 where all are kept.
     """
-    check_integer(k, "k", low=1)
-    first, second = (
-        scan
-        if isinstance(scan, PoolScan)
-        else scan_pool(scan, n_neighbors=1, n_own=k, max_queries=None)
-        for scan in (before, after)
-    )
+    first, second = (_with_own(side, k) for side in (before, after))
     return Directions(
         float(kept_neighbours(first.image_queries, second.image_queries, k=k).mean()),
         float(kept_neighbours(first.text_queries, second.text_queries, k=k).mean()),
     )
+
+
+def _with_own(given: Any, k: int) -> PoolScan:
+    """Return a scan that kept k neighbours within a modality, where none is given."""
+    check_integer(k, "k", low=1)
+    if isinstance(given, PoolScan):
+        return given
+    return scan_pool(given, n_neighbors=1, n_own=k, max_queries=None)
 
 
 def kept_neighbours(before: QueryScan, after: QueryScan, *, k: int = 10) -> Values:

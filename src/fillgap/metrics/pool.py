@@ -1,4 +1,4 @@
-"""What one pass over the mixed pool of images and texts finds."""
+"""What one pass over the mixed pool of images and texts finds, and how measures say it."""
 
 from __future__ import annotations
 
@@ -13,62 +13,35 @@ from fillgap.errors import InputTypeError
 from fillgap.pair import EmbeddingPair
 
 Array = NDArray[Any]
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class QueryScan:
     """What the queries of one modality find in the pool of both, the query itself left out.
 
-    Attributes
-    ----------
-    rows : array of int of shape (n_queries,)
-        Rows of the queries in their modality.
-    groups : array of int of shape (n_queries,)
-        The image that each query shows or describes: queries of one image are drawn together
-        in a bootstrap. In unpaired sets every query is a group of its own.
-    share : float
-        Share of the other modality in the pool: what a fair list shows of it.
-    nearest_same, nearest_other : array of shape (n_queries,)
-        Largest cosine with an item of the own modality, and of the other one.
-    best_other_rank : array of shape (n_queries,)
-        Rank, from 1, of the best item of the other modality.
-    similarities, items : array of shape (n_queries, n_neighbors)
-        Cosines of the nearest items, best first, and their numbers in the pool: images first, then
-        texts (own modality first, then the other one, from `scan_queries`).
-    other : array of shape (n_queries, n_neighbors)
-        1 where that item is of the other modality, 0 where not; the share of the other modality
-        among all items with this cosine where several are level.
-    own_items : array of int of shape (n_queries, n_own)
-        Rows of the nearest items of the own modality, best first.
-    pair_query, pair_item : array of int of shape (n_pairs,)
-        Position of a query in `rows`, and the number in the pool of an item that belongs to it.
-    pair_similarity : array of shape (n_pairs,)
-        Their cosine.
-    mixed_rank, cross_rank : array of shape (n_pairs,)
-        Rank, from 1, of that item in the whole pool, and among the items of its own modality.
-
-    Notes
-    -----
-    A rank is 1 + the number of items above + half the number of items level with it. Items that
-    would count as the same hit (other relevant ones; for `best_other_rank` all of the other
-    modality) do not push each other back by half places: they follow one another.
+    Items are numbered images first, then texts (own modality first, then the other one, from
+    `scan_queries`). A rank, from 1, is 1 + the number of items above + half the number of items
+    level with it. Items that would count as the same hit (other relevant ones; for
+    `best_other_rank` all of the other modality) do not push each other back by half places: they
+    follow one another.
     """
 
-    rows: Array
-    groups: Array
-    share: float
-    nearest_same: Array
-    nearest_other: Array
-    best_other_rank: Array
-    similarities: Array
-    items: Array
-    other: Array
-    own_items: Array
-    pair_query: Array
-    pair_item: Array
-    pair_similarity: Array
-    mixed_rank: Array
-    cross_rank: Array
+    rows: Array  # of the queries in their modality
+    groups: Array  # the image of each query, by which a bootstrap draws; itself where unpaired
+    share: float  # of the other modality in the pool: what a fair list shows of it
+    nearest_same: Array  # largest cosine with an item of the own modality
+    nearest_other: Array  # and with one of the other modality
+    best_other_rank: Array  # of the best item of the other modality
+    similarities: Array  # (n_queries, n_neighbors): cosines of the nearest items, best first
+    items: Array  # (n_queries, n_neighbors): their numbers
+    other: Array  # 1 where such an item is of the other modality; where level, the share that is
+    own_items: Array  # (n_queries, n_own): rows of the nearest items of the own modality
+    pair_query: Array  # position in `rows` of a query that an item belongs to
+    pair_item: Array  # the number of that item
+    pair_similarity: Array  # their cosine
+    mixed_rank: Array  # of that item in the whole pool
+    cross_rank: Array  # and among the items of its own modality
 
     @property
     def n_neighbors(self) -> int:
@@ -78,23 +51,13 @@ class QueryScan:
 
 @dataclass(frozen=True, eq=False)
 class PoolScan:
-    """One pass over the mixed pool of images and texts, with queries of both kinds.
-
-    Attributes
-    ----------
-    image_queries, text_queries : QueryScan
-        What the images find, and what the texts find.
-    n_images, n_texts : int
-        Size of the pool.
-    image_index : array of int of shape (n_texts,) or None
-        Row of each text's image; None where the sets are unpaired.
-    """
+    """One pass over the mixed pool of images and texts, with queries of both kinds."""
 
     image_queries: QueryScan
     text_queries: QueryScan
     n_images: int
     n_texts: int
-    image_index: Array | None
+    image_index: Array | None  # row of each text's image; None where the sets are unpaired
 
     @property
     def is_paired(self) -> bool:
@@ -132,15 +95,7 @@ def as_pair(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Embe
 
 @dataclass(frozen=True)
 class Directions:
-    """A measure for image queries and for text queries.
-
-    Attributes
-    ----------
-    image_to_text : float
-        Of the images, as queries.
-    text_to_image : float
-        Of the texts, as queries.
-    """
+    """A measure for images as queries and for texts as queries."""
 
     image_to_text: float
     text_to_image: float
@@ -153,13 +108,9 @@ class Directions:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of two counts of queries.
+    """Queries whose nearest item is of their own modality, and of the other one.
 
-    Attributes
-    ----------
-    numerator, denominator : float
-        Queries whose nearest item is of their own modality, and of the other one. A query with
-        nearest items of both counts in part.
+    A query with nearest items of both counts in part.
     """
 
     numerator: float
@@ -178,13 +129,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Sides:
-    """A measure of each modality by itself.
-
-    Attributes
-    ----------
-    images, texts : float
-        Of the image embeddings, and of the text embeddings.
-    """
+    """A measure of each modality by itself."""
 
     images: float
     texts: float

@@ -1,7 +1,8 @@
-"""One value for each query of a scan: what averages, intervals and paired tests are made of.
+"""Measures of retrieval: one value for each query of a scan, and what averages them.
 
-Every function returns an array of shape (n_queries,). Where a query has no relevant item the value
-is NaN, and averages leave it out.
+Those of a `QueryScan` return an array of shape (n_queries,). Where a query has no relevant item the
+value is NaN, and averages leave it out. The others take what `itr` takes; those of recall, NDCG and
+reciprocal rank need pairs, are between 0 and 1, and are described by `mixed_recall_at_k`.
 """
 
 from __future__ import annotations
@@ -10,23 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fillgap.errors import InputError, check_integer, check_real
-from fillgap.metrics.pool import Directions, PoolScan, QueryScan, Ratio
+from fillgap.metrics.pool import Directions, PoolScan, QueryScan, Ratio, Values
 from fillgap.metrics.scan import scan_pool
-
-Values = NDArray[np.float64]
 
 
 def share_seen(queries: QueryScan, k: int) -> Values:
-    """Return the share of the other modality among the first k of the mixed pool.
-
-    Raises
-    ------
-    InputError
-        If the scan kept fewer than k neighbours.
-    """
+    """Return the share of the other modality among the first k of the mixed pool."""
     if check_integer(k, "k", low=1) > queries.n_neighbors:
         raise InputError(
             f"k must be at most the {queries.n_neighbors} neighbours of this scan, got {k}. "
@@ -93,22 +86,29 @@ def as_scan(X: Any, Y: Any, image_index: ArrayLike | None, *, n_neighbors: int =
     return scan_pool(X, Y, image_index, n_neighbors=n_neighbors, n_own=1, max_queries=None)
 
 
-def both(scan: PoolScan, values: Callable[[QueryScan], Values]) -> Directions:
+def _both(scan: PoolScan, values: Callable[..., Values], **parameters: Any) -> Directions:
     """Return the means of a value per query in both directions."""
-    return Directions(mean(values(scan.image_queries)), mean(values(scan.text_queries)))
+    return Directions(
+        mean(values(scan.image_queries, **parameters)),
+        mean(values(scan.text_queries, **parameters)),
+    )
 
 
-def check_paired(scan: PoolScan) -> PoolScan:
-    """Refuse a scan of sets of which it is not known what belongs together."""
+def _of_pairs(
+    given: tuple[Any, Any, ArrayLike | None], values: Callable[..., Values], **parameters: Any
+) -> Directions:
+    """Return the same of arrays, a pair or a scan of which it is known what belongs together."""
+    scan = as_scan(*given)
     if not scan.is_paired:
         raise InputError(
             "images and texts must be paired for a measure of retrieval, got unpaired sets. "
             "Pass image_index, the row of each text's image."
         )
-    return scan
+    return _both(scan, values, **parameters)
 
 
-def _ratio(values: Values) -> Ratio:
+def _ratio(queries: QueryScan) -> Ratio:
+    values = nearest_is_same(queries)
     same = float(values.sum())
     return Ratio(same, len(values) - same)
 
@@ -130,30 +130,21 @@ def itr(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Ratio:
     Ratio
         Infinite where no image has a text nearest; 1 without a gap.
     """
-    return _ratio(nearest_is_same(as_scan(X, Y, image_index).image_queries))
+    return _ratio(as_scan(X, Y, image_index).image_queries)
 
 
 def tir(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Ratio:
-    """Compute TIR: text queries with a text nearest / text queries with an image nearest.
-
-    Parameters and result as for `itr`.
-    """
-    return _ratio(nearest_is_same(as_scan(X, Y, image_index).text_queries))
+    """Compute TIR: text queries with a text nearest / with an image nearest; see `itr`."""
+    return _ratio(as_scan(X, Y, image_index).text_queries)
 
 
 def tmr(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> float:
-    """Compute TMR: the mean rank, from 1, of the best text over image queries.
-
-    Parameters as for `itr`.
-    """
+    """Compute TMR: the mean rank, from 1, of the best text over image queries; see `itr`."""
     return float(as_scan(X, Y, image_index).image_queries.best_other_rank.mean())
 
 
 def imr(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> float:
-    """Compute IMR: the mean rank, from 1, of the best image over text queries.
-
-    Parameters as for `itr`.
-    """
+    """Compute IMR: the mean rank, from 1, of the best image over text queries; see `itr`."""
     return float(as_scan(X, Y, image_index).text_queries.best_other_rank.mean())
 
 
@@ -162,22 +153,12 @@ def exposure_at_k(
 ) -> Directions:
     """Compute how much of the other modality a query sees in its first k, relative to its share.
 
-    Parameters
-    ----------
-    X, Y, image_index
-        As for `itr`.
-    k : int
-        Length of the list; at most the neighbours that a scan kept.
-
-    Returns
-    -------
-    Directions
-        The share of the other modality in the list divided by its share of the pool without the
-        query: 1 is fair, 0 is blind. Where items are level at the end of the list each of them
-        counts in part.
+    The share of the other modality in the list is divided by its share of the pool without the
+    query: 1 is fair, 0 is blind. Where items are level at the end of the list each of them counts
+    in part; k is at most the neighbours that a scan kept. Parameters as for `itr`.
     """
     scan = as_scan(X, Y, image_index, n_neighbors=check_integer(k, "k", low=1))
-    return both(scan, lambda queries: exposure(queries, k))
+    return _both(scan, exposure, k=k)
 
 
 def mixed_recall_at_k(
@@ -191,14 +172,8 @@ def mixed_recall_at_k(
         As for `itr`; the sets must be paired. With several texts for an image any of them counts.
     k : int
         Length of the list.
-
-    Returns
-    -------
-    Directions
-        Between 0 and 1.
     """
-    scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: recall(queries, k, mixed=True))
+    return _of_pairs((X, Y, image_index), recall, k=k, mixed=True)
 
 
 def recall_at_k(
@@ -206,29 +181,19 @@ def recall_at_k(
 ) -> Directions:
     """Compute recall among the items of the other modality alone: the usual cross-modal recall.
 
-    It is what the embedding could do in the mixed pool if there were no gap. Parameters and result
-    as for `mixed_recall_at_k`.
+    It is what the embedding could do in the mixed pool if there were no gap.
     """
-    scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: recall(queries, k, mixed=False))
+    return _of_pairs((X, Y, image_index), recall, k=k, mixed=False)
 
 
 def mixed_mrr(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Directions:
-    """Compute the mean of 1 / rank of the best item of a query's own in the mixed pool.
-
-    Parameters and result as for `mixed_recall_at_k`.
-    """
-    scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: reciprocal_rank(queries, mixed=True))
+    """Compute the mean of 1 / rank of a query's best own item in the mixed pool."""
+    return _of_pairs((X, Y, image_index), reciprocal_rank, mixed=True)
 
 
 def mrr(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> Directions:
-    """Compute the mean of 1 / rank of the best item of a query's own in the other modality.
-
-    Parameters and result as for `mixed_recall_at_k`.
-    """
-    scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: reciprocal_rank(queries, mixed=False))
+    """Compute the mean of 1 / rank of a query's best own item in the other modality alone."""
+    return _of_pairs((X, Y, image_index), reciprocal_rank, mixed=False)
 
 
 def mixed_ndcg_at_k(
@@ -236,22 +201,16 @@ def mixed_ndcg_at_k(
 ) -> Directions:
     """Compute the NDCG at k of a query's own items in the mixed pool.
 
-    The ideal list begins with all relevant items, whether they were retrieved or not. Parameters
-    and result as for `mixed_recall_at_k`.
+    The ideal list begins with all relevant items, whether they were retrieved or not.
     """
-    scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: ndcg(queries, k, mixed=True))
+    return _of_pairs((X, Y, image_index), ndcg, k=k, mixed=True)
 
 
 def ndcg_at_k(
     X: Any, Y: Any = None, image_index: ArrayLike | None = None, *, k: int = 10
 ) -> Directions:
-    """Compute the NDCG at k of a query's own items in the other modality alone.
-
-    Parameters and result as for `mixed_recall_at_k`.
-    """
-    scan = check_paired(as_scan(X, Y, image_index))
-    return both(scan, lambda queries: ndcg(queries, k, mixed=False))
+    """Compute the NDCG at k of a query's own items in the other modality alone."""
+    return _of_pairs((X, Y, image_index), ndcg, k=k, mixed=False)
 
 
 def expected_calibration_error(probabilities: Any, relevant: Any, *, n_bins: int = 15) -> float:
@@ -323,7 +282,7 @@ def precision_at_threshold(scores: Any, relevant: Any, *, threshold: float) -> f
     return float(y[shown].mean()) if shown.any() else float("nan")
 
 
-def _checked(scores: Any, relevant: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _checked(scores: Any, relevant: Any) -> tuple[Values, Values]:
     s, y = np.asarray(scores, dtype=np.float64), np.asarray(relevant)
     if s.shape != y.shape or s.size == 0:
         raise InputError(

@@ -1,77 +1,22 @@
-"""The rule for items of equal similarity: no measure depends on the order of the rows."""
+"""Rank all images and texts together, for every query.
+
+The rule for items of equal similarity is that no measure depends on the order of the rows.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fillgap.errors import InputTypeError, check_integer, check_random_state, unit_rows
 from fillgap.kernel import MEMORY_BYTES, N_OWN, Question, Scores, answer, level_within
-from fillgap.metrics.pool import PoolScan, QueryScan, as_pair
+from fillgap.metrics.pool import Array, PoolScan, QueryScan, as_pair
 from fillgap.pair import iter_blocks
 from fillgap.runtime import Progress
-
-Array = NDArray[Any]
-
-
-def share_of_other(scores: Scores, n_same: int) -> Array:
-    """Return whether each neighbour is of the other modality; a share where items are level."""
-    values, flags = scores.values, (scores.items >= n_same).astype(np.float32)
-    starts = np.ones(values.shape, dtype=bool)
-    starts[:, 1:] = values[:, 1:] < values[:, :-1] - level_within(values.dtype)
-    if not starts.all():
-        run = np.cumsum(starts) - 1
-        share = np.bincount(run, flags.ravel()) / np.bincount(run)
-        flags = share[run].reshape(flags.shape).astype(np.float32)
-    tied = scores.tied_other / (scores.tied_same + scores.tied_other)
-    return np.where(values == values[:, -1:], tied[:, None], flags).astype(np.float32)
-
-
-def pair_ranks(scores: Scores, query: Array, is_other: Array) -> tuple[Array, Array]:
-    """Return the rank of each relevant item in the pool and among its own modality."""
-    order = np.lexsort((-scores.pair_score, query))
-    score, of = scores.pair_score[order], query[order]
-    starts = np.ones(len(order), dtype=bool)
-    within = level_within(score.dtype)
-    starts[1:] = (score[1:] < score[:-1] - within) | (of[1:] != of[:-1])
-    run = np.cumsum(starts) - 1
-    turn, level = np.empty(len(order)), np.empty(len(order))
-    turn[order] = np.arange(len(order)) - np.flatnonzero(starts)[run]
-    level[order] = np.bincount(run)[run]
-
-    def rank(above: Array, at: Array) -> Array:
-        return 1 + above + 0.5 * (at - level) + turn
-
-    column = is_other.astype(np.intp)[:, None]
-    one_side = (
-        np.take_along_axis(counts, column, axis=1)[:, 0]
-        for counts in (scores.pair_above, scores.pair_level)
-    )
-    return rank(scores.pair_above.sum(axis=1), scores.pair_level.sum(axis=1)), rank(*one_side)
-
-
-class Sized(Protocol):
-    """What a sample of queries is drawn from: an `EmbeddingPair`, or its sizes alone."""
-
-    @property
-    def n_images(self) -> int:
-        """Number of images."""
-        ...
-
-    @property
-    def n_texts(self) -> int:
-        """Number of texts."""
-        ...
-
-    @property
-    def one_to_one(self) -> bool:
-        """Whether row i of the images belongs to row i of the texts, and to no other."""
-        ...
-
 
 #: Query rows of each modality that are scanned at most; more are sampled.
 MAX_QUERIES = 20_000
@@ -91,35 +36,11 @@ def scan_pool(
 ) -> PoolScan:
     """Rank all images and texts together by cosine, for every image and for every text.
 
-    Parameters
-    ----------
-    X : array of shape (n_images, n_features) or EmbeddingPair
-        Image embeddings; rows need not be normalised. Tensors are scanned on their device.
-    Y : array of shape (n_texts, n_features)
-        Text embeddings. Left out where `X` is an `EmbeddingPair`.
-    image_index : array of int of shape (n_texts,), optional
-        Row of each text's image. Left out, sets of equal size are pairs row by row.
-    n_neighbors : int
-        Neighbours of each query to keep; fewer where the pool is smaller.
-    n_own : int
-        Neighbours within the own modality to keep; fewer where it is smaller.
-    max_queries : int or None
-        Rows of each modality that are queries at most; None for all. The pool is always whole.
-    memory_bytes : int
-        What the similarities of one block may take; a block has at least 16 rows.
-    random_state : int or None
-        Seed of the sample.
-    progress : callable, optional
-        Called as progress(done, total, what).
-
-    Returns
-    -------
-    PoolScan
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If the arrays do not fit together or hold unusable rows.
+    Rows need not be normalised; tensors are scanned on their device. `n_neighbors` of each query
+    are kept in the pool and `n_own` within its modality; fewer where it is smaller. At most
+    `max_queries` rows of each modality, drawn with `random_state`, are queries, or all where it is
+    None; the pool is always whole. The similarities of one block, of 16 rows at least, may take
+    `memory_bytes`.
     """
     pair = as_pair(X, Y, image_index)
     index = None if pair.image_index is None else np.asarray(pair.image_index)
@@ -136,7 +57,7 @@ def scan_pool(
             same,
             other,
             Question(rows, np.searchsorted(query, np.arange(len(rows) + 1)), len(same) + item),
-            sizes=(n_neighbors, n_own),
+            (n_neighbors, n_own),
             memory_bytes=memory_bytes,
             progress=progress,
         )
@@ -162,23 +83,10 @@ def scan_queries(
 ) -> QueryScan:
     """Rank any pool of two modalities for any queries of one of them.
 
-    Parameters
-    ----------
-    queries : array of shape (n_queries, n_features)
-        Query embeddings of one modality.
-    same, other : array of shape (n_items, n_features)
-        The items of that modality in the pool, and those of the other one.
-    own : array of int of shape (n_queries,), optional
-        The row of `same` that is the query itself, and is left out.
-    pair_query, pair_item : array of int of shape (n_pairs,)
-        Position of a query, ascending, and the number of an item that is relevant to it: rows of
-        `same` first, then those of `other`. Several relevant items of a query must lie on one side.
-    n_neighbors, n_own, memory_bytes, progress
-        As for `scan_pool`.
-
-    Returns
-    -------
-    QueryScan
+    `own` is the row of `same` that each query is itself, which is left out. `pair_query` is the
+    position of a query, ascending, and `pair_item` the number of an item that is relevant to it:
+    rows of `same` first, then those of `other`. Several relevant items of a query must lie on one
+    side. The rest is as for `scan_pool`.
     """
     arrays = [
         unit_rows(rows, what)
@@ -192,7 +100,7 @@ def scan_queries(
         pool,
         across,
         Question(mine, start, np.asarray(pair_item, dtype=np.intp)),
-        sizes=(n_neighbors, n_own),
+        (n_neighbors, n_own),
         memory_bytes=memory_bytes,
         progress=progress,
     )
@@ -220,18 +128,21 @@ def _same_type(*arrays: Any) -> list[Any]:
     return [xp.astype(array, wide, copy=False) for array in arrays]
 
 
-def choose_queries(pair: Sized, limit: int | None, random_state: int | None) -> tuple[Array, Array]:
-    """Return the rows that are queries: all, or a sample; of pairs row by row the same ones."""
+def choose_queries(pair: Any, limit: int | None, random_state: int | None) -> tuple[Array, Array]:
+    """Return the rows that are queries: all, or a sample; of pairs row by row the same ones.
+
+    Of `pair` only `n_images`, `n_texts` and `one_to_one` are read.
+    """
     if limit is None:
         return np.arange(pair.n_images), np.arange(pair.n_texts)
     check_integer(limit, "max_queries", low=2)
     rng = check_random_state(random_state)
-    images = _sample(rng, pair.n_images, limit)
-    return images, images if pair.one_to_one else _sample(rng, pair.n_texts, limit)
 
+    def sample(n: int) -> Array:
+        return np.arange(n) if n <= limit else np.sort(rng.choice(n, limit, replace=False))
 
-def _sample(rng: np.random.Generator, n: int, limit: int) -> Array:
-    return np.arange(n) if n <= limit else np.sort(rng.choice(n, limit, replace=False))
+    images = sample(pair.n_images)
+    return images, images if pair.one_to_one else sample(pair.n_texts)
 
 
 def relevant_items(
@@ -257,8 +168,8 @@ def _scan(
     same: Any,
     other: Any,
     question: Question,
-    *,
     sizes: tuple[int, int],
+    *,
     memory_bytes: int,
     progress: Progress | None,
 ) -> QueryScan:
@@ -285,7 +196,7 @@ def query_scan(
 ) -> QueryScan:
     """Return what a kernel found for queries in these rows, with the rule for ties applied."""
     query = np.repeat(np.arange(len(rows)), np.diff(question.start))
-    mixed_rank, cross_rank = pair_ranks(scores, query, question.item >= n_same)
+    mixed_rank, cross_rank = _pair_ranks(scores, query, question.item >= n_same)
     return QueryScan(
         rows=rows,
         groups=rows,
@@ -295,7 +206,7 @@ def query_scan(
         best_other_rank=1 + scores.above + 0.5 * scores.level,
         similarities=scores.values,
         items=scores.items,
-        other=share_of_other(scores, n_same),
+        other=_share_of_other(scores, n_same),
         own_items=scores.own_items,
         pair_query=query,
         pair_item=question.item,
@@ -305,10 +216,43 @@ def query_scan(
     )
 
 
+def _share_of_other(scores: Scores, n_same: int) -> Array:
+    """Return whether each neighbour is of the other modality; a share where items are level."""
+    values, flags = scores.values, (scores.items >= n_same).astype(np.float32)
+    starts = np.ones(values.shape, dtype=bool)
+    starts[:, 1:] = values[:, 1:] < values[:, :-1] - level_within(values.dtype)
+    if not starts.all():
+        run = np.cumsum(starts) - 1
+        share = np.bincount(run, flags.ravel()) / np.bincount(run)
+        flags = share[run].reshape(flags.shape).astype(np.float32)
+    tied = scores.tied_other / (scores.tied_same + scores.tied_other)
+    return np.where(values == values[:, -1:], tied[:, None], flags).astype(np.float32)
+
+
+def _pair_ranks(scores: Scores, query: Array, is_other: Array) -> tuple[Array, Array]:
+    """Return the rank of each relevant item in the pool and among its own modality."""
+    order = np.lexsort((-scores.pair_score, query))
+    score, of = scores.pair_score[order], query[order]
+    starts = np.ones(len(order), dtype=bool)
+    within = level_within(score.dtype)
+    starts[1:] = (score[1:] < score[:-1] - within) | (of[1:] != of[:-1])
+    run = np.cumsum(starts) - 1
+    turn, level = np.empty(len(order)), np.empty(len(order))
+    turn[order] = np.arange(len(order)) - np.flatnonzero(starts)[run]
+    level[order] = np.bincount(run)[run]
+
+    def rank(above: Array, at: Array) -> Array:
+        return 1 + above + 0.5 * (at - level) + turn
+
+    column = is_other.astype(np.intp)[:, None]
+    one_side = (
+        np.take_along_axis(counts, column, axis=1)[:, 0]
+        for counts in (scores.pair_above, scores.pair_level)
+    )
+    return rank(scores.pair_above.sum(axis=1), scores.pair_level.sum(axis=1)), rank(*one_side)
+
+
 def with_images_first(scan: QueryScan, n_images: int, n_items: int) -> QueryScan:
     """Renumber what the text queries found: images first, then texts."""
-    return replace(
-        scan,
-        items=(scan.items + n_images) % n_items,
-        pair_item=(scan.pair_item + n_images) % n_items,
-    )
+    items, pair_item = ((part + n_images) % n_items for part in (scan.items, scan.pair_item))
+    return replace(scan, items=items, pair_item=pair_item)

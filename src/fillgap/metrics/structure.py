@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from fillgap.metrics.distances import mean_squared_distance
 from fillgap.metrics.geometry import check_spread, paired_moments
 from fillgap.metrics.pool import Sides, as_pair
 from fillgap.moments import to_numpy
+from fillgap.pair import EmbeddingPair
 
 #: Rows of each modality that measures with a cost beyond one pass look at; more are sampled.
 MAX_ROWS = 5000
@@ -24,15 +26,6 @@ def alignment(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> fl
     """Compute the mean of ‖x − y‖² over pairs of unit rows: 0 where pairs coincide.
 
     Source: Wang and Isola 2020. It is `mean_squared_distance` on unit rows.
-
-    Parameters
-    ----------
-    X : array of shape (n_images, n_features) or EmbeddingPair
-        Image embeddings, or both.
-    Y : array of shape (n_texts, n_features), optional
-        Text embeddings.
-    image_index : array of int of shape (n_texts,), optional
-        Row of each text's image.
     """
     return mean_squared_distance(X, Y, image_index)
 
@@ -53,7 +46,7 @@ def uniformity(
     Parameters
     ----------
     X, Y
-        As for `alignment`.
+        As for `mean_distance`.
     t : float
         Sharpness of the kernel.
     max_rows : int
@@ -62,31 +55,31 @@ def uniformity(
         Seed of the sample.
     """
     check_real(t, "t", low=0.0, open_low=True)
-    pair = as_pair(X, Y)
     rng = check_random_state(random_state)
-    return Sides(
-        *(
-            _uniformity(unit_rows(side[choose_rows(len(side), max_rows, rng)], what), t)
-            for side, what in ((pair.images, "images"), (pair.texts, "texts"))
-        )
-    )
+    values = []
+    for side, what in _sampled(as_pair(X, Y), max_rows, rng):
+        rows = unit_rows(side, what)
+        n, xp = len(rows), array_namespace(rows)
+        step, total = block_rows(n, 8, MEMORY_BYTES), 0.0
+        for start in range(0, n, step):  # over all ordered pairs; a row with itself adds 1
+            kernel = xp.exp((rows[start : start + step] @ rows.T - 1.0) * (2.0 * t))
+            total += float(xp.sum(xp.astype(kernel, xp.float64)))
+        values.append(float(np.log((total - n) / (n * (n - 1)))))
+    return Sides(*values)
 
 
-def choose_rows(n: int, max_rows: int, rng: np.random.Generator) -> NDArray[np.intp]:
+def _choose_rows(n: int, max_rows: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Return all of n rows, or a sorted sample of `max_rows` of them."""
     check_integer(max_rows, "max_rows", low=2)
     return np.arange(n) if n <= max_rows else np.sort(rng.choice(n, max_rows, replace=False))
 
 
-def _uniformity(rows: Any, t: float) -> float:
-    """Sum the kernel over all ordered pairs block by block; a row with itself adds 1."""
-    n, xp = len(rows), array_namespace(rows)
-    step = block_rows(n, 8, MEMORY_BYTES)
-    total = 0.0
-    for start in range(0, n, step):
-        kernel = xp.exp((rows[start : start + step] @ rows.T - 1.0) * (2.0 * t))
-        total += float(xp.sum(xp.astype(kernel, xp.float64)))
-    return float(np.log((total - n) / (n * (n - 1))))
+def _sampled(
+    pair: EmbeddingPair, max_rows: int, rng: np.random.Generator
+) -> Iterator[tuple[Any, str]]:
+    """Yield the rows of each modality, all of them or a sample, and what they are."""
+    for side, what in ((pair.images, "images"), (pair.texts, "texts")):
+        yield side[_choose_rows(len(side), max_rows, rng)], what
 
 
 def linear_cka(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> float:
@@ -94,13 +87,7 @@ def linear_cka(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> f
 
     1 where one modality is the other up to rotation, shift and scale; about 0 where they share no
     structure. Biased upwards where rows are few for the dimensions. Source: Kornblith et al. 2019.
-
-    Parameters
-    ----------
-    X : array, EmbeddingPair or PairMoments
-        As for `alignment`; moments must hold the cross scatter.
-    Y, image_index
-        As for `alignment`.
+    Parameters as for `mean_distance`, or `PairMoments` with the cross scatter.
     """
     moments = check_spread(paired_moments(X, Y, image_index), "to share structure")
     cross = 0.0 if moments.cross is None else np.linalg.norm(moments.cross)
@@ -109,22 +96,11 @@ def linear_cka(X: Any, Y: Any = None, image_index: ArrayLike | None = None) -> f
 
 @dataclass(frozen=True)
 class Clusters:
-    """How clusters of the mixed pool relate to modality and to meaning.
+    """How clusters of the mixed pool relate to modality and to meaning."""
 
-    Attributes
-    ----------
-    value : float
-        Entropy of the modality within a cluster, averaged over items, relative to that of the pool:
-        0 where every cluster holds one modality, 1 where each is mixed as the pool is.
-    nmi, ari : float or None
-        Normalised mutual information and adjusted Rand index with the labels, where there are any.
-    n_clusters : int
-        Number of clusters.
-    """
-
-    value: float
-    nmi: float | None
-    ari: float | None
+    value: float  # entropy of the modality within a cluster, relative to that of the pool
+    nmi: float | None  # normalised mutual information with the labels, where there are any
+    ari: float | None  # adjusted Rand index with them
     n_clusters: int
 
 
@@ -142,12 +118,8 @@ def cluster_mixing(
 
     Parameters
     ----------
-    X : array of shape (n_images, n_features) or EmbeddingPair
-        Image embeddings, or both; rows are scaled to length one.
-    Y : array of shape (n_texts, n_features), optional
-        Text embeddings.
-    image_index : array of int of shape (n_texts,), optional
-        Row of each text's image: a text has the label of its image.
+    X, Y, image_index
+        As for `mean_distance`; a text has the label of its image.
     labels : array of int of shape (n_images,), optional
         Classes of the images; those of the pair where left out.
     n_clusters : int, optional
@@ -156,32 +128,39 @@ def cluster_mixing(
         Rows of each modality that are used at most; more are sampled.
     random_state : int or None
         Seed of the sample and of the initial centres.
+
+    Returns
+    -------
+    Clusters
+        Its `value` is 0 where every cluster holds one modality, 1 where each is mixed as the pool
+        is; `nmi` and `ari` say how the clusters agree with the labels.
     """
     from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     pair = as_pair(X, Y, image_index)
     classes = _classes(pair, pair.labels if labels is None else labels)
     k = n_clusters if n_clusters is not None else 10 if classes is None else len(set(classes[0]))
     rng = check_random_state(random_state)
-    chosen = [choose_rows(n, max_rows, rng) for n in (pair.n_images, pair.n_texts)]
+    chosen = [_choose_rows(n, max_rows, rng) for n in (pair.n_images, pair.n_texts)]
     k = check_integer(k, "n_clusters", low=1, high=sum(len(rows) for rows in chosen))
-    pool = np.concatenate(
-        [
-            unit_rows(to_numpy(side[rows]), what)
-            for side, rows, what in zip(
-                (pair.images, pair.texts), chosen, ("images", "texts"), strict=True
-            )
-        ]
-    )
+    images, texts = to_numpy(pair.images[chosen[0]]), to_numpy(pair.texts[chosen[1]])
+    pool = np.concatenate([unit_rows(images, "images"), unit_rows(texts, "texts")])
     if len(np.unique(pool, axis=0)) < k:
         raise InputError(
             f"embeddings must be at least {k} different rows for {k} clusters, got fewer. "
             "Use fewer clusters, or look for an encoder that ignores its input."
         )
-    found = KMeans(k, n_init=4, random_state=random_state).fit_predict(pool)
-    modality = np.repeat([0, 1], [len(rows) for rows in chosen])
-    nmi, ari = _agreement(found, classes, chosen)
-    return Clusters(_mixing(found, modality), nmi, ari, k)
+    cluster = KMeans(k, n_init=4, random_state=random_state).fit_predict(pool)
+    counts = np.zeros((cluster.max() + 1, 2))  # images and texts in each cluster
+    np.add.at(counts, (cluster, np.repeat([0, 1], [len(rows) for rows in chosen])), 1.0)
+    inside = sum(_entropy(row) * row.sum() for row in counts) / counts.sum()
+    value, nmi, ari = float(inside / _entropy(counts.sum(axis=0))), None, None
+    if classes is not None:
+        truth = np.concatenate([of[rows] for of, rows in zip(classes, chosen, strict=True)])
+        nmi = float(normalized_mutual_info_score(truth, cluster))
+        ari = float(adjusted_rand_score(truth, cluster))
+    return Clusters(value, nmi, ari, k)
 
 
 def _classes(pair: Any, labels: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any]] | None:
@@ -195,28 +174,6 @@ def _classes(pair: Any, labels: ArrayLike | None) -> tuple[NDArray[Any], NDArray
             f"{of_images.shape}. Pass them in the order of the images."
         )
     return of_images, of_images[np.asarray(pair.image_index)]
-
-
-def _agreement(
-    found: NDArray[Any], classes: Any, chosen: list[NDArray[np.intp]]
-) -> tuple[float | None, float | None]:
-    if classes is None:
-        return None, None
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-
-    truth = np.concatenate([of[rows] for of, rows in zip(classes, chosen, strict=True)])
-    return (
-        float(normalized_mutual_info_score(truth, found)),
-        float(adjusted_rand_score(truth, found)),
-    )
-
-
-def _mixing(found: NDArray[Any], modality: NDArray[Any]) -> float:
-    """Return H(modality | cluster) / H(modality)."""
-    counts = np.zeros((found.max() + 1, 2))
-    np.add.at(counts, (found, modality), 1.0)
-    inside = sum(_entropy(row) * row.sum() for row in counts) / counts.sum()
-    return float(inside / _entropy(counts.sum(axis=0)))
 
 
 def _entropy(counts: NDArray[np.float64]) -> float:
@@ -239,10 +196,8 @@ def linear_separability(
 
     Parameters
     ----------
-    X : array of shape (n_images, n_features) or EmbeddingPair
-        Image embeddings, or both; rows are scaled to length one.
-    Y : array of shape (n_texts, n_features), optional
-        Text embeddings.
+    X, Y
+        As for `mean_distance`.
     C : float
         Inverse strength of the penalty, as in scikit-learn.
     n_folds : int
@@ -265,10 +220,7 @@ def linear_separability(
             "Use more rows or fewer folds."
         )
     rng = check_random_state(random_state)
-    rows = [
-        unit_rows(to_numpy(side[choose_rows(len(side), max_rows, rng)]), what)
-        for side, what in ((pair.images, "images"), (pair.texts, "texts"))
-    ]
+    rows = [unit_rows(to_numpy(side), what) for side, what in _sampled(pair, max_rows, rng)]
     labels = np.repeat([0, 1], [len(side) for side in rows])
     accuracy = cross_val_score(
         LogisticRegression(C=C, max_iter=1000, class_weight="balanced"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from functools import cached_property
-from typing import Any, Protocol
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -75,19 +75,16 @@ def measure(
     pair = as_pair(X, Y, image_index)
     sizes = pair.name, pair.n_images, pair.n_texts, pair.n_features
     findings = examine_rows(pair)
-    if any(found.kind in ("not_finite", "zero_rows") for found in findings):
+    if any(finding.kind in ("not_finite", "zero_rows") for finding in findings):
         return Measurements(*sizes, give_verdict(None, findings), tuple(findings))
-
-    def scan(some: EmbeddingPair) -> PoolScan:
-        return scan_pool(
-            some,
-            n_neighbors=n_neighbors,
-            max_queries=max_queries,
-            memory_bytes=memory_bytes,
-            random_state=random_state,
-            progress=progress,
-        )
-
+    scan = partial(
+        scan_pool,
+        n_neighbors=n_neighbors,
+        max_queries=max_queries,
+        memory_bytes=memory_bytes,
+        random_state=random_state,
+        progress=progress,
+    )
     seed = random_state if confidence else None
     sources = Sources(pair, scan)
     results, skipped = run(MEASURES, sources, progress or silent)
@@ -114,52 +111,35 @@ def first_texts(pair: EmbeddingPair) -> EmbeddingPair:
     return replace(pair.take(images, first), paired=True)
 
 
-class ReadSources(Protocol):
-    """What measures read, under the names that the table of measures knows."""
-
-    @property
-    def pair(self) -> EmbeddingPair:
-        """The embeddings."""
-
-    @property
-    def scan(self) -> PoolScan:
-        """The one pass over the mixed pool."""
-
-    @property
-    def moments(self) -> PairMoments:
-        """The sums of both sides."""
-
-    @property
-    def paired_moments(self) -> PairMoments:
-        """The sums of the pairs."""
-
-
 class Sources:
-    """What measures read, each computed when the first of them asks for it."""
+    """What measures read, by the names that their table knows, each computed when first asked."""
 
     def __init__(self, pair: EmbeddingPair, scan: Callable[[EmbeddingPair], PoolScan]) -> None:
         self.pair, self._scan = pair, scan
 
     @cached_property
     def scan(self) -> PoolScan:
-        """Return the one pass over the mixed pool."""
+        """The one pass over the mixed pool."""
         return self._scan(self.pair)
 
     @cached_property
     def moments(self) -> PairMoments:
-        """Return the sums of both sides."""
+        """The sums of both sides."""
         return self.paired_moments if self.pair.one_to_one else both_moments(self.pair)
 
     @cached_property
     def paired_moments(self) -> PairMoments:
-        """Return the sums of the pairs."""
+        """The sums of the pairs."""
         return paired_moments(self.pair)
 
 
 def run(
-    measures: Mapping[str, Measure], sources: ReadSources, progress: Progress
+    measures: Mapping[str, Measure], sources: Any, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the results of all measures by key, and the reasons of those that cannot run."""
+    """Return the results of all measures by key, and the reasons of those that cannot run.
+
+    `sources` are `Sources`, or have the same attributes.
+    """
     results: dict[str, Any] = {}
     skipped: dict[str, str] = {}
     calls = [(entry, *variant) for entry in measures.values() for variant in entry.variants()]
@@ -173,52 +153,42 @@ def run(
 
 
 def with_intervals(
-    results: Mapping[str, Any], sources: ReadSources, seed: int | None
+    results: Mapping[str, Any], sources: Any, seed: int | None
 ) -> dict[str, dict[str, Value]]:
     """Return the numbers of each result, with a bootstrap interval where it is a mean over rows.
 
     Measures whose rows belong to the same images share their resamples.
     """
     values = {
-        key: {part: Value(number) for part, number in _parts(result)}
+        key: {part: Value(number) for part, number in _parts(result).items()}
         for key, result in results.items()
     }
     alike: dict[tuple[bytes, bytes], list[tuple[str, str, Rows]]] = {}
-    for key, part, rows in _rows_behind(results, sources) if seed is not None else ():
-        weights = b"" if rows.weights is None else rows.weights.tobytes()
-        alike.setdefault((rows.groups.tobytes(), weights), []).append((key, part, rows))
+    for entry in MEASURES.values() if seed is not None else ():
+        for key, parameters in entry.variants():
+            if entry.rows is None or key not in results:
+                continue
+            for part, rows in entry.rows(getattr(sources, entry.reads), **parameters).items():
+                weights = b"" if rows.weights is None else rows.weights.tobytes()
+                alike.setdefault((rows.groups.tobytes(), weights), []).append((key, part, rows))
     for items in alike.values():
         _, _, rows = items[0]
         table = np.column_stack([item.values for _, _, item in items])
-        found = bootstrap_interval(table, rows.groups, weights=rows.weights, random_state=seed)
-        numbers = np.column_stack([found.low, found.high, found.standard_error])
+        bounds = bootstrap_interval(table, rows.groups, weights=rows.weights, random_state=seed)
+        numbers = np.column_stack([bounds.low, bounds.high, bounds.standard_error])
         for (key, part, _), (low, high, error) in zip(items, numbers.tolist(), strict=True):
             mean = values[key][part].value
             values[key][part] = Value(mean, *bounds_around(mean, low, high), error)
     return values
 
 
-def _rows_behind(
-    results: Mapping[str, Any], sources: ReadSources
-) -> Iterator[tuple[str, str, Rows]]:
-    for entry in MEASURES.values():
-        for key, parameters in entry.variants():
-            if entry.rows is not None and key in results:
-                found = entry.rows(getattr(sources, entry.reads), **parameters)
-                yield from ((key, part, rows) for part, rows in found.items())
-
-
-def _parts(result: Any) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of a result by name: "value" first, where it has one."""
+def _parts(result: Any) -> dict[str, float]:
+    """Return the numbers of a result by name: "value" first, where it has one."""
     if not is_dataclass(result):
-        yield "value", float(result)
-        return
-    names = [name for name in ("value", "probability") if hasattr(result, name)]
-    names += [item.name for item in fields(result) if item.name not in names]
-    for name in names:
-        number = getattr(result, name)
-        if number is not None:
-            yield name, float(number)
+        return {"value": float(result)}
+    names = ["value", "probability", *(item.name for item in fields(result))]
+    numbers = {name: getattr(result, name, None) for name in names}
+    return {name: float(number) for name, number in numbers.items() if number is not None}
 
 
 def _notes(sources: Sources, results: Mapping[str, Any]) -> dict[str, str]:

@@ -5,67 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.metrics.distances import (
-    cross_cosine_distance,
-    mean_distance,
-    mean_squared_distance,
-    pair_cosine_distance,
-    pair_distances,
-    relative_modality_gap,
-    within_cosine,
-)
-from fillgap.metrics.geometry import (
-    centroid_distance,
-    effective_rank,
-    energy_dimension,
-    frechet_distance,
-    gap_angle,
-    hyperplane_angle,
-    subspace_overlap,
-)
-from fillgap.metrics.neighbours import (
-    hubness,
-    ilisi,
-    ilisi_values,
-    kbet,
-    kbet_values,
-    mutual_knn,
-    mutual_knn_values,
-)
-from fillgap.metrics.pool import PoolScan, QueryScan
-from fillgap.metrics.retrieval import (
-    exposure,
-    exposure_at_k,
-    imr,
-    itr,
-    mixed_mrr,
-    mixed_ndcg_at_k,
-    mixed_recall_at_k,
-    mrr,
-    ndcg,
-    ndcg_at_k,
-    nearest_is_same,
-    recall,
-    recall_at_k,
-    reciprocal_rank,
-    tir,
-    tmr,
-)
-from fillgap.metrics.structure import (
-    alignment,
-    cluster_mixing,
-    linear_cka,
-    linear_separability,
-    uniformity,
-)
+from fillgap.metrics import distances, geometry, neighbours, retrieval, structure
+from fillgap.metrics.pool import PoolScan, QueryScan, Values
 from fillgap.pair import EmbeddingPair
-
-Values = NDArray[np.float64]
 
 
 class Rows(NamedTuple):
@@ -80,36 +28,23 @@ class Rows(NamedTuple):
 class Measure:
     """What is known of a measure.
 
-    Attributes
-    ----------
-    function : callable
-        Takes what `reads` names, or both arrays.
-    family : str
-        What it is about.
-    reads : {"pair", "scan", "moments", "paired_moments"}
-        What it can be computed from: an `EmbeddingPair`, a `PoolScan`, `PairMoments`, or those of
-        the pairs with their cross scatter.
-    larger_is_better : bool or None
-        None where neither is: a value in between is right, or it describes one modality.
-    invariances : frozenset of str
-        All of these that leave the value alone; every other one changes it.
-        "rotation": one rotation of both modalities. "own_rotation": a rotation of each.
-        "row_scale": a positive factor for each row. "permutation": the rows in another order, pairs
-        kept. "unpairing": the texts in another order, pairs lost. "swap": images and texts
-        exchanged, with the two parts of the result.
-    cutoffs : tuple of int
-        Values of the parameter k that reports show; empty where there is none.
-    rows : callable or None
-        Where it is a mean over rows: returns the `Rows` behind each part of the result.
+    Its `function` takes both arrays, or what `reads` names: an `EmbeddingPair`, a `PoolScan`,
+    `PairMoments`, or those of the pairs with their cross scatter.
+
+    Its `invariances` are all of these that leave the value alone; every other one changes it.
+    "rotation": one rotation of both modalities. "own_rotation": a rotation of each. "row_scale": a
+    positive factor for each row. "permutation": the rows in another order, pairs kept. "unpairing":
+    the texts in another order, pairs lost. "swap": images and texts exchanged, with the two parts
+    of the result.
     """
 
     function: Callable[..., Any]
     family: str
     reads: Literal["pair", "scan", "moments", "paired_moments"]
-    larger_is_better: bool | None
+    larger_is_better: bool | None  # None where a value in between is right, or it is of one side
     invariances: frozenset[str]
-    cutoffs: tuple[int, ...] = ()
-    rows: Callable[..., dict[str, Rows]] | None = None
+    cutoffs: tuple[int, ...] = ()  # values of the parameter k that reports show
+    rows: Callable[..., dict[str, Rows]] | None = None  # behind each part, where it is a mean
 
     @property
     def name(self) -> str:
@@ -153,14 +88,17 @@ def _over_pool(value: Callable[[QueryScan], Values]) -> Callable[..., dict[str, 
     """Return the rows of a measure that is one mean over all items of the pool."""
 
     def rows(scan: PoolScan) -> dict[str, Rows]:
-        sides = (scan.image_queries, scan.n_images), (scan.text_queries, scan.n_texts)
+        images, texts = scan.image_queries, scan.text_queries
         # Texts of unpaired sets are groups of their own, not those of the images.
         offset = 0 if scan.is_paired else scan.n_images
-        values = [value(queries) for queries, _ in sides]
-        groups = [sides[0][0].groups, sides[1][0].groups + offset]
-        weights = [np.full(len(q.rows), n / len(q.rows)) for q, n in sides]
+        sizes = (images, scan.n_images), (texts, scan.n_texts)
+        weights = [np.full(len(side.rows), n / len(side.rows)) for side, n in sizes]
         return {
-            "value": Rows(np.concatenate(values), np.concatenate(groups), np.concatenate(weights))
+            "value": Rows(
+                np.concatenate([value(images), value(texts)]),
+                np.concatenate([images.groups, texts.groups + offset]),
+                np.concatenate(weights),
+            )
         }
 
     return rows
@@ -176,105 +114,84 @@ def _of_texts(value: Callable[[QueryScan], Values], part: str) -> Callable[..., 
 
 def _of_pairs(value: Callable[[Values], Values]) -> Callable[..., dict[str, Rows]]:
     def rows(pair: EmbeddingPair) -> dict[str, Rows]:
-        found = value(pair_distances(pair))
-        return {"value": Rows(found, np.asarray(pair.image_index))}
+        apart = distances.pair_distances(pair)
+        return {"value": Rows(value(apart), np.asarray(pair.image_index))}
 
     return rows
 
 
 def _mutual_rows(scan: PoolScan) -> dict[str, Rows]:
-    return {"value": Rows(mutual_knn_values(scan), scan.image_queries.groups)}
+    return {"value": Rows(neighbours.mutual_knn_values(scan), scan.image_queries.groups)}
 
+
+_DISTANCES, _MIXED, _ALONE = "distances", "mixed pool", "other modality alone"
+_MANY = (1, 5, 10, 20)
+_best_other = attrgetter("best_other_rank")
+_same_of_images = _of_images(retrieval.nearest_is_same, "probability")
+_same_of_texts = _of_texts(retrieval.nearest_is_same, "probability")
+_squared = _of_pairs(np.square)
+_mixed_recall, _own_recall = (
+    _by_query(partial(retrieval.recall, mixed=mixed)) for mixed in (True, False)
+)
+_mixed_ndcg, _own_ndcg = (
+    _by_query(partial(retrieval.ndcg, mixed=mixed)) for mixed in (True, False)
+)
+_mixed_rank, _own_rank = (
+    _by_query(partial(retrieval.reciprocal_rank, mixed=mixed)) for mixed in (True, False)
+)
 
 _TABLE = (
     Measure(
-        mean_distance, "distances", "pair", False, PAIRED, rows=_of_pairs(lambda d: d)
+        distances.mean_distance, _DISTANCES, "pair", False, PAIRED, rows=_of_pairs(np.positive),
+    ),
+    Measure(distances.mean_squared_distance, _DISTANCES, "pair", False, PAIRED, rows=_squared),
+    Measure(
+        distances.pair_cosine_distance, _DISTANCES, "pair", False, PAIRED,
+        rows=_of_pairs(lambda d: d**2 / 2),
+    ),
+    Measure(distances.cross_cosine_distance, _DISTANCES, "moments", None, UNPAIRED),
+    Measure(distances.within_cosine, _DISTANCES, "moments", None, EACH),
+    Measure(distances.relative_modality_gap, _DISTANCES, "pair", False, PAIRED),
+    Measure(retrieval.itr, _MIXED, "scan", None, ONE_SIDED, rows=_same_of_images),
+    Measure(retrieval.tir, _MIXED, "scan", None, ONE_SIDED, rows=_same_of_texts),
+    Measure(retrieval.tmr, _MIXED, "scan", False, ONE_SIDED, rows=_of_images(_best_other, "value")),
+    Measure(retrieval.imr, _MIXED, "scan", False, ONE_SIDED, rows=_of_texts(_best_other, "value")),
+    Measure(
+        retrieval.exposure_at_k, _MIXED, "scan", None, UNPAIRED, (10,),
+        _by_query(retrieval.exposure),
+    ),
+    Measure(retrieval.mixed_recall_at_k, _MIXED, "scan", True, PAIRED, _MANY, _mixed_recall),
+    Measure(retrieval.mixed_ndcg_at_k, _MIXED, "scan", True, PAIRED, (10,), _mixed_ndcg),
+    Measure(retrieval.mixed_mrr, _MIXED, "scan", True, PAIRED, rows=_mixed_rank),
+    Measure(retrieval.recall_at_k, _ALONE, "scan", True, PAIRED, _MANY, _own_recall),
+    Measure(retrieval.ndcg_at_k, _ALONE, "scan", True, PAIRED, (10,), _own_ndcg),
+    Measure(retrieval.mrr, _ALONE, "scan", True, PAIRED, rows=_own_rank),
+    Measure(
+        neighbours.ilisi, "neighbours", "scan", True, UNPAIRED,
+        rows=_over_pool(neighbours.ilisi_values),
     ),
     Measure(
-        mean_squared_distance,
-        "distances", "pair", False, PAIRED, rows=_of_pairs(np.square),
+        neighbours.kbet, "neighbours", "scan", True, UNPAIRED,
+        rows=_over_pool(neighbours.kbet_values),
     ),
+    Measure(neighbours.hubness, "neighbours", "scan", False, UNPAIRED),
     Measure(
-        pair_cosine_distance,
-        "distances", "pair", False, PAIRED, rows=_of_pairs(lambda d: d**2 / 2),
-    ),
-    Measure(cross_cosine_distance, "distances", "moments", None, UNPAIRED),
-    Measure(within_cosine, "distances", "moments", None, EACH),
-    Measure(relative_modality_gap, "distances", "pair", False, PAIRED),
-    Measure(
-        itr, "mixed pool", "scan", None, ONE_SIDED,
-        rows=_of_images(nearest_is_same, "probability"),
-    ),
-    Measure(
-        tir, "mixed pool", "scan", None, ONE_SIDED,
-        rows=_of_texts(nearest_is_same, "probability"),
-    ),
-    Measure(
-        tmr, "mixed pool", "scan", False, ONE_SIDED,
-        rows=_of_images(lambda queries: queries.best_other_rank, "value"),
-    ),
-    Measure(
-        imr, "mixed pool", "scan", False, ONE_SIDED,
-        rows=_of_texts(lambda queries: queries.best_other_rank, "value"),
-    ),
-    Measure(
-        exposure_at_k, "mixed pool", "scan", None, UNPAIRED, (10,),
-        _by_query(exposure),
-    ),
-    Measure(
-        mixed_recall_at_k, "mixed pool", "scan", True, PAIRED, (1, 5, 10, 20),
-        _by_query(partial(recall, mixed=True)),
-    ),
-    Measure(
-        mixed_ndcg_at_k, "mixed pool", "scan", True, PAIRED, (10,),
-        _by_query(partial(ndcg, mixed=True)),
-    ),
-    Measure(
-        mixed_mrr, "mixed pool", "scan", True, PAIRED,
-        rows=_by_query(partial(reciprocal_rank, mixed=True)),
-    ),
-    Measure(
-        recall_at_k, "other modality alone", "scan", True, PAIRED, (1, 5, 10, 20),
-        _by_query(partial(recall, mixed=False)),
-    ),
-    Measure(
-        ndcg_at_k, "other modality alone", "scan", True, PAIRED, (10,),
-        _by_query(partial(ndcg, mixed=False)),
-    ),
-    Measure(
-        mrr, "other modality alone", "scan", True, PAIRED,
-        rows=_by_query(partial(reciprocal_rank, mixed=False)),
-    ),
-    Measure(
-        ilisi, "neighbours", "scan", True, UNPAIRED,
-        rows=_over_pool(ilisi_values),
-    ),
-    Measure(
-        kbet, "neighbours", "scan", True, UNPAIRED,
-        rows=_over_pool(kbet_values),
-    ),
-    Measure(hubness, "neighbours", "scan", False, UNPAIRED),
-    Measure(
-        mutual_knn, "neighbours", "scan", True, PAIRED | {"own_rotation"},
+        neighbours.mutual_knn, "neighbours", "scan", True, PAIRED | {"own_rotation"},
         rows=_mutual_rows,
     ),
-    Measure(frechet_distance, "distributions", "moments", False, UNPAIRED),
-    Measure(centroid_distance, "geometry", "moments", False, UNPAIRED),
-    Measure(gap_angle, "geometry", "moments", False, UNPAIRED),
-    Measure(effective_rank, "geometry", "moments", None, EACH),
-    Measure(energy_dimension, "geometry", "moments", None, EACH),
-    Measure(subspace_overlap, "geometry", "moments", None, UNPAIRED),
-    Measure(hyperplane_angle, "geometry", "moments", None, UNPAIRED),
-    Measure(
-        alignment, "structure", "pair", False, PAIRED, rows=_of_pairs(np.square)
-    ),
-    Measure(uniformity, "structure", "pair", False, EACH),
-    Measure(
-        linear_cka, "structure", "paired_moments", True, PAIRED | {"own_rotation"}
-    ),
+    Measure(geometry.frechet_distance, "distributions", "moments", False, UNPAIRED),
+    Measure(geometry.centroid_distance, "geometry", "moments", False, UNPAIRED),
+    Measure(geometry.gap_angle, "geometry", "moments", False, UNPAIRED),
+    Measure(geometry.effective_rank, "geometry", "moments", None, EACH),
+    Measure(geometry.energy_dimension, "geometry", "moments", None, EACH),
+    Measure(geometry.subspace_overlap, "geometry", "moments", None, UNPAIRED),
+    Measure(geometry.hyperplane_angle, "geometry", "moments", None, UNPAIRED),
+    Measure(structure.alignment, "structure", "pair", False, PAIRED, rows=_squared),
+    Measure(structure.uniformity, "structure", "pair", False, EACH),
+    Measure(structure.linear_cka, "structure", "paired_moments", True, PAIRED | {"own_rotation"}),
     # A classifier's folds and the first centres of k-means depend on the order of the rows.
-    Measure(linear_separability, "structure", "pair", None, ALWAYS),
-    Measure(cluster_mixing, "structure", "pair", True, ALWAYS),
+    Measure(structure.linear_separability, "structure", "pair", None, ALWAYS),
+    Measure(structure.cluster_mixing, "structure", "pair", True, ALWAYS),
 )  # fmt: skip
 
 #: Every measure of one representation, by the name of its function.

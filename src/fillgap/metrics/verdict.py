@@ -28,27 +28,13 @@ CONCLUSIONS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a user should conclude.
-
-    Attributes
-    ----------
-    kind : {"gap", "small gap", "no gap", "reversed gap", "fault"}
-        In one word or two.
-    sentences : tuple of str
-        The verdict in words: what a query sees, and what follows.
-    k : int
-        Length of the list of results that it is about.
-    seen : Directions or None
-        Share of the other modality in it; None where it could not be measured.
-    fair : Directions or None
-        Share of the other modality in the pool.
-    """
+    """What a user should conclude."""
 
     kind: Kind
-    sentences: tuple[str, ...]
-    k: int
-    seen: Directions | None
-    fair: Directions | None
+    sentences: tuple[str, ...]  # what a query sees, and what follows
+    k: int  # length of the list of results that it is about
+    seen: Directions | None  # share of the other modality in it, where it could be measured
+    fair: Directions | None  # share of the other modality in the pool
 
     @property
     def text(self) -> str:
@@ -57,17 +43,7 @@ class Verdict:
 
 
 def give_verdict(scan: PoolScan | None, findings: Sequence[Finding], *, k: int = 10) -> Verdict:
-    """Return the verdict on a pool.
-
-    Parameters
-    ----------
-    scan : PoolScan or None
-        None where rows are unusable.
-    findings : sequence of Finding
-        What `examine_rows` and `examine_pairing` found.
-    k : int
-        Length of the list of results to speak of; fewer where the pool is smaller.
-    """
+    """Return the verdict on the first k of a pool; the scan is None where rows are unusable."""
     faults = [finding.message for finding in findings if finding.is_fault]
     if scan is None:
         return Verdict("fault", _fault_sentences(faults), k, None, None)
@@ -87,7 +63,15 @@ def give_verdict(scan: PoolScan | None, findings: Sequence[Finding], *, k: int =
     kind = kind_of(
         [seen.image_to_text / fair.image_to_text, seen.text_to_image / fair.text_to_image]
     )
-    sentences += [CONCLUSIONS[kind], *_alignment_sentences(scan)]
+    sentences.append(CONCLUSIONS[kind])
+    if not scan.is_paired:
+        sentences.append("Without pairs it cannot be checked whether images and texts are aligned.")
+    else:
+        alone, mixed = (mean(recall(scan.text_queries, 10, mixed=pool)) for pool in (False, True))
+        sentences.append(
+            f"A text finds its own image among the first 10 in {_percent(alone)} of cases when it "
+            f"searches images alone, and in {_percent(mixed)} when it searches both."
+        )
     return Verdict(kind, tuple(sentences), k, seen, fair)
 
 
@@ -104,16 +88,6 @@ def _fault_sentences(faults: Sequence[str]) -> tuple[str, ...]:
     return ("This is a fault of the pipeline, not a modality gap.", *faults)
 
 
-def _alignment_sentences(scan: PoolScan) -> tuple[str, ...]:
-    if not scan.is_paired:
-        return ("Without pairs it cannot be checked whether images and texts are aligned.",)
-    alone, mixed = (mean(recall(scan.text_queries, 10, mixed=mixed)) for mixed in (False, True))
-    return (
-        f"A text finds its own image among the first 10 in {_percent(alone)} of cases when it "
-        f"searches images alone, and in {_percent(mixed)} when it searches both.",
-    )
-
-
 def _percent(share: float) -> str:
     """Write a share in whole percent, and small ones with the digits that they need."""
     percent = 100.0 * share
@@ -122,19 +96,9 @@ def _percent(share: float) -> str:
 
 @dataclass(frozen=True)
 class Value:
-    """One number, and how sure it is.
+    """One number, with its 95 % bootstrap interval over images where it is a mean over rows."""
 
-    Attributes
-    ----------
-    value : float
-        Infinite where a ratio has no denominator.
-    low, high : float or None
-        Ends of the 95 % bootstrap interval over images, where the measure is a mean over rows.
-    standard_error : float or None
-        Standard deviation of the bootstrap.
-    """
-
-    value: float
+    value: float  # infinite where a ratio has no denominator
     low: float | None = None
     high: float | None = None
     standard_error: float | None = None
@@ -155,10 +119,6 @@ class Measurements:
 
     Attributes
     ----------
-    name : str
-        What the data are called.
-    n_images, n_texts, n_features : int
-        Sizes.
     verdict : Verdict
         What follows, in words.
     findings : tuple of Finding
@@ -169,11 +129,9 @@ class Measurements:
     one_text : dict
         The same for measures of retrieval with the first text of each image alone, where images
         have several: the value that papers with one caption for each image report.
-    skipped : dict
-        From the name of a measure that cannot run on these data to the reason.
-    notes : dict
-        From the name of a measure to what to keep in mind; under "queries" whether they are a
-        sample.
+    skipped, notes : dict
+        From the name of a measure to the reason why it cannot run on these data, and to what to
+        keep in mind; under "queries" whether they are a sample.
     """
 
     name: str
@@ -196,8 +154,8 @@ class Measurements:
             "n_features": self.n_features,
             "verdict": {"kind": self.verdict.kind, "text": self.verdict.text},
             "findings": [
-                {"kind": found.kind, "fault": found.is_fault, "message": found.message}
-                for found in self.findings
+                {"kind": finding.kind, "fault": finding.is_fault, "message": finding.message}
+                for finding in self.findings
             ],
             "measures": _plain(self.values),
             "one_text": _plain(self.one_text),
