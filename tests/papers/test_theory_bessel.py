@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.special import ive
 
 from fillgap.errors import InputError
-from fillgap.papers.theory import bessel_ratio, log_bessel, log_bessel_over_power
+from fillgap.papers.theory import log_bessel_over_power
+from fillgap.papers.theory.vmf import bessel_ratio, log_bessel
 
 mpmath = pytest.importorskip("mpmath")
 

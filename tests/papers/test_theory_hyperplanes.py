@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fillgap.errors import InputError
-from fillgap.papers.theory import HyperplanePair, best_response_angles, pair_alignment
-from fillgap.papers.theory.lemmas import chord_angle
+from fillgap.papers.theory import HyperplanePair, pair_alignment
+from fillgap.papers.theory.hyperplanes import best_response_angles, chord_angle
 
 planes = st.builds(HyperplanePair, st.integers(3, 30), st.floats(0.01, 1.56))
 

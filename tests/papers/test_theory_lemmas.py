@@ -13,10 +13,10 @@ from fillgap.papers.theory import (
     HyperplanePair,
     half_space_probability,
     log_bessel_over_power,
-    log_sphere_integral,
     reach,
     sample_vmf,
 )
+from fillgap.papers.theory.vmf import log_sphere_integral
 
 TABLE = {
     128: {1: 0.5353, 5: 0.6710, 10: 0.8117, 20: 0.9609, 30: 0.9956, 50: 1.0},

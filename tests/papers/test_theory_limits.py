@@ -12,15 +12,13 @@ from scipy.special import gamma, iv
 from fillgap.errors import InputError
 from fillgap.papers.theory import (
     cone_limit,
-    j,
-    j_tilde,
     pair_limit,
     subspace_limit,
     subspace_minimum,
     theorem4_printed,
-    tilted_concentration,
     unconstrained_limit,
 )
+from fillgap.papers.theory.limits import j, j_tilde, tilted_concentration
 
 POINT = {"n_features": 8, "tau": 0.3}
 CLOUDS = {"kappa_x": 5.0, "kappa_y": 5.0}

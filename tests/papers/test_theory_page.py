@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from fillgap.papers.theory import Frame
 from fillgap.papers.theory.checks.page import (
     chart_svg,
     render_page,
@@ -27,6 +26,7 @@ from fillgap.papers.theory.checks.results import (
     TheoryDemo,
     format_number,
 )
+from fillgap.papers.theory.simulator import Frame
 
 GOOD = Check.equal("Angle of c_x (degrees)", 40.0, 40.1, 0.2)
 BAD = Check.at_most("Miss <b>", 2e-7, -3.0)

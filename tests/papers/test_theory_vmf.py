@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fillgap.errors import InputError, InputTypeError
-from fillgap.papers.theory import (
+from fillgap.papers.theory import estimate_concentration, sample_vmf
+from fillgap.papers.theory.vmf import (
     concentration_from_length,
-    estimate_concentration,
     expected_length,
     log_density,
     mean_resultant_length,
-    sample_vmf,
 )
 
 DIMENSIONS = [2, 3, 8, 64, 512, 4096]

@@ -128,7 +128,7 @@ class GapSweep:
     def conclusion(self) -> str:
         """Where each use of the embeddings is served best, in one sentence."""
         peaks = [self._peak(measure) for measure in TESTED if measure in self.measures]
-        return f"The raw gap is Δθ = {_angle(self.raw)}: {'; '.join(peaks)}."
+        return f"The raw gap is Δθ = {_angle_in_words(self.raw)}: {'; '.join(peaks)}."
 
     def _peak(self, measure: str) -> str:
         """Say where a measure peaks, and whether that may be chance."""
@@ -140,7 +140,7 @@ class GapSweep:
         change, before = best.changes[measure], self.raw.mean(measure).value
         chance = ", which may be chance" if best.p_values[measure] >= 0.05 else ""
         return (
-            f"{peak} (λ = {best.amount:g}, Δθ = {_angle(best)}), at {value} instead of "
+            f"{peak} (λ = {best.amount:g}, Δθ = {_angle_in_words(best)}), at {value} instead of "
             f"{before:.3f} ({change.value:+.3f}, 95 % interval {change.low:+.3f} to "
             f"{change.high:+.3f}{chance})"
         )
