@@ -15,7 +15,7 @@ from fillgap.cli.output import number, print_json, print_table, progress_bar, sa
 if TYPE_CHECKING:
     from fillgap.evaluation.statistics import Estimate
     from fillgap.papers.decipher import Cell, Decipher
-    from fillgap.papers.fill_the_gap.tables import PaperCell
+    from fillgap.papers.fill_the_gap import PaperCell
     from fillgap.papers.gap_sweep import GapSweep
 
 Cache: TypeAlias = Annotated[
@@ -98,11 +98,10 @@ def fill_the_gap(
     kept as they are computed: a run that was stopped goes on.
     """
     from fillgap.files import check_target
+    from fillgap.papers import fill_the_gap as tables
     from fillgap.papers.experiment.cells import default_cache
     from fillgap.papers.experiment.runner import run_experiment
     from fillgap.papers.experiment.specification import EncoderModel, PictureData, default_name
-    from fillgap.papers.fill_the_gap import tables
-    from fillgap.papers.fill_the_gap.page import cells_as_csv, render_page
     from fillgap.report.panels import umap_points
 
     for target in (csv, html, results):
@@ -127,9 +126,9 @@ def fill_the_gap(
     if results is not None:
         found.save(results, overwrite=overwrite)
     if csv is not None:
-        _write(csv, cells_as_csv(found))
+        _write(csv, tables.cells_as_csv(found))
     if html is not None:
-        _write(html, render_page(found, {"UMAP": umap_points} if umap else {}))
+        _write(html, tables.render_page(found, {"UMAP": umap_points} if umap else {}))
     if as_json:
         print_json({"remarks": lines, "notes": found.notes(), "cells": [_plain(c) for c in cells]})
         return
@@ -156,7 +155,7 @@ def _plain(cell: PaperCell) -> dict[str, Any]:
 
 def _print(table: int, cells: list[PaperCell]) -> None:
     """Print a table: for each data and number what was found, what is printed, the difference."""
-    from fillgap.papers.fill_the_gap.tables import COLUMNS, TABLES
+    from fillgap.papers.fill_the_gap import COLUMNS, TABLES
 
     say()
     say(f"Table {table}: {TABLES[table][0]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,6 +43,10 @@ from fillgap.papers.theory.simulator import Simulation
 
 Array = NDArray[np.float64]
 
+_SHARED: Final[dict[str, Any]] = {
+    "n_features": N_FEATURES, "tau": TAU, "kappa_x": KAPPA, "kappa_y": KAPPA,
+}  # fmt: skip
+
 
 def subspace_section(effort: Effort) -> Section:
     """Show theorem 3 under its condition, without it, and with every point free."""
@@ -67,10 +71,30 @@ def subspace_section(effort: Effort) -> Section:
         charts=(
             _kept_chart(kept),
             _bound_chart(effort, kept),
-            _drift_chart(without),
+            _leaning_chart(
+                "Without the condition: the centres drift into C", without,
+                (
+                    Check.at_least(
+                        "Final tilt towards C (degrees)", final_angle(without, "tilt_x"), 85.0
+                    ),
+                    Check.at_most("Final Δθ (degrees)", final_angle(without, "centre_gap"), 5.0),
+                ),
+                "Loss of the pair of centres; φ_min = 40.1°.",
+            ),
             _below_chart(effort, with_it, without),
             _tilt_chart(effort),
-            _batch_chart(whole),
+            _leaning_chart(
+                "Loss of the whole batch, no condition", whole,
+                (
+                    Check.equal("Final Δθ (degrees)", final_angle(whole, "centre_gap"),
+                                float(np.degrees(PHI)), 2.0),
+                    Check.at_most(
+                        "Final tilt towards C (degrees)", final_angle(whole, "tilt_x"), 15.0
+                    ),
+                ),
+                f"A finding: N = {whole.n_pairs} pairs hold the centres near the perpendicular of "
+                "C.",
+            ),
             points,
         ),
         spheres=(
@@ -112,16 +136,12 @@ def _centres(effort: Effort, phi_min: float, condition: Condition) -> Simulation
 
 
 def _kept_chart(runs: dict[float, Simulation]) -> Chart:
-    """Return Δθ over training under the condition, for several φ_min."""
     curves, checks = [], []
     for tone, (angle, run) in enumerate(runs.items()):
         phi_min = float(np.degrees(angle))
-        final = final_angle(run, "centre_gap")
-        curves += [angle_curve(f"φ_min = {phi_min:.0f}°", run, "centre_gap", tone)]
-        curves += [flat("", run, phi_min, tone)]
-        checks.append(
-            Check.equal(f"Final Δθ for φ_min = {phi_min:.0f}° (degrees)", final, phi_min, 0.1)
-        )
+        name, final = f"φ_min = {phi_min:.0f}°", final_angle(run, "centre_gap")
+        curves += [angle_curve(name, run, "centre_gap", tone), flat("", run, phi_min, tone)]
+        checks.append(Check.equal(f"Final Δθ for {name} (degrees)", final, phi_min, 0.1))
     tilt = max(final_angle(run, "tilt_x") for run in runs.values())
     checks.append(Check.equal("Largest final tilt towards C (degrees)", tilt, 0, 0.5))
     return Chart(
@@ -131,16 +151,13 @@ def _kept_chart(runs: dict[float, Simulation]) -> Chart:
 
 
 def _bound_chart(effort: Effort, runs: dict[float, Simulation]) -> Chart:
-    """Return the loss of the centres of the same runs, with the bounds."""
     curves, checks = [], []
     for tone, (phi_min, run) in enumerate(runs.items()):
-        bound, name = _bound(phi_min), f"{np.degrees(phi_min):.0f}°"
-        curves += [Curve(f"φ_min = {name}", run.trace.step, run.trace.centre_loss, tone)]
+        bound, name = subspace_minimum(phi_min, **_SHARED), f"φ_min = {np.degrees(phi_min):.0f}°"
+        curves += [Curve(name, run.trace.step, run.trace.centre_loss, tone)]
         curves += [flat("", run, bound, tone)]
-        final = float(run.trace.centre_loss[-1])
-        checks.append(
-            Check.equal(f"Final loss, φ_min = {name} (nats)", final, bound, effort.noise(phi_min))
-        )
+        final, noise = float(run.trace.centre_loss[-1]), effort.noise(phi_min)
+        checks.append(Check.equal(f"Final loss, {name} (nats)", final, bound, noise))
     return Chart(
         "With the condition: the loss reaches the bound", "training step",
         "loss − 2 log N (nats)", tuple(curves), tuple(checks),
@@ -149,26 +166,19 @@ def _bound_chart(effort: Effort, runs: dict[float, Simulation]) -> Chart:
     )  # fmt: skip
 
 
-def _drift_chart(run: Simulation) -> Chart:
-    """Return what the centres do without the condition."""
+def _leaning_chart(title: str, run: Simulation, checks: tuple[Check, ...], caption: str) -> Chart:
+    """Return how the centres lean towards C, and the gap between them."""
     curves = (
         angle_curve("tilt of c_x towards C", run, "tilt_x", 0),
         angle_curve("gap angle Δθ", run, "centre_gap", 1),
         flat("φ_min", run, float(np.degrees(PHI)), 2),
     )
-    checks = (
-        Check.at_least("Final tilt towards C (degrees)", final_angle(run, "tilt_x"), 85.0),
-        Check.at_most("Final Δθ (degrees)", final_angle(run, "centre_gap"), 5.0),
-    )
-    return Chart(
-        "Without the condition: the centres drift into C", "training step", "degrees", curves,
-        checks, "Loss of the pair of centres; φ_min = 40.1°.",
-    )  # fmt: skip
+    return Chart(title, "training step", "degrees", curves, checks, caption)
 
 
 def _below_chart(effort: Effort, with_it: Simulation, without: Simulation) -> Chart:
     """Return the loss with and without the condition, beside the bound."""
-    bound, inside = _bound(PHI), float(_tilt_loss(np.pi / 2))
+    bound, inside = subspace_minimum(PHI, **_SHARED), float(_tilt_loss(np.pi / 2))
     curves = (
         Curve("with the condition", with_it.trace.step, with_it.trace.centre_loss, 0),
         flat("bound of theorem 3", with_it, bound, 0),
@@ -184,19 +194,14 @@ def _below_chart(effort: Effort, with_it: Simulation, without: Simulation) -> Ch
         ),
     )
     return Chart(
-        "Without the condition: below the bound", "training step",
-        "loss − 2 log N (nats)", curves, checks,
+        "Without the condition: below the bound", "training step", "loss − 2 log N (nats)", curves,
+        checks,
     )  # fmt: skip
-
-
-def _bound(phi_min: float) -> float:
-    """Return theorem 3's bound at the shared point."""
-    return subspace_minimum(phi_min, n_features=N_FEATURES, tau=TAU, kappa_x=KAPPA, kappa_y=KAPPA)
 
 
 def _tilt_loss(tilt: ArrayLike) -> Array:
     """Return theorem 3's loss of centres that lean by `tilt` at φ = .7."""
-    return subspace_limit(PHI, tilt, n_features=N_FEATURES, tau=TAU, kappa_x=KAPPA, kappa_y=KAPPA)
+    return subspace_limit(PHI, tilt, **_SHARED)
 
 
 def _tilt_chart(effort: Effort) -> Chart:
@@ -227,24 +232,6 @@ def _tilt_chart(effort: Effort) -> Chart:
         ),
         f"{estimates[0].method.capitalize()} sampling, {effort.n_samples} draws a point; one "
         "direction, φ = 40.1°.",
-    )  # fmt: skip
-
-
-def _batch_chart(run: Simulation) -> Chart:
-    """Return what the centres do when the loss of the whole batch is minimised."""
-    phi_min = float(np.degrees(PHI))
-    curves = (
-        angle_curve("tilt of c_x towards C", run, "tilt_x", 0),
-        angle_curve("gap angle Δθ", run, "centre_gap", 1),
-        flat("φ_min", run, phi_min, 2),
-    )
-    checks = (
-        Check.equal("Final Δθ (degrees)", final_angle(run, "centre_gap"), phi_min, 2.0),
-        Check.at_most("Final tilt towards C (degrees)", final_angle(run, "tilt_x"), 15.0),
-    )
-    return Chart(
-        "Loss of the whole batch, no condition", "training step", "degrees", curves, checks,
-        f"A finding: N = {run.n_pairs} pairs hold the centres near the perpendicular of C.",
     )  # fmt: skip
 
 
@@ -284,10 +271,8 @@ class Point:
 
     def printed(self, theta: ArrayLike, *, misprint: bool = False) -> Array:
         """Return theorem 4's loss, as in its proof or as in its statement."""
-        return theorem4_printed(
-            theta, PHI, n_features=self.n_features, tau=self.tau, kappa=self.kappa,
-            misprint=misprint,
-        )  # fmt: skip
+        at: dict[str, Any] = {"n_features": self.n_features, "tau": self.tau, "kappa": self.kappa}
+        return theorem4_printed(theta, PHI, **at, misprint=misprint)
 
     def miss(self, theta: ArrayLike) -> Array:
         """Return by how much the proof of theorem 4 misses."""
@@ -438,17 +423,15 @@ def _repair_table(named: tuple[tuple[str, Simulation], ...]) -> Table:
         }
         for version, (X, Y) in versions.items():
             found = pair_alignment(X, Y)
-            largest = float(np.degrees(found.max_angle))
-            mean = float(np.degrees(found.mean_angle))
+            mean, largest = np.degrees([found.mean_angle, found.max_angle])
             rows.append((name, version, f"{found.matched:.1%}", f"{mean:.2f}°", f"{largest:.2f}°"))
             title = f"{name}, {version}"
             if version == "as trained":
                 off = best_response_angles(run.X, run.Y, planes.basis_y)
-                mean_off = float(np.degrees(off.mean()))
                 checks += [
                     Check.at_most(f"{title}: share of pairs matched", found.matched, 0.95),
                     Check.at_least(f"{title}: mean angle to the best match in B (degrees)",
-                                   mean_off, 1.0),
+                                   np.degrees(off.mean()), 1.0),
                 ]  # fmt: skip
             else:
                 checks += [
@@ -473,11 +456,8 @@ def _angle_chart(named: tuple[tuple[str, Simulation], ...]) -> Chart:
         exact = 2 * np.arcsin(height * np.sin(run.phi / 2))
         worst = max(worst, float(np.degrees(np.abs(angle - exact).max())))
         some = slice(None, None, max(1, len(height) // 100))
-        curves.append(
-            Curve(
-                name, np.degrees(np.arcsin(height))[some], np.degrees(angle)[some], tone, "points"
-            )
-        )
+        heights, angles = np.degrees(np.arcsin(height))[some], np.degrees(angle)[some]
+        curves.append(Curve(name, heights, angles, tone, "points"))
     grid = np.linspace(0, np.pi / 2, 91)
     exact = 2 * np.arcsin(np.sin(grid) * np.sin(named[0][1].phi / 2))
     curves.append(Curve("2 arcsin(sin η sin ½φ)", np.degrees(grid), np.degrees(exact), 2, "dashed"))
