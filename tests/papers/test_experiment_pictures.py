@@ -31,7 +31,7 @@ from fillgap.papers.experiment.specification import (
     default_name,
     read_experiment,
 )
-from fillgap.papers.fill_the_gap.tables import printed
+from fillgap.papers.fill_the_gap import printed
 from tiny_models import WORDS, save_clip, save_siglip
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries, about each other

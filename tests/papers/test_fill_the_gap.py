@@ -17,17 +17,18 @@ from fillgap.cli.app import run
 from fillgap.papers.experiment.rows import ExperimentResults
 from fillgap.papers.experiment.runner import run_experiment
 from fillgap.papers.experiment.specification import EmbeddingData
-from fillgap.papers.fill_the_gap.page import cells_as_csv, render_page
-from fillgap.papers.fill_the_gap.tables import (
+from fillgap.papers.fill_the_gap import (
     PAPER_ROWS,
     TABLES,
     PaperCell,
+    cells_as_csv,
     fill_the_gap,
     find_embeddings,
     paper_cells,
     paper_row,
     printed,
     remarks,
+    render_page,
 )
 
 

@@ -14,7 +14,7 @@ from fillgap.cli.output import interval, number, print_json, print_table, progre
 
 if TYPE_CHECKING:
     from fillgap.papers.decipher import Decipher
-    from fillgap.papers.fill_the_gap.tables import PaperCell
+    from fillgap.papers.fill_the_gap import PaperCell
     from fillgap.papers.gap_sweep import GapSweep
 
 Cache = Annotated[
@@ -96,11 +96,10 @@ def fill_the_gap(
     kept as they are computed: a run that was stopped goes on.
     """
     from fillgap.files import atomic_file
+    from fillgap.papers import fill_the_gap as tables
     from fillgap.papers.experiment.cells import default_cache
     from fillgap.papers.experiment.runner import run_experiment
     from fillgap.papers.experiment.specification import EncoderModel, PictureData, default_name
-    from fillgap.papers.fill_the_gap import tables
-    from fillgap.papers.fill_the_gap.page import cells_as_csv, render_page
     from fillgap.report.panels import umap_points
 
     for target in (csv, html, results):
@@ -129,9 +128,9 @@ def fill_the_gap(
         found.save(results, overwrite=overwrite)
     pages = {}
     if csv is not None:
-        pages[csv] = cells_as_csv(found)
+        pages[csv] = tables.cells_as_csv(found)
     if html is not None:
-        pages[html] = render_page(found, {"UMAP": umap_points} if umap else {})
+        pages[html] = tables.render_page(found, {"UMAP": umap_points} if umap else {})
     for target, content in pages.items():
         with atomic_file(target) as temporary:
             temporary.write_text(content, encoding="utf-8")
@@ -151,7 +150,7 @@ def fill_the_gap(
 
 def _print_table(table: int, cells: list[PaperCell]) -> None:
     """Print a table: for each data and number what was found, what is printed, the difference."""
-    from fillgap.papers.fill_the_gap.tables import COLUMNS, TABLES
+    from fillgap.papers.fill_the_gap import COLUMNS, TABLES
 
     say()
     say(f"Table {table}: {TABLES[table][0]}")

@@ -1,13 +1,13 @@
-"""The cells that "Decipher the Modality Gap" (arXiv:2510.03268) prints in its tables 1 to 3.
+"""Tables 1 to 3 of "Decipher the Modality Gap" (arXiv:2510.03268), printed and reproduced.
 
-Angles in degrees, all else in percent. They are of CLIP on public benchmarks.
+Angles in degrees, all else in percent. The printed cells are of CLIP on public benchmarks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -25,8 +25,9 @@ from fillgap.metrics.scan import scan_pool
 from fillgap.pair import EmbeddingPair
 from fillgap.runtime import Progress, silent
 
-#: From method to measure to the printed number.
-Cells: TypeAlias = Mapping[str, Mapping[str, float]]
+#: From measure to degrees or percent, and from method to that.
+Measured: TypeAlias = Mapping[str, float]
+Measures: TypeAlias = Mapping[str, Measured]
 
 MODELS: Final = ("B/32", "L/14")
 DATASETS: Final = ("CIFAR10", "CIFAR100", "ImageNet")
@@ -40,7 +41,21 @@ RETRIEVAL_MEASURES: Final = (
     *(f"text_to_image_recall_at_{k}" for k in (1, 5, 10)),
 )
 
-_METHODS = ("raw", "translation", "dimension-removal", "shared-space-projection")
+#: What spans a subspace in the paper, and the shares of the energy that are tried in turn.
+PAPER_ENERGY: Final = 0.99
+ENERGIES: Final = (PAPER_ENERGY, 0.999, 0.9999, 0.99999)
+
+#: The methods of the paper's tables, and beside them the rotation that it proves without trying
+#: it, and the balanced aligner.
+METHODS: Final = (
+    "raw",
+    "translation",
+    "dimension-removal",
+    "shared-space-projection",
+    "hyperplane-rotation",
+    "balanced",
+)
+
 _ZERO_SHOT: Final = {
     ("B/32", "CIFAR10"): (
         (74.69, 89.00, 99.36), (7.02, 80.97, 96.09), (72.50, 14.91, 56.22), (5.37, 86.43, 99.27),
@@ -69,60 +84,31 @@ _RETRIEVAL: Final = (
 )
 
 
-def printed_zero_shot(model: str, dataset: str) -> Cells:
-    """Return the cells of tables 1 and 2 for one model and data set, by method and measure.
-
-    Raises
-    ------
-    InputError
-        If the tables hold no such model or data set.
-    """
+def printed_zero_shot(model: str, dataset: str) -> Measures:
+    """Return the cells of tables 1 and 2 for one model and data set, by method and measure."""
     check_choice(model, "model", MODELS)
     check_choice(dataset, "dataset", DATASETS)
     return _named(_ZERO_SHOT[model, dataset], ZERO_SHOT_MEASURES)
 
 
-def printed_retrieval() -> Cells:
+def printed_retrieval() -> Measures:
     """Return the cells of table 3, by method and measure."""
     return _named(_RETRIEVAL, RETRIEVAL_MEASURES)
 
 
-def _named(rows: tuple[tuple[float, ...], ...], measures: tuple[str, ...]) -> Cells:
+def _named(rows: tuple[tuple[float, ...], ...], measures: tuple[str, ...]) -> Measures:
     return {
         method: dict(zip(measures, row, strict=True))
-        for method, row in zip(_METHODS, rows, strict=True)
+        for method, row in zip(METHODS, rows, strict=False)
     }
-
-
-#: What spans a subspace in the paper.
-PAPER_ENERGY: Final = 0.99
-
-#: The methods of the paper's tables, and beside them the rotation that it proves without trying
-#: it, and the balanced aligner.
-METHODS: Final = (
-    "raw",
-    "translation",
-    "dimension-removal",
-    "shared-space-projection",
-    "hyperplane-rotation",
-    "balanced",
-)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What was found, and what is printed for another model or other data.
+    """What was found, and what is printed for another model or other data."""
 
-    Attributes
-    ----------
-    found : float
-        Degrees or percent.
-    printed : float or None
-        None where the paper has no such cell.
-    """
-
-    found: float
-    printed: float | None
+    found: float  # degrees or percent
+    printed: float | None  # None where the paper has no such cell
 
     @property
     def difference(self) -> float | None:
@@ -136,45 +122,19 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Decipher:
-    """The three tables for one set of embeddings.
-
-    Attributes
-    ----------
-    data : str
-        Name of the data.
-    n_images, n_texts, n_features : int
-        Of the whole data.
-    n_splits : int
-        Held-out splits that values are averaged over; 0 where methods were judged on the rows that
-        they were fitted to.
-    energy : float
-        Share of the energy that spans a subspace.
-    zero_shot : mapping from method to mapping from measure to float
-        `gap_angle` and `centroid_distance` between images and prompts, `top_1` and `top_5` in
-        percent. Empty without prompts.
-    retrieval : mapping from method to mapping from measure to float
-        `gap_angle`, `centroid_distance`, and recall at 1, 5 and 10 in both directions in percent.
-        Empty where images and texts are unpaired.
-    choices : mapping from str to float
-        What the rules chose: `n_shared` dimensions, `n_removed` dimensions, `amount` of the
-        translation; averages over splits.
-    failures : mapping from method to str
-        Methods that cannot run on these data, with the reason.
-    notes : tuple of str
-        What fits remarked.
-    """
+    """The three tables for one set of embeddings: from method to measure to number."""
 
     data: str
     n_images: int
     n_texts: int
     n_features: int
-    n_splits: int
-    energy: float
-    zero_shot: Mapping[str, Mapping[str, float]]
-    retrieval: Mapping[str, Mapping[str, float]]
-    choices: Mapping[str, float]
-    failures: Mapping[str, str]
-    notes: tuple[str, ...]
+    n_splits: int  # held-out splits; 0 where methods were judged on what they were fitted to
+    energy: float  # share that spans a subspace
+    zero_shot: Measures  # gap angle and centroid distance to the prompts, top 1 and top 5
+    retrieval: Measures  # gap angle, centroid distance, recall at 1, 5 and 10 both ways
+    choices: Measured  # `n_shared` and `n_removed` dimensions, `amount` of the translation
+    failures: Mapping[str, str]  # methods that cannot run on these data, with the reason
+    notes: tuple[str, ...]  # what fits remarked
 
     def zero_shot_cells(self, model: str, dataset: str) -> dict[str, dict[str, Cell]]:
         """Return tables 1 and 2, each cell beside the one printed for a model and a data set."""
@@ -200,9 +160,7 @@ class Decipher:
         return {**vars(self), **plain, "model": model, "dataset": dataset}
 
 
-def _beside(
-    found: Mapping[str, Mapping[str, float]], printed: Mapping[str, Mapping[str, float]]
-) -> dict[str, dict[str, Cell]]:
+def _beside(found: Measures, printed: Measures) -> dict[str, dict[str, Cell]]:
     return {
         method: {
             measure: Cell(value, printed.get(method, {}).get(measure))
@@ -210,14 +168,6 @@ def _beside(
         }
         for method, row in found.items()
     }
-
-
-#: Shares of the energy that are tried in turn: the paper's own first.
-ENERGIES: Final = (PAPER_ENERGY, 0.999, 0.9999, 0.99999)
-
-#: From measure to degrees or percent.
-Measured: TypeAlias = dict[str, float]
-Fitted = TypeVar("Fitted", bound=Aligner)
 
 
 def reproduce_decipher(
@@ -264,39 +214,6 @@ def reproduce_decipher(
         asked for of unpaired sets. A method that cannot run is listed with the reason instead.
     """
     check_real(tolerance, "tolerance", low=0, high=1, open_high=True)
-    _check_data(pair, prompts)
-    parts = [(pair, pair)]
-    if held_out:
-        splits = held_out_splits(pair, n_splits=n_splits, random_state=random_state)
-        parts = [(pair.take_images(train), pair.take_images(test)) for train, test in splits]
-    if energy is None:
-        energy = _sufficient_energy(parts[0][0], tolerance)
-    report = progress or silent
-    found = _Found()
-    for number, (fitted, judged) in enumerate(parts):
-        report(number, len(parts), "fit and judge")
-        methods = _fit_methods(fitted, energy, tolerance, found)
-        for name in METHODS:
-            if name in methods:
-                found.judge(name, methods[name], judged, prompts)
-    report(len(parts), len(parts), "done")
-    return Decipher(
-        data=pair.name,
-        n_images=pair.n_images,
-        n_texts=pair.n_texts,
-        n_features=pair.n_features,
-        n_splits=len(parts) if held_out else 0,
-        energy=energy,
-        zero_shot=found.averages("zero_shot"),
-        retrieval=found.averages("retrieval"),
-        choices=_averages(found.choices),
-        failures=found.failures,
-        notes=tuple(dict.fromkeys(found.notes)),
-    )
-
-
-def _check_data(pair: EmbeddingPair, prompts: ClassPrompts | None) -> None:
-    """Refuse data that fill none of the tables."""
     if prompts is None and not pair.is_paired:
         raise InputError(
             "images and texts must be paired, or come with labels and class prompts, got neither. "
@@ -307,6 +224,50 @@ def _check_data(pair: EmbeddingPair, prompts: ClassPrompts | None) -> None:
             "labels of the images must be given with class prompts, got none. "
             "Pass them, or leave out the prompts."
         )
+    parts = [(pair, pair)]
+    if held_out:
+        splits = held_out_splits(pair, n_splits=n_splits, random_state=random_state)
+        parts = [(pair.take_images(train), pair.take_images(test)) for train, test in splits]
+    if energy is None:
+        energy = _sufficient_energy(parts[0][0], tolerance)
+    report = progress or silent
+    tables: dict[str, dict[str, list[Measured]]] = {"zero_shot": {}, "retrieval": {}}
+    choices: list[Measured] = []
+    failures: dict[str, str] = {}
+    notes: list[str] = []
+    for number, (fitted, judged) in enumerate(parts):
+        report(number, len(parts), "fit and judge")
+        methods, choice, reasons = _fit_methods(fitted, energy, tolerance)
+        if choice:
+            choices.append(choice)
+        failures |= reasons
+        notes += [note for aligner in methods.values() if aligner for note in aligner.notes_]
+        for name in (name for name in METHODS if name in methods):
+            try:
+                for table, row in _judge(methods[name], judged, prompts):
+                    tables[table].setdefault(name, []).append(row)
+            except InputError as error:
+                if name == "raw":  # not the method but the data are at fault
+                    raise
+                failures[name] = str(error)
+    report(len(parts), len(parts), "done")
+    averages = {
+        table: {name: _average(of) for name, of in rows.items() if name not in failures}
+        for table, rows in tables.items()
+    }
+    return Decipher(
+        data=pair.name,
+        n_images=pair.n_images,
+        n_texts=pair.n_texts,
+        n_features=pair.n_features,
+        n_splits=len(parts) if held_out else 0,
+        energy=energy,
+        zero_shot=averages["zero_shot"],
+        retrieval=averages["retrieval"],
+        choices=_average(choices),
+        failures=failures,
+        notes=tuple(dict.fromkeys(notes)),
+    )
 
 
 def _sufficient_energy(pair: EmbeddingPair, tolerance: float) -> float:
@@ -314,7 +275,7 @@ def _sufficient_energy(pair: EmbeddingPair, tolerance: float) -> float:
     for energy in ENERGIES:
         shared = SharedSpaceProjection(energy=energy, tolerance=tolerance)
         try:
-            _Found().fit(shared, pair)
+            shared.fit(pair.images, pair.texts)
         except InputError:  # nothing is shared
             continue
         projection, _ = shared.map_x_.folded(pair.n_features)
@@ -324,107 +285,65 @@ def _sufficient_energy(pair: EmbeddingPair, tolerance: float) -> float:
     return PAPER_ENERGY
 
 
-class _Found:
-    """What the parts gave: measures by table and method, choices, failures, notes."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], list[Measured]] = {}
-        self.choices: list[Measured] = []
-        self.failures: dict[str, str] = {}
-        self.notes: list[str] = []
-
-    def fit(self, aligner: Fitted, pair: EmbeddingPair) -> Fitted:
-        """Fit an aligner, and keep its remarks as notes."""
-        aligner.fit(pair.images, pair.texts)
-        self.notes.extend(aligner.notes_)
-        return aligner
-
-    def judge(
-        self,
-        name: str,
-        aligner: Aligner | None,
-        pair: EmbeddingPair,
-        prompts: ClassPrompts | None,
-    ) -> None:
-        """Measure a method for every table that the data fill, or keep why it cannot be."""
-        rows: dict[str, Measured] = {}
-        try:
-            if prompts is not None:
-                rows["zero_shot"] = _zero_shot_row(aligner, pair, prompts)
-            if pair.is_paired:
-                rows["retrieval"] = _retrieval_row(aligner, pair)
-        except InputError as error:
-            if aligner is None:  # not the method but the data are at fault
-                raise
-            self.failures[name] = str(error)
-        for table, row in rows.items():
-            self.rows.setdefault((table, name), []).append(row)
-
-    def averages(self, table: str) -> dict[str, Measured]:
-        """Return a table, averaged over the parts, of the methods that never failed."""
-        return {
-            name: _averages(rows)
-            for (of, name), rows in self.rows.items()
-            if of == table and name not in self.failures
-        }
-
-
-def _averages(rows: Sequence[Measured]) -> Measured:
-    names = rows[0] if rows else {}
-    return {name: float(np.mean([row[name] for row in rows])) for name in names}
-
-
 def _fit_methods(
-    pair: EmbeddingPair, energy: float, tolerance: float, found: _Found
-) -> dict[str, Aligner | None]:
-    """Fit all methods; without a shared space those that are matched to it are left out."""
+    pair: EmbeddingPair, energy: float, tolerance: float
+) -> tuple[dict[str, Aligner | None], Measured, dict[str, str]]:
+    """Return the fitted methods, what the rules chose, and why others could not be fitted.
+
+    Without a shared space those that are matched to it are left out.
+    """
+    sides = pair.images, pair.texts
     methods: dict[str, Aligner | None] = {
         "raw": None,
-        "hyperplane-rotation": found.fit(HyperplaneRotation(energy=energy), pair),
-        "balanced": found.fit(BalancedAligner(), pair),
+        "hyperplane-rotation": HyperplaneRotation(energy=energy).fit(*sides),
+        "balanced": BalancedAligner().fit(*sides),
     }
-    sides = pair.images, pair.texts
-    shared = SharedSpaceProjection(energy=energy, tolerance=tolerance)
     try:
-        found.fit(shared, pair)
+        shared = SharedSpaceProjection(energy=energy, tolerance=tolerance).fit(*sides)
         angle = np.radians(gap_angle(*shared.transform_pair(*sides)))
     except InputError as error:
-        found.failures["shared-space-projection"] = str(error)
         reason = "it is matched to the shared space projection, which cannot run."
-        found.failures |= {"translation": reason, "dimension-removal": reason}
-        return methods
+        matched = {"translation": reason, "dimension-removal": reason}
+        return methods, {}, {"shared-space-projection": str(error)} | matched
     n_removed = pair.n_features - shared.overlap_
     amount = matching_translation(*sides, angle=float(angle))
-    choice = {"n_shared": shared.overlap_, "n_removed": n_removed, "amount": amount}
-    found.choices.append(choice)
-    matched = {
+    methods |= {
         "shared-space-projection": shared,
-        "dimension-removal": found.fit(DimensionRemoval(n_removed=n_removed), pair),
-        "translation": found.fit(Translation(amount=amount), pair),
+        "dimension-removal": DimensionRemoval(n_removed=n_removed).fit(*sides),
+        "translation": Translation(amount=amount).fit(*sides),
     }
-    return methods | matched
+    choice = {"n_shared": shared.overlap_, "n_removed": n_removed, "amount": amount}
+    return methods, choice, {}
 
 
-def _zero_shot_row(aligner: Aligner | None, pair: EmbeddingPair, prompts: ClassPrompts) -> Measured:
-    classified = zero_shot(
-        pair.images, np.asarray(pair.labels), prompts.texts, prompts.labels, aligner=aligner
-    )
-    sides = pair.images, prompts.texts
-    accuracy = {f"top_{k}": 100 * item.value for k, item in classified.accuracy.items()}
-    return _gap(*(sides if aligner is None else aligner.transform_pair(*sides))) | accuracy
+def _judge(
+    aligner: Aligner | None, pair: EmbeddingPair, prompts: ClassPrompts | None
+) -> Iterator[tuple[str, Measured]]:
+    """Yield (table, measures) of a method for every table that the data fill."""
+    if prompts is not None:
+        classified = zero_shot(
+            pair.images, np.asarray(pair.labels), prompts.texts, prompts.labels, aligner=aligner
+        )
+        sides = pair.images, prompts.texts
+        accuracy = {f"top_{k}": 100 * item.value for k, item in classified.accuracy.items()}
+        moved = sides if aligner is None else aligner.transform_pair(*sides)
+        yield "zero_shot", _gap(*moved) | accuracy
+    if pair.is_paired:
+        if aligner is not None:
+            pair = pair.with_vectors(*aligner.transform_pair(pair.images, pair.texts))
+        row = _gap(pair.images, pair.texts)
+        scan = scan_pool(pair, n_neighbors=1, n_own=1)
+        recalls = {k: recall_at_k(scan, k=k) for k in (1, 5, 10)}
+        for direction in ("image_to_text", "text_to_image"):
+            for k, recall in recalls.items():
+                row[f"{direction}_recall_at_{k}"] = 100 * getattr(recall, direction)
+        yield "retrieval", row
 
 
-def _retrieval_row(aligner: Aligner | None, pair: EmbeddingPair) -> Measured:
-    if aligner is not None:
-        pair = pair.with_vectors(*aligner.transform_pair(pair.images, pair.texts))
-    row = _gap(pair.images, pair.texts)
-    scan = scan_pool(pair, n_neighbors=1, n_own=1)
-    found = {k: recall_at_k(scan, k=k) for k in (1, 5, 10)}
-    for direction in ("image_to_text", "text_to_image"):
-        for k, recall in found.items():
-            row[f"{direction}_recall_at_{k}"] = 100 * getattr(recall, direction)
-    return row
-
-
-def _gap(X: Any, Y: Any) -> Measured:
+def _gap(X: Any, Y: Any) -> dict[str, float]:
     return {"gap_angle": gap_angle(X, Y), "centroid_distance": centroid_distance(X, Y)}
+
+
+def _average(rows: Sequence[Measured]) -> dict[str, float]:
+    names = rows[0] if rows else {}
+    return {name: float(np.mean([row[name] for row in rows])) for name in names}

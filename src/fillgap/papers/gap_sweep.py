@@ -1,4 +1,4 @@
-"""The result of a sweep of the gap, and the sentence that its numbers allow."""
+"""The gap opened, closed and over-corrected: what each amount gains and costs, and its figure."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ from fillgap.metrics.neighbours import hubness
 from fillgap.pair import EmbeddingPair
 from fillgap.runtime import Progress, silent
 
+Values = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+#: λ: opening below 0, closing up to ½, where the means are equal, over-correcting beyond.
+AMOUNTS: Final = (-0.5, -0.25, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0)
+
+_IN_POOL = ("mixed_ndcg_at_10", "recall_at_1", "exposure_at_10")
+
 #: What is measured at each amount, in the words of tables and figures.
 LABELS: Final = {
     "mixed_ndcg_at_10": "mixed NDCG@10",
@@ -43,34 +51,37 @@ LABELS: Final = {
 #: What a larger or smaller gap may serve; each amount is tested against the raw gap.
 TESTED: Final = ("mixed_ndcg_at_10", "recall_at_1", "zero_shot_top_1")
 
+_INK, _FAINT = "#26292f", "#d9dce1"
+#: Colours that colour-blind readers tell apart (Okabe and Ito), and marks that differ too.
+_SERIES: Final = {
+    "image_to_text": ("image queries", "#0072b2", "o"),
+    "text_to_image": ("text queries", "#d55e00", "s"),
+    "mean": ("", "#26292f", "o"),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class SweepPoint:
     """What images − λδ and texts + λδ reach on held-out rows.
 
-    Attributes
-    ----------
-    amount : float
-        λ.
-    estimates : mapping from measure to mapping from direction to Estimate
-        "mean" is over both directions where there are two: "image_to_text" and "text_to_image".
-        Intervals are over images. `gap_angle` (degrees; negative where the images lie beyond the
-        texts) and `hubness` have one value a split: their bounds are the least and the largest.
-    changes : mapping from measure to Estimate
-        The mean minus that at λ = 0, on the same queries; empty at λ = 0.
-    p_values : mapping from measure to float
-        Of those changes: paired permutation tests by image, corrected by Holm's method for the
-        number of amounts; empty at λ = 0.
+    By measure and direction, "mean" of both where there are two; intervals are over images.
+    `gap_angle` (degrees; negative where the images lie beyond the texts) and `hubness` have one
+    value a split: their bounds are the least and the largest.
     """
 
-    amount: float
+    amount: float  # λ
     estimates: Mapping[str, Mapping[str, Estimate]]
-    changes: Mapping[str, Estimate]
-    p_values: Mapping[str, float]
+    changes: Mapping[str, Estimate]  # the mean minus that at λ = 0, on the same queries
+    p_values: Mapping[str, float]  # by image, paired, corrected by Holm's method for the amounts
 
     def mean(self, measure: str) -> Estimate:
         """Return the estimate over both directions."""
         return self.estimates[measure]["mean"]
+
+    @property
+    def angle(self) -> float:
+        """Δθ in degrees, negative where the gap is over-corrected."""
+        return self.mean("gap_angle").value
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -87,28 +98,16 @@ class SweepPoint:
 
 @dataclass(frozen=True, eq=False)
 class GapSweep:
-    """How the size of the gap bears on what the embeddings are used for.
-
-    Attributes
-    ----------
-    data : str
-        Name of the data.
-    n_images, n_texts, n_features : int
-        Of the whole data.
-    n_splits, n_fit, n_test : int
-        How many splits, and images fitted and tested on in each.
-    points : tuple of SweepPoint
-        By λ, ascending; 0 is among them.
-    """
+    """How the size of the gap bears on what the embeddings are used for."""
 
     data: str
     n_images: int
     n_texts: int
     n_features: int
     n_splits: int
-    n_fit: int
+    n_fit: int  # images fitted and tested on in each split
     n_test: int
-    points: tuple[SweepPoint, ...]
+    points: tuple[SweepPoint, ...]  # by λ, ascending; 0 is among them
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -128,7 +127,7 @@ class GapSweep:
     def conclusion(self) -> str:
         """Where each use of the embeddings is served best, in one sentence."""
         peaks = [self._peak(measure) for measure in TESTED if measure in self.measures]
-        return f"The raw gap is Δθ = {_angle(self.raw)}: {'; '.join(peaks)}."
+        return f"The raw gap is Δθ = {self.raw.angle:.1f}°: {'; '.join(peaks)}."
 
     def _peak(self, measure: str) -> str:
         """Say where a measure peaks, and whether that may be chance."""
@@ -140,7 +139,7 @@ class GapSweep:
         change, before = best.changes[measure], self.raw.mean(measure).value
         chance = ", which may be chance" if best.p_values[measure] >= 0.05 else ""
         return (
-            f"{peak} (λ = {best.amount:g}, Δθ = {_angle(best)}), at {value} instead of "
+            f"{peak} (λ = {best.amount:g}, Δθ = {best.angle:.1f}°), at {value} instead of "
             f"{before:.3f} ({change.value:+.3f}, 95 % interval {change.low:+.3f} to "
             f"{change.high:+.3f}{chance})"
         )
@@ -163,135 +162,6 @@ def _stage(amount: float) -> str:
     if amount < 0.5:
         return "with the gap partly closed"
     return "with the gap closed" if amount == 0.5 else "with the gap over-corrected"
-
-
-def _angle_in_words(point: SweepPoint) -> str:
-    return f"{point.mean('gap_angle').value:.1f}°"
-
-
-_INK, _FAINT = "#26292f", "#d9dce1"
-#: Colours that colour-blind readers tell apart (Okabe and Ito), and marks that differ too.
-_SERIES: Final = {
-    "image_to_text": ("image queries", "#0072b2", "o"),
-    "text_to_image": ("text queries", "#d55e00", "s"),
-    "mean": ("", "#26292f", "o"),
-}
-_FAIR: Final = {"exposure_at_10": 1.0}
-
-
-def check_figure(path: str | Path, *, overwrite: bool) -> Path:
-    """Return `path` if a figure may be written there; parameters as for `check_target`.
-
-    Raises
-    ------
-    InputError
-        If the name does not end in .svg, exists already, or its folder does not exist.
-    """
-    if Path(path).suffix.lower() != ".svg":
-        raise InputError(
-            f"the figure must be a file that ends in .svg, got {path}. "
-            "Write SVG, and convert it where another format is needed."
-        )
-    return check_target(path, overwrite=overwrite)
-
-
-def write_sweep_figure(sweep: GapSweep, path: str | Path) -> None:
-    """Write the figure as SVG: one panel a measure, Δθ from opened on the left to beyond.
-
-    Bands are the intervals of the estimates. Equal sweeps give equal files.
-
-    Parameters
-    ----------
-    sweep : GapSweep
-        What `sweep_gap` returned.
-    path : str or path
-        File to write; it is replaced only when the figure is complete.
-
-    Raises
-    ------
-    InputError
-        If it does not end in .svg, its folder does not exist, or it cannot be written.
-    """
-    from matplotlib import rc_context
-
-    check_figure(path, overwrite=True)  # before the second that drawing takes
-    figure = draw_sweep(sweep)
-    plain = rc_context({"svg.fonttype": "none", "svg.hashsalt": "fillgap"})
-    with atomic_file(path) as temporary, plain:
-        figure.savefig(temporary, format="svg", metadata={"Date": None, "Title": _title(sweep)})
-
-
-def draw_sweep(sweep: GapSweep) -> Any:
-    """Return the figure; no global state of matplotlib knows of it."""
-    from matplotlib.figure import Figure
-
-    measures = [name for name in sweep.measures if name != "gap_angle"]
-    rows = (len(measures) + 2) // 3
-    figure = Figure(figsize=(10.5, 3.0 * rows + 0.7), layout="constrained")
-    panels = figure.subplots(rows, 3, sharex=True, squeeze=False).ravel()
-    for axes, measure in zip(panels, measures, strict=False):
-        _draw_panel(axes, sweep, measure)
-    for axes in panels[len(measures) :]:
-        axes.axis("off")
-    for axes in panels[max(len(measures) - 3, 0) : len(measures)]:
-        axes.set_xlabel("Δθ, degrees (below 0: over-corrected)", color=_INK, fontsize=9.5)
-        axes.tick_params(labelbottom=True)
-    panels[0].invert_xaxis()
-    figure.suptitle(_title(sweep), color=_INK, fontsize=11, x=0.01, ha="left")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9.5,
-        labelcolor=_INK,
-    )  # fmt: skip
-    return figure
-
-
-def _title(sweep: GapSweep) -> str:
-    tested = f"{sweep.n_test} held-out images in each of {sweep.n_splits} splits"
-    return f"{sweep.data}: the gap opened, closed (dashed line) and over-corrected; {tested}"
-
-
-def _draw_panel(axes: Any, sweep: GapSweep, measure: str) -> None:
-    """Draw one measure over Δθ, in both directions where it has them."""
-    points = sorted(sweep.points, key=_angle)
-    angles = [_angle(point) for point in points]
-    directions = [name for name in points[0].estimates[measure] if name != "mean"] or ["mean"]
-    for direction in directions:
-        label, colour, mark = _SERIES[direction]
-        items = [point.estimates[measure][direction] for point in points]
-        low, high = [item.low for item in items], [item.high for item in items]
-        axes.fill_between(angles, low, high, color=colour, alpha=0.16, linewidth=0)
-        axes.plot(
-            angles, [item.value for item in items], color=colour, marker=mark, markersize=3.4,
-            linewidth=1.4, label=label or "_unnamed",
-        )  # fmt: skip
-    if measure in _FAIR:
-        axes.axhline(_FAIR[measure], color=_INK, linewidth=0.8, linestyle=":")
-    axes.axvline(0, color=_INK, linewidth=0.8, linestyle="--")
-    axes.axvline(
-        _angle(sweep.raw), color="#009e73", linewidth=1.2, label="the gap as it is (λ = 0)"
-    )
-    axes.set_title(LABELS[measure], loc="left", color=_INK, fontsize=10)
-    axes.tick_params(colors=_INK, labelsize=9, length=3)
-    axes.grid(color=_FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set(color=_INK, linewidth=0.7)
-
-
-def _angle(point: SweepPoint) -> float:
-    return point.mean("gap_angle").value
-
-
-Values = NDArray[np.float64]
-Rows = NDArray[np.intp]
-
-#: λ: opening below 0, closing up to ½, where the means are equal, over-correcting beyond.
-AMOUNTS: Final = (-0.5, -0.25, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0)
-
-_IN_POOL = ("mixed_ndcg_at_10", "recall_at_1", "exposure_at_10")
 
 
 def sweep_gap(
@@ -351,8 +221,7 @@ def sweep_gap(
         )
     report = progress or silent
     splits = list(held_out_splits(pair, n_splits=n_splits, random_state=random_state))
-    groups = _groups(pair)
-    found = {amount: _Found(groups) for amount in steps}
+    found = {amount: _Found(pair) for amount in steps}
     for number, rows in enumerate(splits):
         split = _Split(pair, prompts, *rows)
         for place, amount in enumerate(steps):
@@ -367,28 +236,36 @@ def sweep_gap(
         n_splits=len(splits),
         n_fit=len(splits[0][0]),
         n_test=len(splits[0][1]),
-        points=_points(pair, found, n_resamples, random_state),
+        points=_points(found, _groups(pair), n_resamples, random_state),
     )
+
+
+def _groups(pair: EmbeddingPair) -> dict[str, Rows]:
+    """Return the image of each query, by direction."""
+    images, texts = np.arange(pair.n_images), np.asarray(pair.image_index)
+    single = dict(zip(DIRECTIONS, (images, texts), strict=True))
+    return {**single, "pairs": texts, "images": images, "mean": images}
 
 
 class _Found:
     """What the splits gave at one amount: by (measure, direction), and one value a split."""
 
-    def __init__(self, groups: Mapping[str, Rows]) -> None:
-        self.groups = groups
+    def __init__(self, pair: EmbeddingPair) -> None:
+        self.groups = _groups(pair)
         self.queries: dict[tuple[str, str], QueryValues] = {}
-        self.scalars: dict[str, list[float]] = {}
+        self.scalars: dict[str, list[float]] = {"hubness": [], "gap_angle": []}
 
     def add(self, measure: str, direction: str, rows: Rows, values: Values) -> None:
         """Add the values of the queries in `rows`."""
         empty = QueryValues(len(self.groups[direction]))
         self.queries.setdefault((measure, direction), empty).add(rows, values)
 
-    def values(self, n_images: int) -> dict[str, dict[str, Values]]:
+    def values(self) -> dict[str, dict[str, Values]]:
         """Return the values by direction and measure: of each query, as "mean" of each image."""
         by_measure: dict[str, dict[str, Values]] = {}
         for (measure, direction), sums in self.queries.items():
             by_measure.setdefault(measure, {})[direction] = sums.mean()
+        n_images = len(self.groups["images"])
         means = {
             measure: mean_of_directions(directions, self.groups, n_images)
             for measure, directions in by_measure.items()
@@ -431,31 +308,35 @@ class _Split:
                 aligner=shift, k=1, n_resamples=2,  # the interval is over all splits, below
             )  # fmt: skip
             found.add("zero_shot_top_1", "images", self.images, classified.correct[1])
-        found.scalars.setdefault("hubness", []).append(hubness(scan, k=10))
-        found.scalars.setdefault("gap_angle", []).append(self._signed_angle(moved))
-
-    def _signed_angle(self, moved: EmbeddingPair) -> float:
-        """Return the gap angle, negative where the centroids have changed places."""
+        found.scalars["hubness"].append(hubness(scan, k=10))
         moments = both_moments(moved)
         along = gap_vector(moments) @ (self.moments.x.mean - self.moments.y.mean)
-        return gap_angle(moments) if along >= 0 else -gap_angle(moments)
-
-
-def _groups(pair: EmbeddingPair) -> dict[str, Rows]:
-    """Return the image of each query, by direction."""
-    images, texts = np.arange(pair.n_images), np.asarray(pair.image_index)
-    single = dict(zip(DIRECTIONS, (images, texts), strict=True))
-    return {**single, "pairs": texts, "images": images, "mean": images}
+        # Negative where the centroids have changed places.
+        angle = gap_angle(moments) if along >= 0 else -gap_angle(moments)
+        found.scalars["gap_angle"].append(angle)
 
 
 def _points(
-    pair: EmbeddingPair, found: Mapping[float, _Found], n_resamples: int, random_state: int
+    found: Mapping[float, _Found], groups: Mapping[str, Rows], n_resamples: int, random_state: int
 ) -> tuple[SweepPoint, ...]:
     """Average, put intervals around, and test against λ = 0."""
-    values = {amount: item.values(pair.n_images) for amount, item in found.items()}
+    values = {amount: item.values() for amount, item in found.items()}
     means = {amount: by_direction["mean"] for amount, by_direction in values.items()}
-    p_values = _p_values(means, random_state)
-    groups = _groups(pair)
+    changes = {
+        amount: {name: item - means[0.0][name] for name, item in table.items()}
+        for amount, table in means.items()
+        if amount
+    }
+    p_values: dict[float, dict[str, float]] = {amount: {} for amount in found}
+    for measure in TESTED:
+        if measure in means[0.0] and changes:
+            of_each = [change[measure] for change in changes.values()]
+            p = [
+                paired_permutation_test(change[np.isfinite(change)], random_state=random_state)
+                for change in of_each
+            ]
+            for amount, value in zip(changes, holm(p), strict=True):
+                p_values[amount][measure] = float(value)
 
     def estimated(table: Mapping[str, Values], direction: str) -> dict[str, Estimate]:
         of = groups[direction]
@@ -470,26 +351,94 @@ def _points(
         for measure, scalars in found[amount].scalars.items():
             average = Estimate(float(np.mean(scalars)), min(scalars), max(scalars))
             nested[measure] = {"mean": average}
-        change = {name: item - means[0.0][name] for name, item in means[amount].items()}
-        changes = estimated(change, "mean") if amount else {}
-        points.append(SweepPoint(amount, nested, changes, p_values.get(amount, {})))
+        change = estimated(changes[amount], "mean") if amount else {}
+        points.append(SweepPoint(amount, nested, change, p_values[amount]))
     return tuple(points)
 
 
-def _p_values(
-    means: Mapping[float, Mapping[str, Values]], random_state: int
-) -> dict[float, dict[str, float]]:
-    """Test each amount against λ = 0, image by image, corrected for the number of amounts."""
-    others = [amount for amount in means if amount]
-    found: dict[float, dict[str, float]] = {amount: {} for amount in others}
-    for measure in TESTED:
-        if measure not in means[0.0] or not others:
-            continue
-        changes = [means[amount][measure] - means[0.0][measure] for amount in others]
-        p = [
-            paired_permutation_test(change[np.isfinite(change)], random_state=random_state)
-            for change in changes
-        ]
-        for amount, value in zip(others, holm(p), strict=True):
-            found[amount][measure] = float(value)
-    return found
+def check_figure(path: str | Path, *, overwrite: bool) -> Path:
+    """Return `path` if a figure may be written there; parameters as for `check_target`.
+
+    Raises
+    ------
+    InputError
+        If the name does not end in .svg, exists already, or its folder does not exist.
+    """
+    if Path(path).suffix.lower() != ".svg":
+        raise InputError(
+            f"the figure must be a file that ends in .svg, got {path}. "
+            "Write SVG, and convert it where another format is needed."
+        )
+    return check_target(path, overwrite=overwrite)
+
+
+def write_sweep_figure(sweep: GapSweep, path: str | Path) -> None:
+    """Write the figure as SVG: one panel a measure, Δθ from opened on the left to beyond.
+
+    Bands are the intervals of the estimates. Equal sweeps give equal files.
+
+    Parameters
+    ----------
+    sweep : GapSweep
+        What `sweep_gap` returned.
+    path : str or path
+        File to write; it is replaced only when the figure is complete.
+
+    Raises
+    ------
+    InputError
+        If it does not end in .svg, its folder does not exist, or it cannot be written.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    check_figure(path, overwrite=True)  # before the second that drawing takes
+    tested = f"{sweep.n_test} held-out images in each of {sweep.n_splits} splits"
+    title = f"{sweep.data}: the gap opened, closed (dashed line) and over-corrected; {tested}"
+    measures = [name for name in sweep.measures if name != "gap_angle"]
+    rows = (len(measures) + 2) // 3
+    figure = Figure(figsize=(10.5, 3.0 * rows + 0.7), layout="constrained")
+    panels = figure.subplots(rows, 3, sharex=True, squeeze=False).ravel()
+    for axes, measure in zip(panels, measures, strict=False):
+        _draw_panel(axes, sweep, measure)
+    for axes in panels[len(measures) :]:
+        axes.axis("off")
+    for axes in panels[max(len(measures) - 3, 0) : len(measures)]:
+        axes.set_xlabel("Δθ, degrees (below 0: over-corrected)", color=_INK, fontsize=9.5)
+        axes.tick_params(labelbottom=True)
+    panels[0].invert_xaxis()
+    figure.suptitle(title, color=_INK, fontsize=11, x=0.01, ha="left")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9.5,
+        labelcolor=_INK,
+    )  # fmt: skip
+    plain = rc_context({"svg.fonttype": "none", "svg.hashsalt": "fillgap"})
+    with atomic_file(path) as temporary, plain:
+        figure.savefig(temporary, format="svg", metadata={"Date": None, "Title": title})
+
+
+def _draw_panel(axes: Any, sweep: GapSweep, measure: str) -> None:
+    """Draw one measure over Δθ, in both directions where it has them."""
+    points = sorted(sweep.points, key=lambda point: point.angle)
+    angles = [point.angle for point in points]
+    directions = [name for name in points[0].estimates[measure] if name != "mean"] or ["mean"]
+    for direction in directions:
+        label, colour, mark = _SERIES[direction]
+        items = [point.estimates[measure][direction] for point in points]
+        low, high = [item.low for item in items], [item.high for item in items]
+        axes.fill_between(angles, low, high, color=colour, alpha=0.16, linewidth=0)
+        axes.plot(
+            angles, [item.value for item in items], color=colour, marker=mark, markersize=3.4,
+            linewidth=1.4, label=label or "_unnamed",
+        )  # fmt: skip
+    if measure == "exposure_at_10":  # 1 is fair
+        axes.axhline(1.0, color=_INK, linewidth=0.8, linestyle=":")
+    axes.axvline(0, color=_INK, linewidth=0.8, linestyle="--")
+    axes.axvline(sweep.raw.angle, color="#009e73", linewidth=1.2, label="the gap as it is (λ = 0)")
+    axes.set_title(LABELS[measure], loc="left", color=_INK, fontsize=10)
+    axes.tick_params(colors=_INK, labelsize=9, length=3)
+    axes.grid(color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(color=_INK, linewidth=0.7)

@@ -1,4 +1,4 @@
-"""One cell of an experiment: a measure of one representation of some data."""
+"""The cells of an experiment, a measure of one representation of some data; and their cache."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from fillgap.papers.experiment.specification import (
     find_measure,
 )
 
+#: Raised when the same specification gives other numbers than before within a version.
+_REVISION: Final = 1
 #: Methods whose number of components must be below every size of the data.
 _BY_COMPONENTS = ("spectral", "pca-projection")
 #: What this project recommends where it can.
@@ -38,40 +40,17 @@ _OWN = ("balanced", "refined")
 
 @dataclass(frozen=True)
 class Cell:
-    """What a measure found, or why it could not be computed.
+    """What a measure found, or why it could not be computed."""
 
-    Attributes
-    ----------
-    values : mapping from part to float
-        "value", or "image_to_text" and "text_to_image", and what else the measure tells; may be
-        infinite.
-    reason : str or None
-        Why there are none.
-    note : str
-        What the fit remarked.
-    """
-
-    values: Mapping[str, float]
+    values: Mapping[str, float]  # "value", or a number for each direction; may be infinite
     reason: str | None = None
-    note: str = ""
+    note: str = ""  # what the fit remarked
 
 
 def compute_cells(
     rows: DrawnRows, representation: Representation, measures: Sequence[str], random_state: int
 ) -> dict[str, Cell]:
-    """Map the judged rows once, and return the cell of each measure.
-
-    Parameters
-    ----------
-    rows : DrawnRows
-        What to judge and to fit on.
-    representation : Representation
-        How to map.
-    measures : sequence of str
-        Names that `find_measure` knows.
-    random_state : int
-        Seed of the judgement behind "recommended".
-    """
+    """Map the judged rows once, and return the cell of each measure."""
     try:
         unit, given, note = _mapped(rows, representation, random_state, AS_GIVEN in measures)
     except CANNOT_RUN as error:
@@ -108,32 +87,7 @@ def _mapped(
         aligner, note = _recommended(fitted, random_state)
     else:
         aligner = make_aligner(representation.method, **dict(representation.parameters))
-        _check_components(aligner, representation, fitted)
-    aligner.fit(fitted.images, fitted.texts)
-    _check_kept(aligner, representation)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        unit = judged.with_vectors(*aligner.transform_pair(judged.images, judged.texts))
-        given = unit
-        if as_given:
-            aligner.normalize = False
-            given = judged.with_vectors(*aligner.transform_pair(judged.images, judged.texts))
-    return unit, given, " ".join([note, *aligner.notes_]).strip()
-
-
-def _recommended(fitted: EmbeddingPair, random_state: int) -> tuple[Aligner, str]:
-    """Return the method that is recommended on the rows to fit on; balanced where none is."""
-    found = compare(fitted, _OWN, n_splits=2, n_resamples=100, random_state=random_state)
-    method = found.recommendation.method
-    if method is None:
-        return make_aligner("balanced"), "balanced, though compare recommends neither method."
-    return make_aligner(method), f"{method}, which compare recommends on the separate rows."
-
-
-def _check_components(
-    aligner: Aligner, representation: Representation, fitted: EmbeddingPair
-) -> None:
-    """Refuse as many components as the data have rows or dimensions."""
+    k = 0
     if representation.method in _BY_COMPONENTS:
         k = aligner.get_params()["n_components"]
         fewest = min(fitted.n_images, fitted.n_texts, fitted.n_features)
@@ -143,18 +97,28 @@ def _check_components(
                 f"({fitted.n_images} images, {fitted.n_texts} texts, {fitted.n_features} "
                 "dimensions). Use fewer components."
             )
+    aligner.fit(fitted.images, fitted.texts)
+    if k and aligner.map_x_.matrix is not None and aligner.map_x_.matrix.shape[1] < k:
+        raise InputError(  # with fewer components it is another method
+            f"k = {k} must be at most the {aligner.map_x_.matrix.shape[1]} components that these "
+            "data have. Use fewer components."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        unit = given = judged.with_vectors(*aligner.transform_pair(judged.images, judged.texts))
+        if as_given:
+            aligner.normalize = False
+            given = judged.with_vectors(*aligner.transform_pair(judged.images, judged.texts))
+    return unit, given, " ".join([note, *aligner.notes_]).strip()
 
 
-def _check_kept(aligner: Aligner, representation: Representation) -> None:
-    """Refuse a fit that has fewer components than it was asked for: it is another method."""
-    if representation.method in _BY_COMPONENTS:
-        k, matrix = aligner.get_params()["n_components"], aligner.map_x_.matrix
-        kept = k if matrix is None else matrix.shape[1]
-        if kept < k:
-            raise InputError(
-                f"k = {k} must be at most the {kept} components that these data have. "
-                "Use fewer components."
-            )
+def _recommended(fitted: EmbeddingPair, random_state: int) -> tuple[Aligner, str]:
+    """Return the method that is recommended on the rows to fit on; balanced where none is."""
+    compared = compare(fitted, _OWN, n_splits=2, n_resamples=100, random_state=random_state)
+    method = compared.recommendation.method
+    if method is None:
+        return make_aligner("balanced"), "balanced, though compare recommends neither method."
+    return make_aligner(method), f"{method}, which compare recommends on the separate rows."
 
 
 def _parts(result: Any) -> dict[str, float]:
@@ -167,10 +131,6 @@ def _parts(result: Any) -> dict[str, float]:
     return {k: float(v) for k, v in numbers.items() if isinstance(v, (int, float, np.number))}
 
 
-#: Raised when the same specification gives other numbers than before within a version.
-_REVISION: Final = 1
-
-
 def default_cache() -> Path:
     """Return the folder that $FILLGAP_CACHE names, or one in the user's folder of caches."""
     if named := os.environ.get("FILLGAP_CACHE"):
@@ -180,26 +140,14 @@ def default_cache() -> Path:
 
 
 def cell_key(depends: Mapping[str, Any]) -> str:
-    """Return the hash of what a cell depends on, the version of this program included.
-
-    Parameters
-    ----------
-    depends : mapping
-        What JSON can hold.
-    """
+    """Return the hash of what a cell depends on, the version of this program included."""
     whole = {**depends, "version": __version__, "revision": _REVISION}
     text = json.dumps(whole, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class CellCache:
-    """A folder of cells, one small JSON file each; None keeps nothing.
-
-    Parameters
-    ----------
-    folder : str, path or None
-        Made when the first cell is kept.
-    """
+    """A folder of cells, one small JSON file each; None keeps nothing."""
 
     def __init__(self, folder: str | Path | None) -> None:
         self._folder = None if folder is None else Path(folder)
@@ -216,13 +164,7 @@ class CellCache:
             return None
 
     def put(self, key: str, cell: Cell) -> None:
-        """Keep a cell.
-
-        Raises
-        ------
-        InputError
-            If the folder cannot be written.
-        """
+        """Keep a cell; the folder is made with the first."""
         if self._folder is None:
             return
         path = self._path(key)

@@ -1,14 +1,13 @@
-"""The rows that an experiment judges, and the other ones that it fits on."""
+"""The rows that an experiment judges and fits on, and the rows of its results."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,21 +24,11 @@ FEWEST = 4  # pairs that anything can be judged or fitted on
 
 @dataclass(frozen=True, eq=False)
 class DrawnRows:
-    """Pairs to judge on, other pairs to fit on, and what tells them from all others.
+    """Pairs to judge on, other pairs to fit on, and what tells them from all others."""
 
-    Attributes
-    ----------
-    judged : EmbeddingPair
-        One text for each image.
-    separate : EmbeddingPair or None
-        None where no rows are left.
-    fingerprint : str
-        SHA-256 of every number of both.
-    """
-
-    judged: EmbeddingPair
+    judged: EmbeddingPair  # one text for each image
     separate: EmbeddingPair | None
-    fingerprint: str
+    fingerprint: str  # SHA-256 of every number of both
 
     @property
     def n_separate(self) -> int:
@@ -49,22 +38,7 @@ class DrawnRows:
 
 @lru_cache(maxsize=1)  # the representations of one data set follow one another
 def draw_rows(data: EmbeddingData, n_judged: int, n_separate: int, random_state: int) -> DrawnRows:
-    """Load embeddings and draw the rows.
-
-    Parameters
-    ----------
-    data : EmbeddingData
-        What to load; the scenes of the package have separate rows of their own.
-    n_judged, n_separate : int
-        How many; data with fewer rows are divided in this proportion.
-    random_state : int
-        Seed.
-
-    Raises
-    ------
-    InputError
-        If the embeddings cannot be read, are unpaired, or are too few.
-    """
+    """Load embeddings and draw the rows; too few are divided in the proportion asked for."""
     rng = check_random_state(random_state)
     other: EmbeddingPair | None
     if data.path == BUNDLED:
@@ -85,9 +59,15 @@ def draw_rows(data: EmbeddingData, n_judged: int, n_separate: int, random_state:
             f"{data.path} must hold enough pairs to judge on, got {whole.n_images} images. "
             "Use at least a dozen."
         )
-    judged = _take(whole, judged_rows)
-    separate = _take(whole if other is None else other, spare) if len(spare) >= FEWEST else None
-    return DrawnRows(judged, separate, _fingerprint(judged, separate))
+    judged, separate = whole.take_images(np.sort(judged_rows)), None  # in the order of the file
+    if len(spare) >= FEWEST:
+        separate = (whole if other is None else other).take_images(np.sort(spare))
+    digest = hashlib.sha256()
+    for side in (s for pair in (judged, separate) if pair for s in (pair.images, pair.texts)):
+        digest.update(f"{side.shape} {side.dtype}".encode())
+        for _, block in iter_blocks(side, "rows"):
+            digest.update(np.ascontiguousarray(block).tobytes())
+    return DrawnRows(judged, separate, digest.hexdigest())
 
 
 def divide(n_rows: int, n_judged: int, n_separate: int) -> tuple[int, int]:
@@ -106,91 +86,39 @@ def _one_text_each(pair: EmbeddingPair) -> EmbeddingPair:
     return pair if pair.one_to_one else first_texts(pair)
 
 
-def _take(pair: EmbeddingPair, rows: Any) -> EmbeddingPair:
-    """Return these pairs in the order of the file."""
-    return pair.take_images(np.sort(rows))
-
-
-def _fingerprint(*pairs: EmbeddingPair | None) -> str:
-    digest = hashlib.sha256()
-    for side in (s for pair in pairs if pair for s in (pair.images, pair.texts)):
-        digest.update(f"{side.shape} {side.dtype}".encode())
-        for _, block in iter_blocks(side, "rows"):
-            digest.update(np.ascontiguousarray(block).tobytes())
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True)
 class ResultRow:
-    """One number.
-
-    Attributes
-    ----------
-    data, representation, method, parameters, fitted_on, measure, random_state
-        Of the specification; `parameters` as JSON.
-    path : str
-        Of the embeddings, or the dataset that was embedded.
-    encoder : str
-        NAME@REVISION of the model behind the embeddings, "" where it is not known.
-    fingerprint : str
-        SHA-256 of the rows that were judged and fitted on.
-    n_judged, n_separate, n_features : int
-        Their sizes; 0 where the data could not be read.
-    part : str
-        "value", "image_to_text", "text_to_image" and what else a measure tells.
-    value : float or None
-        None where it could not be computed; a ratio may be infinite.
-    reason : str or None
-        Why not.
-    note : str
-        What the fit remarked, and what was left out.
-    version : str
-        Of this program.
-    cell : str
-        Key of the cell in the cache.
-    """
+    """One number, with everything that it depends on: a row of the Parquet file."""
 
     data: str
-    path: str
-    encoder: str
-    fingerprint: str
-    n_judged: int
+    path: str  # of the embeddings, or the dataset that was embedded
+    encoder: str  # NAME@REVISION of the model behind the embeddings, "" where it is not known
+    fingerprint: str  # SHA-256 of the rows that were judged and fitted on
+    n_judged: int  # this and the next two are 0 where the data could not be read
     n_separate: int
     n_features: int
     representation: str
     method: str
-    parameters: str
+    parameters: str  # JSON
     fitted_on: str
     measure: str
-    part: str
-    value: float | None
-    reason: str | None
-    note: str
+    part: str  # "value", "image_to_text", "text_to_image" and what else a measure tells
+    value: float | None  # None where it could not be computed; a ratio may be infinite
+    reason: str | None  # why not
+    note: str  # what the fit remarked, and what was left out
     random_state: int
-    version: str
-    cell: str
+    version: str  # of this program
+    cell: str  # key in the cache
 
 
 @dataclass(frozen=True)
 class ExperimentResults:
-    """All rows of an experiment.
-
-    Attributes
-    ----------
-    experiment : Experiment
-        What was computed.
-    rows : tuple of ResultRow
-        In the order of data, representations and measures.
-    n_cached : int
-        Cells that were there already.
-    data : tuple of EmbeddingData
-        What was judged: the data of the experiment, after its pictures were embedded.
-    """
+    """All rows of an experiment, in the order of data, representations and measures."""
 
     experiment: Experiment
     rows: tuple[ResultRow, ...]
-    n_cached: int = 0
-    data: tuple[EmbeddingData, ...] = ()
+    n_cached: int = 0  # cells that were there already
+    data: tuple[EmbeddingData, ...] = ()  # of the experiment, after its pictures were embedded
 
     def find(
         self, data: str, representation: str, measure: str, part: str = "value"
@@ -222,15 +150,14 @@ class ExperimentResults:
         import pyarrow.parquet as pq
 
         target = check_target(path, overwrite=overwrite)
-        names = list(ResultRow.__dataclass_fields__)
-        plain = [asdict(row) for row in self.rows]
+        plain = [vars(row) for row in self.rows]
         types = {"value": pa.float64(), "reason": pa.string()} | dict.fromkeys(
             ("n_judged", "n_separate", "n_features", "random_state"), pa.int64()
         )
         specification = json.dumps(self.experiment.to_dict(), ensure_ascii=False)
         columns = {
             name: pa.array([row[name] for row in plain], types.get(name, pa.string()))
-            for name in names
+            for name in ResultRow.__dataclass_fields__
         }
         columns = {
             "experiment": pa.array([self.experiment.name] * len(plain)),

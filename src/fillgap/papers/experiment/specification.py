@@ -1,4 +1,4 @@
-"""What an experiment is: data × encoders × representations × measures, as frozen values."""
+"""What an experiment is, data × encoders × representations × measures, in Python or in TOML."""
 
 from __future__ import annotations
 
@@ -28,43 +28,21 @@ _DATASETS: Final = ("coco", "conceptual-captions")
 
 @dataclass(frozen=True)
 class EmbeddingData:
-    """Embeddings of images and texts by one model.
+    """Embeddings of images and texts by one model."""
 
-    Attributes
-    ----------
-    name : str
-        What tables call it.
-    path : str
-        What `load_pair` reads, or "digit-scenes" for the scenes that come with the package.
-    texts : str or None
-        Text embeddings, where `path` holds the images alone.
-    separate : str or None
-        Other embeddings of the same model, to fit on; None takes them from `path`.
-    """
-
-    name: str
-    path: str
-    texts: str | None = None
-    separate: str | None = None
+    name: str  # what tables call it
+    path: str  # what `load_pair` reads, or "digit-scenes" for the scenes of the package
+    texts: str | None = None  # text embeddings, where `path` holds the images alone
+    separate: str | None = None  # others of the same model, to fit on; None: from `path`
 
 
 @dataclass(frozen=True)
 class PictureData:
-    """Images with captions, which every encoder of the experiment embeds.
+    """Images with captions, which every encoder of the experiment embeds."""
 
-    Attributes
-    ----------
-    name : str
-        What tables call it, with the name of the encoder behind it.
-    dataset : str
-        LAYOUT:PATH of `fillgap.datasets.open_dataset`.
-    options : mapping from str to str
-        Of the layout, for example split="val2017". Kept as a sorted tuple of pairs.
-    """
-
-    name: str
-    dataset: str
-    options: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
+    name: str  # what tables call it, with the name of the encoder behind it
+    dataset: str  # LAYOUT:PATH of `fillgap.datasets.open_dataset`
+    options: Mapping[str, str] | tuple[tuple[str, str], ...] = ()  # of the layout: split="val2017"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", _pairs(self.options))
@@ -72,21 +50,11 @@ class PictureData:
 
 @dataclass(frozen=True)
 class EncoderModel:
-    """A model that embeds the images and captions of `PictureData`.
+    """A model that embeds the images and captions of `PictureData`."""
 
-    Attributes
-    ----------
-    name : str
-        What tables call it.
-    model : str
-        KIND:MODEL of `fillgap.encoders.open_encoder`.
-    options : mapping from str to value
-        Of the encoder, for example device="cuda". Kept as a sorted tuple of pairs.
-    """
-
-    name: str
-    model: str
-    options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
+    name: str  # what tables call it
+    model: str  # KIND:MODEL of `fillgap.encoders.open_encoder`
+    options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()  # for example device="cuda"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", _pairs(self.options))
@@ -94,24 +62,12 @@ class EncoderModel:
 
 @dataclass(frozen=True)
 class Representation:
-    """A way to map the embeddings.
+    """A way to map the embeddings."""
 
-    Attributes
-    ----------
-    name : str
-        What tables call it.
-    method : str or None
-        A name of `fillgap.aligners.METHODS`, or "recommended"; None leaves the embeddings raw.
-    parameters : mapping from str to value
-        Of the method; those left out have their defaults. Kept as a sorted tuple of pairs.
-    fitted_on : "separate" or "judged"
-        Fit on other rows than those judged, or on the very same.
-    """
-
-    name: str
-    method: str | None = None
-    parameters: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
-    fitted_on: str = "separate"
+    name: str  # what tables call it
+    method: str | None = None  # of `fillgap.aligners.METHODS`, or "recommended"; None: leave raw
+    parameters: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()  # those that are not default
+    fitted_on: str = "separate"  # or "judged": the very rows that are judged
 
     def __post_init__(self) -> None:
         check_choice(self.fitted_on, "fitted_on", ("separate", "judged"))
@@ -180,15 +136,8 @@ class Experiment:
                 f"{here} must be given with the {missing} that they need, got none. "
                 f"Name the {missing}."
             )
-        names = [
-            name
-            for item in self.data
-            for name in (
-                [embedded_name(item, model) for model in self.encoders]
-                if isinstance(item, PictureData)
-                else [item.name]
-            )
-        ]
+        names = [item.name for item in self.data if isinstance(item, EmbeddingData)]
+        names += [f"{name} {model.name}" for name in pictures for model in self.encoders]
         if len(set(names)) < len(names):
             twice = max(names, key=names.count)
             raise InputError(f"names of data must differ, got {twice!r} twice. Rename one.")
@@ -209,12 +158,8 @@ class Experiment:
 
 def _pairs(given: Any) -> tuple[tuple[str, Any], ...]:
     """Return options or parameters as what can be hashed and compared."""
-    return tuple(
-        sorted(
-            (key, tuple(value) if isinstance(value, list) else value)
-            for key, value in dict(given).items()
-        )
-    )
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in dict(given).items()}
+    return tuple(sorted(plain.items()))
 
 
 def embedded_name(pictures: PictureData, model: EncoderModel) -> str:
@@ -238,11 +183,6 @@ def default_name(spec: str) -> str:
 
 def find_measure(name: str) -> tuple[Measure, dict[str, Any]]:
     """Return the measure behind a name, and the parameters that the name holds.
-
-    Raises
-    ------
-    InputError
-        If there is none; near names are offered.
 
     Examples
     --------
@@ -300,9 +240,14 @@ def read_experiment(path: str | Path) -> Experiment:
     for key in ("data", "measures"):
         if not document.get(key):
             raise InputError(f"{file}: {key} must be given, got none. Add it.")
-    data = [_data(file, i, item) for i, item in enumerate(document["data"])]
-    models = [_encoder(file, i, item) for i, item in enumerate(document.get("encoder", []))]
-    ways = [_representation(file, i, x) for i, x in enumerate(document.get("representation", []))]
+    data = [_data(file, f"data[{i}]", item) for i, item in enumerate(document["data"])]
+    models = [
+        _encoder(file, f"encoder[{i}]", item) for i, item in enumerate(document.get("encoder", []))
+    ]
+    ways = [
+        _representation(file, f"representation[{i}]", item)
+        for i, item in enumerate(document.get("representation", []))
+    ]
     for i, name in enumerate(document["measures"]):
         _check_type(file, f"measures[{i}]", name, str)
     rest = {k: document[k] for k in ("n_judged", "n_separate", "random_state") if k in document}
@@ -319,16 +264,22 @@ def read_experiment(path: str | Path) -> Experiment:
         raise InputError(f"{file}: {error}") from error
 
 
-def _data(file: Path, number: int, item: Any) -> EmbeddingData | PictureData:
-    """Return one entry of the data: a path, or a table."""
-    key = f"data[{number}]"
+def _as_table(file: Path, key: str, item: Any, single: str, strings: tuple[str, ...]) -> Any:
+    """Return an entry as a table, also where it is one string; some of its keys are strings."""
     if isinstance(item, str):
-        item = {"path": item}
+        item = {single: item}
     _check_type(file, key, item, dict)
-    for name, value in item.items():
-        if "dataset" not in item:
+    for name in strings or item:
+        if name in item:
+            _check_type(file, f"{key}.{name}", item[name], str)
+    return item
+
+
+def _data(file: Path, key: str, item: Any) -> EmbeddingData | PictureData:
+    if isinstance(item, dict) and "dataset" not in item:
+        for name in item:
             _check_key(file, name, (*_DATA, "dataset"), key)
-        _check_type(file, f"{key}.{name}", value, str)
+    item = _as_table(file, key, item, "path", ())
     if "dataset" in item:
         if "path" in item:
             raise InputError(
@@ -350,20 +301,14 @@ def _data(file: Path, number: int, item: Any) -> EmbeddingData | PictureData:
     return EmbeddingData(**{"name": Path(item["path"]).stem, **placed})
 
 
-def _encoder(file: Path, number: int, item: Any) -> EncoderModel:
-    """Return one model: KIND:MODEL, or a table; a folder that exists is relative to the file."""
-    key = f"encoder[{number}]"
-    if isinstance(item, str):
-        item = {"model": item}
-    _check_type(file, key, item, dict)
+def _encoder(file: Path, key: str, item: Any) -> EncoderModel:
+    """Return one model; a folder that exists is relative to the file."""
+    item = _as_table(file, key, item, "model", ("name", "model"))
     if not item.get("model"):
         raise InputError(
             f"{file}: {key}.model must be given, got none. Write KIND:MODEL, for example "
             "clip:openai/clip-vit-large-patch14."
         )
-    for name in ("name", "model"):
-        if name in item:
-            _check_type(file, f"{key}.{name}", item[name], str)
     kind, colon, place = item["model"].partition(":")
     local = file.parent / place
     spec = f"{kind}:{local}" if colon and local.is_dir() else item["model"]
@@ -371,22 +316,15 @@ def _encoder(file: Path, number: int, item: Any) -> EncoderModel:
     return EncoderModel(item.get("name", default_name(spec)), spec, options)
 
 
-def _representation(file: Path, number: int, item: Any) -> Representation:
-    """Return one representation: the name of a method, or a table."""
-    key = f"representation[{number}]"
-    if isinstance(item, str):
-        item = {"method": item}
-    _check_type(file, key, item, dict)
-    for name in ("name", "method", "fitted_on"):
-        if name in item:
-            _check_type(file, f"{key}.{name}", item[name], str)
-    rest = {k: v for k, v in item.items() if k not in ("name", "method", "fitted_on")}
+def _representation(file: Path, key: str, item: Any) -> Representation:
+    own = ("name", "method", "fitted_on")
+    item = _as_table(file, key, item, "method", own)
     method = None if item.get("method") in (None, "raw") else item["method"]
     try:
         return Representation(
             name=item.get("name", method or "raw"),
             method=method,
-            parameters=rest,
+            parameters={k: v for k, v in item.items() if k not in own},
             fitted_on=item.get("fitted_on", "separate"),
         )
     except (InputError, InputTypeError) as error:

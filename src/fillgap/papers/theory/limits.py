@@ -7,7 +7,8 @@ order ν = dimension/2 − 1, and an anchor x whose projection on that space has
     log E e^{x·z/τ} = log[I_ν(M)/M^ν] − log[I_ν(κ)/κ^ν],  M = |κc + Px/τ|.
 
 κ = 0 is the uniform distribution and is allowed everywhere. In a hyperplane the dimension is h − 1
-and the order is ν̃ = (h − 1)/2 − 1. All functions broadcast over arrays of angles.
+and the order is ν̃ = (h − 1)/2 − 1. All functions broadcast over arrays of angles, and raise
+`InputError` where a value is out of range.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fillgap.errors import check_integer, check_real
-from fillgap.papers.theory.special import check_range, check_right_angle, log_bessel_over_power
+from fillgap.errors import InputError, check_integer, check_real
+from fillgap.papers.theory.hyperplanes import check_right_angle
+from fillgap.papers.theory.vmf import log_bessel_over_power
 
 Array = NDArray[np.float64]
 
@@ -24,28 +26,28 @@ Array = NDArray[np.float64]
 def tilted_concentration(w2: ArrayLike, t: ArrayLike, *, kappa: float, tau: float) -> Array:
     """Return M = √(κ² + 2κ w2/τ + t²/τ²), the concentration after weighting by e^{x·z/τ}.
 
-    Parameters
-    ----------
-    w2 : float or array
-        Cosine x·c of anchor and centre, in [−t, t].
-    t : float or array
-        Length of the anchor's projection on the space of the cloud, in [0, 1].
-    kappa : float
-        Concentration κ ≥ 0 of the cloud.
-    tau : float
-        Temperature τ > 0.
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
+    w2 is the cosine x·c of anchor and centre, t the length of the anchor's projection on the space
+    of the cloud.
     """
     kappa = check_real(kappa, "kappa", low=0)
     tau = check_real(tau, "tau", low=0, open_low=True)
-    w2 = check_range(w2, "cosine of anchor and centre", -1 - 1e-9, 1 + 1e-9)
-    t = check_range(t, "length of the projected anchor", 0, 1 + 1e-9)
+    w2 = _check_range(w2, "cosine of anchor and centre", -1 - 1e-9, 1 + 1e-9)
+    t = _check_range(t, "length of the projected anchor", 0, 1 + 1e-9)
     square = kappa**2 + 2 * kappa * w2 / tau + (t / tau) ** 2
     return np.sqrt(np.maximum(square, 0))  # rounding may leave −1e-17 where the two parts cancel
+
+
+def _check_range(value: ArrayLike, what: str, low: float, high: float) -> Array:
+    """Return `value` as float64 array with every entry in [low, high]."""
+    entries = np.asarray(value, dtype=np.float64)
+    inside = (entries >= low) & (entries <= high) & np.isfinite(entries)
+    if not np.all(inside):
+        worst = float(entries[~inside].flat[0])
+        raise InputError(
+            f"{what} must be between {low:g} and {high:g}, got {worst:g}. "
+            "Choose values in that range."
+        )
+    return entries
 
 
 def j_tilde(
@@ -53,23 +55,10 @@ def j_tilde(
 ) -> Array:
     """Return J̃(w1, w2, t): one direction of the loss of one anchor, less log N, in the limit.
 
-    J̃ = −w1/τ + log[I_ν(M)/M^ν] − log[I_ν(κ)/κ^ν].
-
-    Parameters
-    ----------
-    w1 : float or array
-        Cosine of the anchor with its partner.
-    w2, t, kappa, tau
-        As in `tilted_concentration`.
-    order : float
-        Order ν of the space that holds the cloud: its dimension / 2 − 1.
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
+    J̃ = −w1/τ + log[I_ν(M)/M^ν] − log[I_ν(κ)/κ^ν], with w1 the cosine of the anchor with its
+    partner, w2 and t as in `tilted_concentration`, and the order ν of the space of the cloud.
     """
-    w1 = check_range(w1, "cosine of anchor and partner", -1 - 1e-9, 1 + 1e-9)
+    w1 = _check_range(w1, "cosine of anchor and partner", -1 - 1e-9, 1 + 1e-9)
     concentration = tilted_concentration(w2, t, kappa=kappa, tau=tau)
     spread = log_bessel_over_power(order, concentration) - log_bessel_over_power(order, kappa)
     return -w1 / tau + spread
@@ -78,20 +67,9 @@ def j_tilde(
 def j(w: ArrayLike, *, kappa: float, tau: float, order: float) -> Array:
     """Return J(w) = J̃(w, w, 1): the loss of a centre against the cloud of the other side.
 
-    J is concave in w, since log[I_ν(M)/M^ν] is concave in M²; so its least value on [−1, 1] is at
-    an end, and it is J(1), since the derivative of log[I_ν(M)/M^ν] stays below 1.
-
-    Parameters
-    ----------
-    w : float or array
-        Cosine of the two centres.
-    kappa, tau, order
-        As in `j_tilde`.
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
+    J is concave in the cosine w of the centres, since log[I_ν(M)/M^ν] is concave in M²; so its
+    least value on [−1, 1] is at an end, and it is J(1), since the derivative of log[I_ν(M)/M^ν]
+    stays below 1.
     """
     return j_tilde(w, w, 1.0, kappa=kappa, tau=tau, order=order)
 
@@ -108,13 +86,8 @@ def unconstrained_limit(*, n_features: int, tau: float) -> float:
         Dimension h of the space, at least 3.
     tau : float
         Temperature τ > 0.
-
-    Raises
-    ------
-    InputError
-        If h < 3 or τ ≤ 0.
     """
-    return float(2 * j(1.0, kappa=0, tau=tau, order=space_order(n_features, 0)))
+    return float(2 * j(1.0, kappa=0, tau=tau, order=_order(n_features, 0)))
 
 
 def cone_limit(
@@ -134,14 +107,9 @@ def cone_limit(
         Temperature τ > 0.
     kappa_x, kappa_y : float
         Concentrations ≥ 0 of the two clouds.
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
     """
-    w = np.cos(check_range(gap, "gap angle", 0, np.pi))
-    order = space_order(n_features, 0)
+    w = np.cos(_check_range(gap, "gap angle", 0, np.pi))
+    order = _order(n_features, 0)
     return j(w, kappa=kappa_y, tau=tau, order=order) + j(w, kappa=kappa_x, tau=tau, order=order)
 
 
@@ -176,17 +144,10 @@ def subspace_limit(
         Temperature τ > 0.
     kappa_x, kappa_y : float
         Concentrations ≥ 0 of the two clouds within their hyperplanes.
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
     """
     phi = check_right_angle(phi, "phi")
-    away = np.cos(check_range(tilt, "tilt", 0, np.pi / 2)) ** 2
-    w = 1 - away * (1 - np.cos(phi))
-    t = np.sqrt(1 - away * np.sin(phi) ** 2)
-    order = space_order(n_features, 1)
+    w, t = _leaning(_check_range(tilt, "tilt", 0, np.pi / 2), phi)
+    order = _order(n_features, 1)
     to_y = j_tilde(w, w, t, kappa=kappa_y, tau=tau, order=order)
     return to_y + j_tilde(w, w, t, kappa=kappa_x, tau=tau, order=order)
 
@@ -204,20 +165,10 @@ def subspace_minimum(
         Least angle between the hyperplanes in radians, in (0, π/2).
     n_features, tau, kappa_x, kappa_y
         As in `subspace_limit`.
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
     """
     return float(
         subspace_limit(phi_min, n_features=n_features, tau=tau, kappa_x=kappa_x, kappa_y=kappa_y)
     )
-
-
-def space_order(n_features: int, codimension: int) -> float:
-    """Return the Bessel order of a space of `n_features` − `codimension` dimensions."""
-    return (check_integer(n_features, "n_features", low=3) - codimension) / 2 - 1
 
 
 def pair_limit(
@@ -241,15 +192,12 @@ def pair_limit(
         Temperature τ > 0.
     kappa : float
         Concentration κ_y ≥ 0 of the other side's cloud.
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
     """
-    pair, reach = _pair_geometry(theta, phi)
+    theta = _check_range(theta, "theta", 0, np.pi / 2)
+    phi = check_right_angle(phi, "phi")
+    pair, reach = _leaning(theta, phi)
     w2 = np.cos(theta) * np.cos(phi)
-    return j_tilde(pair, w2, reach, kappa=kappa, tau=tau, order=space_order(n_features, 1))
+    return j_tilde(pair, w2, reach, kappa=kappa, tau=tau, order=_order(n_features, 1))
 
 
 def theorem4_printed(
@@ -272,21 +220,22 @@ def theorem4_printed(
         As in `pair_limit`.
     misprint : bool
         Take the first argument as printed in the statement.
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
     """
-    pair, reach = _pair_geometry(theta, phi)
+    theta = _check_range(theta, "theta", 0, np.pi / 2)
+    phi = check_right_angle(phi, "phi")
+    pair, reach = _leaning(theta, phi)
     w1 = np.cos(phi) if misprint else pair
     # cos θ may exceed ‖P_B x_i‖, which no anchor can do: M is then larger than any real one.
     w2 = np.cos(theta)
-    return j_tilde(w1, w2, reach, kappa=kappa, tau=tau, order=space_order(n_features, 1))
+    return j_tilde(w1, w2, reach, kappa=kappa, tau=tau, order=_order(n_features, 1))
 
 
-def _pair_geometry(theta: ArrayLike, phi: ArrayLike) -> tuple[Array, Array]:
-    """Return x_i·y_i and ‖P_B x_i‖ of a pair at θ from centres perpendicular to C."""
-    away = np.cos(check_range(theta, "theta", 0, np.pi / 2)) ** 2
-    phi = check_right_angle(phi, "phi")
+def _leaning(tilt: Array, phi: Array) -> tuple[Array, Array]:
+    """Return x·y and ‖P_B x‖ of x and y that lean by `tilt` from the perpendicular of C."""
+    away = np.cos(tilt) ** 2
     return 1 - away * (1 - np.cos(phi)), np.sqrt(1 - away * np.sin(phi) ** 2)
+
+
+def _order(n_features: int, codimension: int) -> float:
+    """Return the Bessel order of a space of `n_features` − `codimension` dimensions."""
+    return (check_integer(n_features, "n_features", low=3) - codimension) / 2 - 1

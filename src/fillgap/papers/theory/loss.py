@@ -1,4 +1,8 @@
-"""The N × N part of the contrastive loss on a device of PyTorch."""
+"""The contrastive loss of a batch and of the pair of its centres, with their derivatives.
+
+In two hyperplanes points have the coordinates of `HyperplanePair`, so that x·y is a product with
+the diagonal D = (1, …, 1, cos φ); `scale` is its last entry, 1 in the whole space.
+"""
 
 from __future__ import annotations
 
@@ -18,57 +22,13 @@ from fillgap.errors import (
 Array = NDArray[np.floating[Any]]
 
 
-def softmax_products(
-    left: Array, right: Array, tau: float, device: Any
-) -> tuple[Array, Array, Array]:
-    """Return what the N × N similarities are needed for.
-
-    Parameters
-    ----------
-    left, right : array of shape (n_pairs, n_coordinates)
-        Rows whose products are the similarities, in the precision that is wanted.
-    tau : float
-        Temperature τ > 0.
-    device : str or torch.device
-        Where to compute.
-
-    Returns
-    -------
-    log_sums : array of shape (n_pairs,)
-        Log-sums over rows plus over columns.
-    by_left, by_right : array of shape (n_pairs, n_coordinates)
-        W · right and Wᵀ · left, with W the sum of both softmaxes.
-    """
-    import torch
-
-    a, b = (torch.from_numpy(np.ascontiguousarray(rows)).to(device) for rows in (left, right))
-    scores = (a / tau) @ b.T
-    by_row, by_column = torch.logsumexp(scores, 1), torch.logsumexp(scores, 0)
-    weights = torch.exp(scores - by_row[:, None]).add_(torch.exp(scores - by_column[None, :]))
-    found = (by_row + by_column, weights @ b, weights.T @ a)
-    log_sums, by_left, by_right = (tensor.cpu().numpy() for tensor in found)
-    return log_sums, by_left, by_right
-
-
 class LossGradient(NamedTuple):
-    """A loss and its derivatives.
+    """A loss and its derivatives."""
 
-    Attributes
-    ----------
-    loss : float
-        Both directions together, less 2 log N.
-    points : ndarray of shape (2, n_pairs, n_coordinates)
-        Derivative with respect to X and Y.
-    centres : ndarray of shape (2, n_coordinates)
-        Derivative with respect to the two centres where they are the anchors.
-    scale : float
-        Derivative with respect to the last entry of D.
-    """
-
-    loss: float
-    points: Array
-    centres: Array
-    scale: float
+    loss: float  # both directions together, less 2 log N
+    points: Array  # with respect to X and Y, shape (2, n_pairs, n_coordinates)
+    centres: Array  # with respect to the two centres where they are the anchors
+    scale: float  # with respect to the last entry of D
 
 
 def batch_loss(X: Any, Y: Any, *, tau: float) -> float:
@@ -109,18 +69,8 @@ def batch_loss_gradient(
 ) -> LossGradient:
     """Return the contrastive loss over all pairs of the batch, with its derivatives.
 
-    Parameters
-    ----------
-    X, Y : array of shape (n_pairs, n_coordinates)
-        Unit rows; row i of X belongs to row i of Y.
-    scale : float
-        Last entry of D: cos φ, or 1 in the whole space.
-    tau : float
-        Temperature τ > 0.
-    dtype : type
-        Precision of the three products with an n_pairs × n_pairs matrix.
-    device : str or torch.device, optional
-        Where these are computed, with PyTorch; left out, in NumPy.
+    The three products with an n_pairs × n_pairs matrix are computed in `dtype`: in NumPy, or with
+    PyTorch on `device`.
     """
     scaled = _scaled(X, scale)
     left, right = scaled.astype(dtype), Y.astype(dtype)
@@ -129,12 +79,25 @@ def batch_loss_gradient(
         log_sums, weights = _softmax_both_ways((left / dtype(tau)) @ right.T)
         to_right, to_left = weights @ right, weights.T @ left
     else:
-        log_sums, to_right, to_left = softmax_products(left, right, tau, device)
+        log_sums, to_right, to_left = _on_device(left, right, tau, device)
     loss = float(np.mean(log_sums - 2 * own)) - 2 * np.log(len(X))
     by_x = (to_right - 2 * Y) / (len(X) * tau)
     by_y = (to_left - 2 * scaled) / (len(X) * tau)
     points = np.stack([_scaled(by_x, scale), by_y])
     return LossGradient(loss, points, np.zeros((2, X.shape[1])), float(by_x[:, -1] @ X[:, -1]))
+
+
+def _on_device(left: Array, right: Array, tau: float, device: Any) -> tuple[Array, Array, Array]:
+    """Return log-sums, W · right and Wᵀ · left, with W the sum of both softmaxes."""
+    import torch
+
+    a, b = (torch.from_numpy(np.ascontiguousarray(rows)).to(device) for rows in (left, right))
+    scores = (a / tau) @ b.T
+    by_row, by_column = torch.logsumexp(scores, 1), torch.logsumexp(scores, 0)
+    weights = torch.exp(scores - by_row[:, None]).add_(torch.exp(scores - by_column[None, :]))
+    products = (by_row + by_column, weights @ b, weights.T @ a)
+    log_sums, by_left, by_right = (tensor.cpu().numpy() for tensor in products)
+    return log_sums, by_left, by_right
 
 
 def _softmax_both_ways(S: Array) -> tuple[Array, Array]:
@@ -170,17 +133,6 @@ def centre_loss_gradient(
 
     L^c = −2 c_x·D c_y/τ + log mean_j e^{c_x·D y_j/τ} + log mean_j e^{x_j·D c_y/τ}: what DG's
     theorems 2 and 3 are about.
-
-    Parameters
-    ----------
-    X, Y : array of shape (n_pairs, n_coordinates)
-        Unit rows, the clouds.
-    centres : array of shape (2, n_coordinates)
-        c_x and c_y, unit rows.
-    scale : float
-        Last entry of D: cos φ, or 1 in the whole space.
-    tau : float
-        Temperature τ > 0.
     """
     c_x, c_y = centres
     d_x, d_y = _scaled(c_x, scale), _scaled(c_y, scale)

@@ -9,12 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fillgap.errors import InputError, check_choice, check_integer, check_random_state, check_real
-from fillgap.papers.theory.lemmas import log_sphere_integral
-from fillgap.papers.theory.special import check_unit_vector
-from fillgap.papers.theory.vmf import sample_vmf
+from fillgap.papers.theory.vmf import check_unit_vector, log_sphere_integral, sample_vmf
 
 Array = NDArray[np.float64]
-Method = Literal["auto", "plain", "tilted", "quadrature"]
 
 _PLAIN_LIMIT = 3.0  # 1/(hτ²) up to which plain sampling reaches the limit
 _BLOCK = 1 << 22  # entries drawn at a time
@@ -22,24 +19,12 @@ _BLOCK = 1 << 22  # entries drawn at a time
 
 @dataclass(frozen=True)
 class AnchorLoss:
-    """An estimate of L_{X→Y}(x; Y) − log N for an endless batch.
-
-    Attributes
-    ----------
-    value : float
-        The estimate.
-    standard_error : float
-        Of the value; 0 for quadrature.
-    method : {"plain", "tilted", "quadrature"}
-        How it was found.
-    n_samples : int
-        Points drawn in all; 0 for quadrature.
-    """
+    """An estimate of L_{X→Y}(x; Y) − log N for an endless batch."""
 
     value: float
-    standard_error: float
-    method: str
-    n_samples: int
+    standard_error: float  # 0 for quadrature
+    method: str  # "plain", "tilted" or "quadrature"
+    n_samples: int  # points drawn in all; 0 for quadrature
 
 
 def anchor_loss(
@@ -50,7 +35,7 @@ def anchor_loss(
     kappa: float,
     tau: float,
     basis: NDArray[np.floating] | None = None,
-    method: Method = "auto",
+    method: Literal["auto", "plain", "tilted", "quadrature"] = "auto",
     n_samples: int = 100_000,
     random_state: int | np.random.Generator | None = 0,
 ) -> AnchorLoss:
@@ -86,6 +71,7 @@ def anchor_loss(
     Returns
     -------
     AnchorLoss
+        `value` and its `standard_error`, the `method` and the `n_samples` in all.
 
     Raises
     ------
@@ -98,8 +84,15 @@ def anchor_loss(
     tau = check_real(tau, "tau", low=0, open_low=True)
     n_samples = check_integer(n_samples, "n_samples", low=100)
     check_choice(method, "method", ("auto", "plain", "tilted", "quadrature"))
-    pull = x if basis is None else basis.T @ x
-    inside = c if basis is None else _within(c, basis)
+    pull, inside = x, c
+    if basis is not None:
+        pull, inside = basis.T @ x, basis.T @ c
+        if abs(float(np.linalg.norm(inside)) - 1) > 1e-6:
+            raise InputError(
+                "centre must be in the subspace of its cloud, got a centre outside the basis. "
+                "Project it with basis @ (basis.T @ centre) and scale it to length 1."
+            )
+        inside = inside / np.linalg.norm(inside)
     if method == "auto":
         method = "plain" if 1 / (inside.size * tau**2) <= _PLAIN_LIMIT else "tilted"
     own = -float(x @ y) / tau
@@ -107,7 +100,10 @@ def anchor_loss(
         tilted = float(np.linalg.norm(kappa * inside + pull / tau))
         rise = log_sphere_integral(tilted, inside.size) - log_sphere_integral(kappa, inside.size)
         return AnchorLoss(own + rise, 0.0, method, 0)
-    stages = 1 if method == "plain" else _stages(pull, tau)
+    stages = 1
+    if method == "tilted":  # ratios that keep the exponent's standard deviation near one half
+        deviation = float(np.linalg.norm(pull)) / (tau * np.sqrt(pull.size))
+        stages = max(1, int(np.ceil(2 * deviation)))
     rng = check_random_state(random_state)
     value, variance, drawn = 0.0, 0.0, -(-n_samples // stages)
     for b in np.arange(stages) / stages:
@@ -115,23 +111,6 @@ def anchor_loss(
         rise, spread = _log_mean(parameter, pull / (tau * stages), drawn, rng)
         value, variance = value + rise, variance + spread
     return AnchorLoss(own + value, float(np.sqrt(variance)), method, drawn * stages)
-
-
-def _within(centre: Array, basis: NDArray[np.floating]) -> Array:
-    """Return the centre in the coordinates of the subspace."""
-    inside = basis.T @ centre
-    if abs(float(np.linalg.norm(inside)) - 1) > 1e-6:
-        raise InputError(
-            "centre must be in the subspace of its cloud, got a centre outside the basis. "
-            "Project it with basis @ (basis.T @ centre) and scale it to length 1."
-        )
-    return inside / np.linalg.norm(inside)
-
-
-def _stages(pull: Array, tau: float) -> int:
-    """Return how many ratios keep the exponent's standard deviation near one half in each."""
-    deviation = float(np.linalg.norm(pull)) / (tau * np.sqrt(pull.size))
-    return max(1, int(np.ceil(2 * deviation)))
 
 
 def _log_mean(

@@ -1,16 +1,19 @@
-"""Two clouds of points on the sphere that are carried to their centres by a rotation."""
+"""What a simulation leaves free and what it fixes: one setting for each theorem.
+
+A state is two clouds around the last axis, each carried to its centre by a rotation.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from fillgap.errors import check_choice, check_real
-from fillgap.papers.theory.special import check_right_angle
+from fillgap.papers.theory.hyperplanes import check_right_angle
 from fillgap.papers.theory.vmf import sample_vmf
 
 Array = NDArray[np.float64]
@@ -18,21 +21,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class State:
-    """Where a simulation stands.
+    """Where a simulation stands."""
 
-    Attributes
-    ----------
-    reference : ndarray of shape (2, n_pairs, n_coordinates)
-        Both clouds around the reference direction, the last axis.
-    centres : ndarray of shape (2, n_coordinates)
-        Where the reference direction is carried to.
-    phi : float
-        Angle between the hyperplanes; 0 in the whole space.
-    """
-
-    reference: Array
-    centres: Array
-    phi: float
+    reference: Array  # both clouds around the last axis, shape (2, n_pairs, n_coordinates)
+    centres: Array  # where that axis is carried to, shape (2, n_coordinates)
+    phi: float  # angle between the hyperplanes; 0 in the whole space
 
     @property
     def points(self) -> Array:
@@ -147,13 +140,9 @@ class Unconstrained(Setting):
         Angle between their centres in radians, in [0, 3].
     """
 
+    free: ClassVar[tuple[str, ...]] = ("reference",)
     start_kappa: float = 10.0
     start_gap: float = 1.5
-
-    @property
-    def free(self) -> tuple[str, ...]:
-        """The fields of `State` that training moves."""
-        return ("reference",)
 
     def __post_init__(self) -> None:
         check_real(self.start_kappa, "start_kappa", low=0)
@@ -179,17 +168,14 @@ class Cone(Setting):
         Angle between the centres at the start in radians, in [0, 3].
     """
 
+    free: ClassVar[tuple[str, ...]] = ("centres",)
     kappa_x: float = 10.0
     kappa_y: float = 10.0
     start_gap: float = 1.5
 
-    @property
-    def free(self) -> tuple[str, ...]:
-        """The fields of `State` that training moves."""
-        return ("centres",)
-
     def __post_init__(self) -> None:
-        _check_kappas(self.kappa_x, self.kappa_y)
+        check_real(self.kappa_x, "kappa_x", low=0)
+        check_real(self.kappa_y, "kappa_y", low=0)
         check_real(self.start_gap, "start_gap", low=0, high=3)
 
     def start(self, n_pairs: int, n_coordinates: int, seed: int) -> State:
@@ -212,13 +198,9 @@ class ConePoints(Setting):
         Angle between the axes at the start in radians, in [0, 3].
     """
 
+    free: ClassVar[tuple[str, ...]] = ("reference", "centres")
     half_angle: float = 0.6
     start_gap: float = 1.5
-
-    @property
-    def free(self) -> tuple[str, ...]:
-        """The fields of `State` that training moves."""
-        return ("reference", "centres")
 
     def __post_init__(self) -> None:
         check_right_angle(self.half_angle, "half_angle")
@@ -282,7 +264,8 @@ class Subspace(Setting):
 
     def __post_init__(self) -> None:
         check_right_angle(self.phi_min, "phi_min")
-        _check_kappas(self.kappa_x, self.kappa_y)
+        check_real(self.kappa_x, "kappa_x", low=0)
+        check_real(self.kappa_y, "kappa_y", low=0)
         check_choice(self.condition, "condition", ("gap", "perpendicular", "none"))
         check_real(self.start_phi, "start_phi", low=self.phi_min, high=np.pi / 2, open_high=True)
         check_real(self.start_tilt, "start_tilt", low=0, high=np.pi / 2, open_high=True)
@@ -319,15 +302,11 @@ class SubspacePoints(Setting):
         As in `Subspace`.
     """
 
+    free: ClassVar[tuple[str, ...]] = ("reference", "phi")
     phi_min: float = 0.7
     start_kappa: float = 10.0
     start_phi: float = 1.4
     start_tilt: float = 0.8
-
-    @property
-    def free(self) -> tuple[str, ...]:
-        """The fields of `State` that training moves."""
-        return ("reference", "phi")
 
     def __post_init__(self) -> None:
         check_right_angle(self.phi_min, "phi_min")
@@ -345,12 +324,6 @@ class SubspacePoints(Setting):
     def restrain(self, state: State) -> State:
         """Keep φ in its range."""
         return _restrain_phi(super().restrain(state), self.phi_min)
-
-
-def _check_kappas(kappa_x: float, kappa_y: float) -> None:
-    """Refuse a negative concentration of either cloud."""
-    check_real(kappa_x, "kappa_x", low=0)
-    check_real(kappa_y, "kappa_y", low=0)
 
 
 def _restrain_phi(state: State, phi_min: float) -> State:

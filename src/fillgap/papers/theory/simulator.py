@@ -1,4 +1,4 @@
-"""What the simulator writes down along the way."""
+"""Training of both sides with the contrastive loss, over what a setting leaves free."""
 
 from __future__ import annotations
 
@@ -9,116 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap.errors import InputError, check_choice, check_integer, check_real
-from fillgap.papers.theory.lemmas import chord_angle
+from fillgap.papers.theory.hyperplanes import chord_angle
 from fillgap.papers.theory.loss import LossGradient, batch_loss_gradient, centre_loss_gradient
 from fillgap.papers.theory.settings import Setting, State, carry, carry_gradient, last_axis, unit
 from fillgap.runtime import Progress, choose_device, silent
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Measures of a simulation; each entry belongs to the step of the same position.
-
-    Attributes
-    ----------
-    step : ndarray
-        Steps taken before the measurement.
-    loss : ndarray
-        Contrastive loss over all pairs, less 2 log N.
-    centre_loss : ndarray
-        Loss of the pair of centres against both clouds, less 2 log N.
-    centre_gap : ndarray
-        Angle in radians between the centres (the axes of the cones).
-    mean_gap : ndarray
-        Angle in radians between the mean directions of the points: the gap angle Δθ as measured.
-    phi : ndarray
-        Angle between the hyperplanes in radians; 0 in the whole space.
-    tilt_x, tilt_y : ndarray
-        Angle in radians of each centre with the perpendicular of C within its hyperplane.
-    mean_length : ndarray
-        Length of the mean of X: near 0, the direction of the mean is noise.
-    mean_pair_angle, max_pair_angle : ndarray
-        Mean and largest angle x_i to y_i in radians.
-    """
-
-    step: Array
-    loss: Array
-    centre_loss: Array
-    centre_gap: Array
-    mean_gap: Array
-    phi: Array
-    tilt_x: Array
-    tilt_y: Array
-    mean_length: Array
-    mean_pair_angle: Array
-    max_pair_angle: Array
-
-    @classmethod
-    def of(cls, records: list[tuple[int, dict[str, float]]]) -> Trace:
-        """Return the records as one array per measure."""
-        names = [field.name for field in fields(cls)][1:]
-        columns = {name: np.array([record[name] for _, record in records]) for name in names}
-        return cls(step=np.array([step for step, _ in records], dtype=np.float64), **columns)
-
-
-def measure(
-    state: State, tau: float, dtype: type[np.floating[Any]] = np.float64, device: Any = None
-) -> dict[str, float]:
-    """Return the measures of one state; `dtype` and `device` are those of the N × N product."""
-    clouds, scale = tuple(state.points), float(np.cos(state.phi))
-    X, Y = embed(state)
-    centres = _lift(state.centres, state.phi)
-    means = X.mean(axis=0), Y.mean(axis=0)
-    angles = chord_angle(X, Y)
-    tilts = np.arccos(np.minimum(np.abs(state.centres[:, -1]), 1))
-    return {
-        "loss": batch_loss_gradient(clouds[0], clouds[1], scale, tau, dtype, device=device).loss,
-        "centre_loss": centre_loss_gradient(clouds[0], clouds[1], state.centres, scale, tau).loss,
-        "centre_gap": float(chord_angle(*centres)),
-        "mean_gap": float(chord_angle(unit(means[0]), unit(means[1]))),
-        "phi": state.phi,
-        "tilt_x": float(tilts[0]),
-        "tilt_y": float(tilts[1]),
-        "mean_length": float(np.linalg.norm(means[0])),
-        "mean_pair_angle": float(angles.mean()),
-        "max_pair_angle": float(angles.max()),
-    }
-
-
-def embed(state: State) -> tuple[Array, Array]:
-    """Return X and Y in the whole space, from the coordinates of their hyperplanes if any."""
-    X, Y = state.points
-    return tuple(_lift(np.stack([X, Y]), state.phi)) if state.phi else (X, Y)
-
-
-def _lift(sides: Array, phi: float) -> Array:
-    """Append the coordinate off A: 0 for X; Y's last coordinate points φ away from A."""
-    if not phi:
-        return sides
-    lifted = np.concatenate([sides, np.zeros_like(sides[..., :1])], axis=-1)
-    lifted[1, ..., -1] = np.sin(phi) * sides[1, ..., -1]
-    lifted[1, ..., -2] = np.cos(phi) * sides[1, ..., -1]
-    return lifted
-
-
 Objective = Literal["batch", "centre"]
 
 
 @dataclass(frozen=True)
-class Frame:
-    """All points at one step.
+class Trace:
+    """Measures of a simulation; each entry belongs to the step of the same position."""
 
-    Attributes
-    ----------
-    step : int
-        Steps taken before.
-    X, Y : ndarray of shape (n_pairs, n_features)
-        Points in the whole space, unit rows.
-    phi : float
-        Angle between the hyperplanes; 0 in the whole space.
-    """
+    step: Array  # steps taken before the measurement
+    loss: Array  # over all pairs, less 2 log N
+    centre_loss: Array  # of the pair of centres against both clouds, less 2 log N
+    centre_gap: Array  # angle between the centres (the axes of the cones); all angles in radians
+    mean_gap: Array  # angle between the means of the points: the gap angle Δθ as measured
+    phi: Array  # angle between the hyperplanes; 0 in the whole space
+    tilt_x: Array  # angle of c_x with the perpendicular of C within its hyperplane
+    tilt_y: Array
+    mean_length: Array  # of the mean of X: near 0, the direction of the mean is noise
+    mean_pair_angle: Array  # x_i to y_i
+    max_pair_angle: Array
+
+
+@dataclass(frozen=True)
+class Frame:
+    """All points at one step."""
 
     step: int
     X: Array
@@ -143,13 +62,15 @@ class Simulation:
     seed : int
         Repeats the run to the last bit on the same machine and libraries.
     trace : Trace
-        Measures along the way.
+        Measures along the way, one array each: `step`, `loss` and `centre_loss` (less 2 log N),
+        `centre_gap`, `mean_gap` (Δθ as measured), `phi`, `tilt_x` and `tilt_y` (of the centres
+        towards C), `mean_length` of X, `mean_pair_angle`, `max_pair_angle`; angles in radians.
     X, Y : ndarray of shape (n_pairs, n_features)
         Final points in the whole space, unit rows.
     phi : float
         Final angle between the hyperplanes; 0 in the whole space.
     frames : tuple of Frame
-        The points at the steps asked for.
+        `step`, `X`, `Y` and `phi` at the steps asked for.
     """
 
     setting: Setting
@@ -236,7 +157,12 @@ def simulate(
     rate = check_real(learning_rate, "learning_rate", low=0, high=1, open_low=True)
     seed = check_integer(random_state, "random_state", low=0)
     check_choice(precision, "precision", ("float32", "float64"))
-    _check_objective(objective, setting)
+    check_choice(objective, "objective", ("batch", "centre"))
+    if objective == "centre" and "reference" in setting.free:
+        raise InputError(
+            "objective must be 'batch' where every point is free, got 'centre'. "
+            "Use Cone or Subspace for the loss of the centres."
+        )
     for step in frames:
         check_integer(step, "a step of frames", low=0, high=n_steps)
     every = max(1, n_steps // check_integer(n_records, "n_records", low=1))
@@ -244,112 +170,105 @@ def simulate(
 
     where = None if device is None else choose_device(device)
     state = setting.start(n_pairs, n_features - ("phi" in setting.free), seed)
-    descent = Descent(setting)
-    records: list[tuple[int, dict[str, float]]] = []
+    moments: dict[str, tuple[Array, Array]] = {}
+    records: list[dict[str, float]] = []
     kept: list[Frame] = []
     for step in range(n_steps + 1):
         if step % every == 0 or step == n_steps:
-            records.append((step, measure(state, tau, dtype, where)))
+            records.append({"step": step, **_measures(state, tau, dtype, where)})
             (progress or silent)(step, n_steps, "training step")
         if step in frames:
             kept.append(Frame(step, *embed(state), state.phi))
         if step < n_steps:
-            slope = _gradient(state, objective, tau, dtype, where)
-            state = descent.advance(state, slope, rate * (1 + np.cos(np.pi * step / n_steps)) / 2)
+            (X, Y), scale = state.points, float(np.cos(state.phi))
+            if objective == "centre":
+                slope = centre_loss_gradient(X, Y, state.centres, scale, tau)
+            else:
+                slope = batch_loss_gradient(X, Y, scale, tau, dtype, device=where)
+            decayed = rate * (1 + np.cos(np.pi * step / n_steps)) / 2
+            moved: dict[str, Any] = {}
+            for part, gradient in free_gradients(setting, state, slope).items():
+                direction, moments[part] = _adam(gradient, moments.get(part), step + 1)
+                moved[part] = getattr(state, part) + decayed * direction
+            if "phi" in moved:
+                moved["phi"] = float(moved["phi"].item())
+            state = setting.restrain(replace(state, **moved))
+    names = [field.name for field in fields(Trace)]
+    columns = {name: np.array([record[name] for record in records], float) for name in names}
     X, Y = embed(state)
     return Simulation(
-        setting=setting,
-        n_features=n_features,
-        n_pairs=n_pairs,
-        n_steps=n_steps,
-        tau=tau,
-        objective=objective,
-        seed=seed,
-        trace=Trace.of(records),
-        X=X,
-        Y=Y,
-        phi=state.phi,
-        frames=tuple(kept),
-    )
+        setting, n_features, n_pairs, n_steps, tau, objective, seed, Trace(**columns), X, Y,
+        state.phi, tuple(kept),
+    )  # fmt: skip
 
 
-def _check_objective(objective: str, setting: Setting) -> None:
-    """Refuse the loss of the centres where no cloud belongs to a centre."""
-    check_choice(objective, "objective", ("batch", "centre"))
-    if objective == "centre" and "reference" in setting.free:
-        raise InputError(
-            "objective must be 'batch' where every point is free, got 'centre'. "
-            "Use Cone or Subspace for the loss of the centres."
-        )
+def _measures(
+    state: State, tau: float, dtype: type[np.floating[Any]], device: Any
+) -> dict[str, float]:
+    """Return the measures of one state; `dtype` and `device` are those of the N × N product."""
+    (A, B), scale = state.points, float(np.cos(state.phi))
+    X, Y = embed(state)
+    means = X.mean(axis=0), Y.mean(axis=0)
+    angles = chord_angle(X, Y)
+    tilts = np.arccos(np.minimum(np.abs(state.centres[:, -1]), 1))
+    return {
+        "loss": batch_loss_gradient(A, B, scale, tau, dtype, device=device).loss,
+        "centre_loss": centre_loss_gradient(A, B, state.centres, scale, tau).loss,
+        "centre_gap": float(chord_angle(*_lift(state.centres, state.phi))),
+        "mean_gap": float(chord_angle(unit(means[0]), unit(means[1]))),
+        "phi": state.phi,
+        "tilt_x": float(tilts[0]),
+        "tilt_y": float(tilts[1]),
+        "mean_length": float(np.linalg.norm(means[0])),
+        "mean_pair_angle": float(angles.mean()),
+        "max_pair_angle": float(angles.max()),
+    }
 
 
-def _gradient(
-    state: State,
-    objective: Objective,
-    tau: float,
-    dtype: type[np.floating[Any]],
-    device: Any,
-) -> LossGradient:
-    """Return the loss that is minimised, with its derivatives."""
-    X, Y = state.points
-    scale = float(np.cos(state.phi))
-    if objective == "centre":
-        return centre_loss_gradient(X, Y, state.centres, scale, tau)
-    return batch_loss_gradient(X, Y, scale, tau, dtype, device=device)
+def embed(state: State) -> tuple[Array, Array]:
+    """Return X and Y in the whole space, from the coordinates of their hyperplanes if any."""
+    X, Y = _lift(state.points, state.phi)
+    return X, Y
 
 
-class Descent:
-    """Adam on the free parts of a state.
-
-    Parameters
-    ----------
-    setting : Setting
-        Says which parts are free.
-    """
-
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        self.steps = 0
-        self.moments: dict[str, tuple[Array, Array]] = {}
-
-    def advance(self, state: State, slope: LossGradient, rate: float) -> State:
-        """Return the state after one step, back within its constraints."""
-        self.steps += 1
-        moved = {
-            part: getattr(state, part) + rate * self._direction(part, gradient)
-            for part, gradient in free_gradients(self.setting, state, slope).items()
-        }
-        if "phi" in moved:
-            moved["phi"] = float(moved["phi"].item())
-        return self.setting.restrain(replace(state, **moved))
-
-    def _direction(self, part: str, gradient: Array) -> Array:
-        """Return Adam's step for unit rate; the second moment is shared by both sides."""
-        square = (gradient**2).sum(axis=-1, keepdims=True).mean(axis=0, keepdims=True)
-        mean, spread = self.moments.get(part, (np.zeros_like(gradient), np.zeros_like(square)))
-        mean = 0.9 * mean + 0.1 * gradient
-        spread = 0.99 * spread + 0.01 * square
-        self.moments[part] = mean, spread
-        root = np.sqrt(spread / (1 - 0.99**self.steps))
-        return -mean / (1 - 0.9**self.steps) / np.maximum(root, 1e-300)
+def _lift(sides: Array, phi: float) -> Array:
+    """Append the coordinate off A: 0 for X; Y's last coordinate points φ away from A."""
+    if not phi:
+        return sides
+    lifted = np.concatenate([sides, np.zeros_like(sides[..., :1])], axis=-1)
+    lifted[1, ..., -1] = np.sin(phi) * sides[1, ..., -1]
+    lifted[1, ..., -2] = np.cos(phi) * sides[1, ..., -1]
+    return lifted
 
 
 def free_gradients(setting: Setting, state: State, slope: LossGradient) -> dict[str, Array]:
     """Return the derivative with respect to each free part of the state, tangent to the sphere."""
     e = last_axis(state.centres.shape[1])
-    found: dict[str, Array] = {}
+    gradients: dict[str, Array] = {}
     sides = list(zip(state.reference, slope.points, state.centres, strict=True))
     if "reference" in setting.free:
         pulled = np.stack([carry(gradient, centre, e) for _, gradient, centre in sides])
-        found["reference"] = _tangent(pulled, state.reference)
+        gradients["reference"] = _tangent(pulled, state.reference)
     if "centres" in setting.free:
         turned = np.stack([carry_gradient(cloud, g, e, centre) for cloud, g, centre in sides])
-        found["centres"] = _tangent(turned + slope.centres, state.centres)
+        gradients["centres"] = _tangent(turned + slope.centres, state.centres)
     if "phi" in setting.free:
-        found["phi"] = np.array([[-np.sin(state.phi) * slope.scale]])
-    return found
+        gradients["phi"] = np.array([[-np.sin(state.phi) * slope.scale]])
+    return gradients
 
 
 def _tangent(gradient: Array, rows: Array) -> Array:
     """Return the part of each row of the gradient that is tangent to the sphere there."""
     return gradient - (gradient * rows).sum(axis=-1, keepdims=True) * rows
+
+
+def _adam(
+    gradient: Array, moments: tuple[Array, Array] | None, step: int
+) -> tuple[Array, tuple[Array, Array]]:
+    """Return Adam's step for unit rate, and its moments; the second is shared by both sides."""
+    square = (gradient**2).sum(axis=-1, keepdims=True).mean(axis=0, keepdims=True)
+    mean, spread = moments or (np.zeros_like(gradient), np.zeros_like(square))
+    mean = 0.9 * mean + 0.1 * gradient
+    spread = 0.99 * spread + 0.01 * square
+    root = np.sqrt(spread / (1 - 0.99**step))
+    return -mean / (1 - 0.9**step) / np.maximum(root, 1e-300), (mean, spread)

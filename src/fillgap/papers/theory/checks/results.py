@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.papers.theory.lemmas import HyperplanePair
-from fillgap.papers.theory.monte_carlo import anchor_loss
+from fillgap.papers.theory.hyperplanes import HyperplanePair
+from fillgap.papers.theory.monte_carlo import AnchorLoss, anchor_loss
 from fillgap.papers.theory.simulator import Frame, Simulation, simulate
 
 Array = NDArray[np.float64]
@@ -19,25 +20,9 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Check:
-    """A statement with its number, and whether it holds.
+    """A statement with its number, and whether it holds."""
 
-    Attributes
-    ----------
-    name : str
-        The statement, with the unit of the number.
-    value : float
-        What was found.
-    relation : {"=", "≤", "≥"}
-        How it should relate to `expected`.
-    expected : float
-        What the theory says.
-    tolerance : float
-        By how much the value may miss.
-    holds : bool
-        Whether it does not miss by more.
-    """
-
-    name: str
+    name: str  # with the unit of the number
     value: float
     relation: Literal["=", "≤", "≥"]
     expected: float
@@ -65,45 +50,19 @@ class Check:
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve of a chart.
+    """One curve of a chart."""
 
-    Attributes
-    ----------
-    label : str
-        Name in the legend; empty for none.
-    x, y : ndarray
-        Its points.
-    tone : int
-        Colour, 0 to 5; a measured curve and its bound share one.
-    style : {"line", "dashed", "dotted", "points"}
-        Points are measurements, dashes are what a theorem says.
-    error : ndarray or None
-        Two standard errors of each y.
-    """
-
-    label: str
+    label: str  # in the legend; empty for none
     x: Array
     y: Array
-    tone: int = 0
-    style: Literal["line", "dashed", "dotted", "points"] = "line"
-    error: Array | None = None
+    tone: int = 0  # colour, 0 to 5; a measured curve and its bound share one
+    style: Literal["line", "dashed", "dotted", "points"] = "line"  # dashes: what a theorem says
+    error: Array | None = None  # two standard errors of each y
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves over one pair of axes, with the checks that they end with.
-
-    Attributes
-    ----------
-    title, x_label, y_label, caption : str
-        Words around it.
-    curves : tuple of Curve
-        What is drawn.
-    checks : tuple of Check
-        What is claimed.
-    log_x, log_y : bool
-        Whether an axis is logarithmic.
-    """
+    """Curves over one pair of axes, with the checks that they end with."""
 
     title: str
     x_label: str
@@ -128,15 +87,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Sphere:
-    """Stepped pictures of training on the sphere in three dimensions.
-
-    Attributes
-    ----------
-    title, caption : str
-        Words around it.
-    frames : tuple of Frame
-        Points of shape (n_pairs, 3).
-    """
+    """Stepped pictures of training on the sphere in three dimensions."""
 
     title: str
     caption: str
@@ -145,24 +96,14 @@ class Sphere:
 
 @dataclass(frozen=True)
 class Section:
-    """One theorem, lemma or corollary made visible.
-
-    Attributes
-    ----------
-    title, lead : str
-        What it says, and what was done.
-    charts, tables, spheres : tuple
-        The evidence.
-    findings : tuple of str
-        Where the numbers depart from what one might expect.
-    """
+    """One theorem, lemma or corollary made visible."""
 
     title: str
     lead: str
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
     spheres: tuple[Sphere, ...] = ()
-    findings: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()  # where the numbers depart from what one might expect
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -201,8 +142,7 @@ class TheoryDemo:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as dicts, lists, strings, numbers and None, ready for JSON."""
-        plain = _plain({**asdict(self), "holds": self.holds})
-        return dict(plain)
+        return dict(_plain({**asdict(self), "holds": self.holds}))
 
 
 def _plain(value: Any) -> Any:
@@ -232,24 +172,12 @@ N_FEATURES, TAU, KAPPA, PHI = 8, 0.3, 5.0, 0.7
 
 @dataclass(frozen=True)
 class Effort:
-    """Sizes of the runs.
-
-    Attributes
-    ----------
-    n_pairs, n_steps : int
-        Of each simulation.
-    n_cloud : int
-        Points of the clouds where only the loss of the centres is minimised.
-    n_samples : int
-        Draws of each Monte-Carlo estimate.
-    seed : int
-        Of everything random.
-    """
+    """Sizes of the runs."""
 
     n_pairs: int
     n_steps: int
-    n_cloud: int
-    n_samples: int
+    n_cloud: int  # points of the clouds where only the loss of the centres is minimised
+    n_samples: int  # draws of each Monte-Carlo estimate
     seed: int
 
     @classmethod
@@ -280,12 +208,17 @@ class Effort:
         basis = None
         if phi is not None:
             planes = HyperplanePair(N_FEATURES, phi)
-            c_x, c_y, basis = planes.basis_x[:, -1], planes.basis_y[:, -1], planes.basis_y
+            (c_x, c_y), basis = planes.leaning(0.0), planes.basis_y
         estimate = anchor_loss(
             c_x, c_y, c_y, kappa=KAPPA, tau=TAU, basis=basis, method="plain",
             n_samples=self.n_cloud, random_state=self.seed,
         )  # fmt: skip
         return 4 * 2 * estimate.standard_error
+
+
+def final_angle(run: Simulation, measure: str) -> float:
+    """Return one angle at the end of a run, in degrees."""
+    return float(np.degrees(getattr(run.trace, measure)[-1]))
 
 
 def angle_curve(label: str, run: Simulation, measure: str, tone: int = 0) -> Curve:
@@ -297,6 +230,12 @@ def angle_curve(label: str, run: Simulation, measure: str, tone: int = 0) -> Cur
 def flat(label: str, run: Simulation, height: float, tone: int = 0) -> Curve:
     """Return a dashed level over the steps of a run."""
     return Curve(label, run.trace.step[[0, -1]], np.full(2, height), tone, "dashed")
+
+
+def sampled(estimates: Sequence[AnchorLoss]) -> tuple[Array, Array]:
+    """Return the values of estimates, and their standard errors."""
+    values = np.array([estimate.value for estimate in estimates])
+    return values, np.array([estimate.standard_error for estimate in estimates])
 
 
 def spheres_of(effort: Effort, title: str, caption: str, setting: Any, **options: Any) -> Sphere:

@@ -1,9 +1,9 @@
-"""Section on theorem 3: two hyperplanes, with and without the condition it needs."""
+"""Sections on two hyperplanes: theorem 3, the corollaries, and theorems S5 and 4 on pairs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,13 +18,19 @@ from fillgap.papers.theory.checks.results import (
     Curve,
     Effort,
     Section,
-    Sphere,
     Table,
     angle_curve,
+    final_angle,
     flat,
+    sampled,
     spheres_of,
 )
-from fillgap.papers.theory.lemmas import HyperplanePair, best_response_angles, pair_alignment
+from fillgap.papers.theory.hyperplanes import (
+    HyperplanePair,
+    best_response_angles,
+    chord_angle,
+    pair_alignment,
+)
 from fillgap.papers.theory.limits import (
     pair_limit,
     subspace_limit,
@@ -35,6 +41,12 @@ from fillgap.papers.theory.monte_carlo import AnchorLoss, anchor_loss
 from fillgap.papers.theory.settings import Condition, Subspace, SubspacePoints
 from fillgap.papers.theory.simulator import Simulation
 
+Array = NDArray[np.float64]
+
+_SHARED: Final[dict[str, Any]] = {
+    "n_features": N_FEATURES, "tau": TAU, "kappa_x": KAPPA, "kappa_y": KAPPA,
+}  # fmt: skip
+
 
 def subspace_section(effort: Effort) -> Section:
     """Show theorem 3 under its condition, without it, and with every point free."""
@@ -43,6 +55,13 @@ def subspace_section(effort: Effort) -> Section:
     with_it, without = _centres(effort, PHI, "gap"), _centres(effort, PHI, "none")
     whole = effort.train(Subspace(PHI, KAPPA, KAPPA, condition="none"))
     points = _points_chart(effort)
+    taus, apart = points.curves[0].x, points.curves[0].y > 1
+    vanishing = ""
+    if apart.any() and not apart.all():
+        vanishing = (
+            f" Between τ = {taus[apart].max():g} and τ = {taus[~apart].min():g} even that "
+            "disappears: all points move into C and coincide."
+        )
     return Section(
         "Theorem 3: in two hyperplanes the gap stays, under a condition",
         "Each side lives in its own hyperplane through the origin; the two meet in C at the angle "
@@ -52,15 +71,62 @@ def subspace_section(effort: Effort) -> Section:
         charts=(
             _kept_chart(kept),
             _bound_chart(effort, kept),
-            _drift_chart(without),
+            _leaning_chart(
+                "Without the condition: the centres drift into C", without,
+                (
+                    Check.at_least(
+                        "Final tilt towards C (degrees)", final_angle(without, "tilt_x"), 85.0
+                    ),
+                    Check.at_most("Final Δθ (degrees)", final_angle(without, "centre_gap"), 5.0),
+                ),
+                "Loss of the pair of centres; φ_min = 40.1°.",
+            ),
             _below_chart(effort, with_it, without),
             _tilt_chart(effort),
-            _batch_chart(whole),
+            _leaning_chart(
+                "Loss of the whole batch, no condition", whole,
+                (
+                    Check.equal("Final Δθ (degrees)", final_angle(whole, "centre_gap"),
+                                float(np.degrees(PHI)), 2.0),
+                    Check.at_most(
+                        "Final tilt towards C (degrees)", final_angle(whole, "tilt_x"), 15.0
+                    ),
+                ),
+                f"A finding: N = {whole.n_pairs} pairs hold the centres near the perpendicular of "
+                "C.",
+            ),
             points,
         ),
-        spheres=_spheres(effort),
-        findings=_findings(points),
-    )
+        spheres=(
+            spheres_of(
+                effort, "With the condition Δθ ≥ φ_min",
+                "The centres turn until they are perpendicular to C, the line where the planes "
+                "meet.",
+                Subspace(PHI, 20.0, 20.0), objective="centre",
+            ),
+            spheres_of(
+                effort, "Without it",
+                "Both centres move into C: the gap closes although the planes stay apart.",
+                Subspace(PHI, 20.0, 20.0, condition="none"), objective="centre",
+            ),
+            spheres_of(
+                effort, "Every point is free within its plane",
+                "Both sides spread over their circles; pairs face each other across the planes' "
+                "angle.",
+                SubspacePoints(PHI),
+            ),
+        ),
+        findings=(
+            "The printed theorem only asks for centres outside C with a positive cosine. That is "
+            "not enough: as both centres lean towards C, the loss of the pair of centres falls "
+            "below the theorem's bound, all the way until both lie in C and the gap is gone.",
+            "The loss over the whole batch behaves otherwise: without any condition the centres "
+            "stay perpendicular to C, up to the sampling of the clouds, and Δθ goes to φ_min. The "
+            "conclusion of the theorem survives there although its argument at the centre fails.",
+            "With every point free in its hyperplane the means vanish, so that Δθ is no longer "
+            "defined; what remains of the gap is the angle within the pairs." + vanishing,
+        ),
+    )  # fmt: skip
 
 
 def _centres(effort: Effort, phi_min: float, condition: Condition) -> Simulation:
@@ -69,60 +135,14 @@ def _centres(effort: Effort, phi_min: float, condition: Condition) -> Simulation
     return effort.train(setting, objective="centre", n_pairs=effort.n_cloud, n_records=25)
 
 
-def _findings(points: Chart) -> tuple[str, ...]:
-    """Return what departs from the printed theorem."""
-    taus, apart = points.curves[0].x, points.curves[0].y > 1
-    vanishing = (
-        f" Between τ = {taus[apart].max():g} and τ = {taus[~apart].min():g} even that disappears: "
-        "all points move into C and coincide."
-        if apart.any() and not apart.all()
-        else ""
-    )
-    return (
-        "The printed theorem only asks for centres outside C with a positive cosine. That is not "
-        "enough: as both centres lean towards C, the loss of the pair of centres falls below the "
-        "theorem's bound, all the way until both lie in C and the gap is gone.",
-        "The loss over the whole batch behaves otherwise: without any condition the centres stay "
-        "perpendicular to C, up to the sampling of the clouds, and Δθ goes to φ_min. The "
-        "conclusion of the theorem survives there although its argument at the centre fails.",
-        "With every point free in its hyperplane the means vanish, so that Δθ is no longer "
-        "defined; what remains of the gap is the angle within the pairs." + vanishing,
-    )
-
-
-def _spheres(effort: Effort) -> tuple[Sphere, ...]:
-    """Return the three pictures: with the condition, without it, every point free."""
-    return (
-        spheres_of(
-            effort, "With the condition Δθ ≥ φ_min",
-            "The centres turn until they are perpendicular to C, the line where the planes meet.",
-            Subspace(PHI, 20.0, 20.0), objective="centre",
-        ),
-        spheres_of(
-            effort, "Without it",
-            "Both centres move into C: the gap closes although the planes stay apart.",
-            Subspace(PHI, 20.0, 20.0, condition="none"), objective="centre",
-        ),
-        spheres_of(
-            effort, "Every point is free within its plane",
-            "Both sides spread over their circles; pairs face each other across the planes' angle.",
-            SubspacePoints(PHI),
-        ),
-    )  # fmt: skip
-
-
 def _kept_chart(runs: dict[float, Simulation]) -> Chart:
-    """Return Δθ over training under the condition, for several φ_min."""
     curves, checks = [], []
     for tone, (angle, run) in enumerate(runs.items()):
         phi_min = float(np.degrees(angle))
-        final = float(np.degrees(run.trace.centre_gap[-1]))
-        curves += [angle_curve(f"φ_min = {phi_min:.0f}°", run, "centre_gap", tone)]
-        curves += [flat("", run, phi_min, tone)]
-        checks.append(
-            Check.equal(f"Final Δθ for φ_min = {phi_min:.0f}° (degrees)", final, phi_min, 0.1)
-        )
-    tilt = max(float(np.degrees(run.trace.tilt_x[-1])) for run in runs.values())
+        name, final = f"φ_min = {phi_min:.0f}°", final_angle(run, "centre_gap")
+        curves += [angle_curve(name, run, "centre_gap", tone), flat("", run, phi_min, tone)]
+        checks.append(Check.equal(f"Final Δθ for {name} (degrees)", final, phi_min, 0.1))
+    tilt = max(final_angle(run, "tilt_x") for run in runs.values())
     checks.append(Check.equal("Largest final tilt towards C (degrees)", tilt, 0, 0.5))
     return Chart(
         "With the condition: Δθ → φ_min", "training step", "gap angle Δθ (degrees)",
@@ -131,16 +151,13 @@ def _kept_chart(runs: dict[float, Simulation]) -> Chart:
 
 
 def _bound_chart(effort: Effort, runs: dict[float, Simulation]) -> Chart:
-    """Return the loss of the centres of the same runs, with the bounds."""
     curves, checks = [], []
     for tone, (phi_min, run) in enumerate(runs.items()):
-        bound, name = _bound(phi_min), f"{np.degrees(phi_min):.0f}°"
-        curves += [Curve(f"φ_min = {name}", run.trace.step, run.trace.centre_loss, tone)]
+        bound, name = subspace_minimum(phi_min, **_SHARED), f"φ_min = {np.degrees(phi_min):.0f}°"
+        curves += [Curve(name, run.trace.step, run.trace.centre_loss, tone)]
         curves += [flat("", run, bound, tone)]
-        final = float(run.trace.centre_loss[-1])
-        checks.append(
-            Check.equal(f"Final loss, φ_min = {name} (nats)", final, bound, effort.noise(phi_min))
-        )
+        final, noise = float(run.trace.centre_loss[-1]), effort.noise(phi_min)
+        checks.append(Check.equal(f"Final loss, {name} (nats)", final, bound, noise))
     return Chart(
         "With the condition: the loss reaches the bound", "training step",
         "loss − 2 log N (nats)", tuple(curves), tuple(checks),
@@ -149,26 +166,19 @@ def _bound_chart(effort: Effort, runs: dict[float, Simulation]) -> Chart:
     )  # fmt: skip
 
 
-def _drift_chart(run: Simulation) -> Chart:
-    """Return what the centres do without the condition."""
+def _leaning_chart(title: str, run: Simulation, checks: tuple[Check, ...], caption: str) -> Chart:
+    """Return how the centres lean towards C, and the gap between them."""
     curves = (
         angle_curve("tilt of c_x towards C", run, "tilt_x", 0),
         angle_curve("gap angle Δθ", run, "centre_gap", 1),
         flat("φ_min", run, float(np.degrees(PHI)), 2),
     )
-    checks = (
-        Check.at_least("Final tilt towards C (degrees)", np.degrees(run.trace.tilt_x[-1]), 85.0),
-        Check.at_most("Final Δθ (degrees)", np.degrees(run.trace.centre_gap[-1]), 5.0),
-    )
-    return Chart(
-        "Without the condition: the centres drift into C", "training step", "degrees", curves,
-        checks, "Loss of the pair of centres; φ_min = 40.1°.",
-    )  # fmt: skip
+    return Chart(title, "training step", "degrees", curves, checks, caption)
 
 
 def _below_chart(effort: Effort, with_it: Simulation, without: Simulation) -> Chart:
     """Return the loss with and without the condition, beside the bound."""
-    bound, inside = _bound(PHI), float(_tilt_loss(np.pi / 2))
+    bound, inside = subspace_minimum(PHI, **_SHARED), float(_tilt_loss(np.pi / 2))
     curves = (
         Curve("with the condition", with_it.trace.step, with_it.trace.centre_loss, 0),
         flat("bound of theorem 3", with_it, bound, 0),
@@ -184,37 +194,29 @@ def _below_chart(effort: Effort, with_it: Simulation, without: Simulation) -> Ch
         ),
     )
     return Chart(
-        "Without the condition: below the bound", "training step",
-        "loss − 2 log N (nats)", curves, checks,
+        "Without the condition: below the bound", "training step", "loss − 2 log N (nats)", curves,
+        checks,
     )  # fmt: skip
 
 
-def _bound(phi_min: float) -> float:
-    """Return theorem 3's bound at the shared point."""
-    return subspace_minimum(phi_min, n_features=N_FEATURES, tau=TAU, kappa_x=KAPPA, kappa_y=KAPPA)
-
-
-def _tilt_loss(tilt: ArrayLike) -> NDArray[np.float64]:
+def _tilt_loss(tilt: ArrayLike) -> Array:
     """Return theorem 3's loss of centres that lean by `tilt` at φ = .7."""
-    return subspace_limit(PHI, tilt, n_features=N_FEATURES, tau=TAU, kappa_x=KAPPA, kappa_y=KAPPA)
+    return subspace_limit(PHI, tilt, **_SHARED)
 
 
 def _tilt_chart(effort: Effort) -> Chart:
     """Return the closed form over the tilt, one direction, with Monte-Carlo estimates."""
     planes, tilts = HyperplanePair(N_FEATURES, PHI), np.array([0, 0.3, 0.6, 0.9, 1.2, np.pi / 2])
-    found = []
+    estimates = []
     for tilt in tilts:
-        inside = np.zeros(N_FEATURES - 1)
-        inside[0], inside[-1] = np.sin(tilt), np.cos(tilt)
-        c_x, c_y = planes.basis_x @ inside, planes.basis_y @ inside
-        found.append(
+        c_x, c_y = planes.leaning(tilt)
+        estimates.append(
             anchor_loss(
                 c_x, c_y, c_y, kappa=KAPPA, tau=TAU, basis=planes.basis_y,
                 n_samples=effort.n_samples, random_state=effort.seed,
             )
         )  # fmt: skip
-    values = np.array([estimate.value for estimate in found])
-    errors = np.array([estimate.standard_error for estimate in found])
+    values, errors = sampled(estimates)
     smooth = np.linspace(0, np.pi / 2, 181)
     curves = (
         Curve("limit", np.degrees(smooth), _tilt_loss(smooth) / 2, 1, "dashed"),
@@ -228,26 +230,8 @@ def _tilt_chart(effort: Effort) -> Chart:
             Check.at_most("Largest deviation in standard errors", worst, 4.0),
             Check.at_most("Sampled, in C less perpendicular to C", values[-1] - values[0], -0.2),
         ),
-        f"{found[0].method.capitalize()} sampling, {effort.n_samples} draws a point; one "
+        f"{estimates[0].method.capitalize()} sampling, {effort.n_samples} draws a point; one "
         "direction, φ = 40.1°.",
-    )  # fmt: skip
-
-
-def _batch_chart(run: Simulation) -> Chart:
-    """Return what the centres do when the loss of the whole batch is minimised."""
-    phi_min = float(np.degrees(PHI))
-    curves = (
-        angle_curve("tilt of c_x towards C", run, "tilt_x", 0),
-        angle_curve("gap angle Δθ", run, "centre_gap", 1),
-        flat("φ_min", run, phi_min, 2),
-    )
-    checks = (
-        Check.equal("Final Δθ (degrees)", np.degrees(run.trace.centre_gap[-1]), phi_min, 2.0),
-        Check.at_most("Final tilt towards C (degrees)", np.degrees(run.trace.tilt_x[-1]), 15.0),
-    )
-    return Chart(
-        "Loss of the whole batch, no condition", "training step", "degrees", curves, checks,
-        f"A finding: N = {run.n_pairs} pairs hold the centres near the perpendicular of C.",
     )  # fmt: skip
 
 
@@ -272,9 +256,6 @@ def _points_chart(effort: Effort) -> Chart:
     )  # fmt: skip
 
 
-Array = NDArray[np.float64]
-
-
 @dataclass(frozen=True)
 class Point:
     """Where both formulas are compared: dimension, temperature, concentration, sampler."""
@@ -290,10 +271,8 @@ class Point:
 
     def printed(self, theta: ArrayLike, *, misprint: bool = False) -> Array:
         """Return theorem 4's loss, as in its proof or as in its statement."""
-        return theorem4_printed(
-            theta, PHI, n_features=self.n_features, tau=self.tau, kappa=self.kappa,
-            misprint=misprint,
-        )  # fmt: skip
+        at: dict[str, Any] = {"n_features": self.n_features, "tau": self.tau, "kappa": self.kappa}
+        return theorem4_printed(theta, PHI, **at, misprint=misprint)
 
     def miss(self, theta: ArrayLike) -> Array:
         """Return by how much the proof of theorem 4 misses."""
@@ -301,10 +280,9 @@ class Point:
 
     def sample(self, theta: float, effort: Effort) -> AnchorLoss:
         """Estimate the loss of the pair at θ."""
-        planes, inside = HyperplanePair(self.n_features, PHI), np.zeros(self.n_features - 1)
-        inside[0], inside[-1] = np.sin(theta), np.cos(theta)
+        planes = HyperplanePair(self.n_features, PHI)
         return anchor_loss(
-            planes.basis_x @ inside, planes.basis_y @ inside, planes.basis_y[:, -1],
+            *planes.leaning(theta), planes.basis_y[:, -1],
             kappa=self.kappa, tau=self.tau, basis=planes.basis_y, method=self.method,
             n_samples=max(1000, effort.n_samples * 8 // self.n_features),
             random_state=effort.seed,
@@ -345,9 +323,8 @@ def pair_section(effort: Effort) -> Section:
 def _sampling_chart(effort: Effort, point: Point) -> Chart:
     """Return S5 and both printed forms over θ, with Monte-Carlo estimates."""
     smooth, thetas = np.linspace(0, np.pi / 2, 181), np.array([0.0, 0.3, 0.6, 0.9, 1.2, 1.5])
-    found = [point.sample(float(theta), effort) for theta in thetas]
-    values = np.array([estimate.value for estimate in found])
-    errors = np.array([estimate.standard_error for estimate in found])
+    estimates = [point.sample(float(theta), effort) for theta in thetas]
+    values, errors = sampled(estimates)
     degrees, far = np.degrees(smooth), int(np.flatnonzero(thetas == _FAR)[0])
     curves = (
         Curve("theorem S5", degrees, point.exact(smooth), 1, "dashed"),
@@ -367,8 +344,8 @@ def _sampling_chart(effort: Effort, point: Point) -> Chart:
                         float(point.miss(_FAR)), 4 * errors[far]),
             Check.at_least("The same, in standard errors", off / errors[far], 20.0),
         ),
-        f"{point.method.capitalize()} sampling, {found[0].n_samples} draws a point; one direction, "
-        "φ = 40.1°.",
+        f"{point.method.capitalize()} sampling, {estimates[0].n_samples} draws a point; one "
+        "direction, φ = 40.1°.",
     )  # fmt: skip
 
 
@@ -446,17 +423,15 @@ def _repair_table(named: tuple[tuple[str, Simulation], ...]) -> Table:
         }
         for version, (X, Y) in versions.items():
             found = pair_alignment(X, Y)
-            largest = float(np.degrees(found.max_angle))
-            mean = float(np.degrees(found.mean_angle))
+            mean, largest = np.degrees([found.mean_angle, found.max_angle])
             rows.append((name, version, f"{found.matched:.1%}", f"{mean:.2f}°", f"{largest:.2f}°"))
             title = f"{name}, {version}"
             if version == "as trained":
                 off = best_response_angles(run.X, run.Y, planes.basis_y)
-                mean_off = float(np.degrees(off.mean()))
                 checks += [
                     Check.at_most(f"{title}: share of pairs matched", found.matched, 0.95),
                     Check.at_least(f"{title}: mean angle to the best match in B (degrees)",
-                                   mean_off, 1.0),
+                                   np.degrees(off.mean()), 1.0),
                 ]  # fmt: skip
             else:
                 checks += [
@@ -477,15 +452,12 @@ def _angle_chart(named: tuple[tuple[str, Simulation], ...]) -> Chart:
     curves, worst = [], 0.0
     for tone, (name, run) in enumerate(named):
         height = np.abs(run.X[:, -2])  # x's coordinate perpendicular to C
-        angle = 2 * np.arcsin(np.linalg.norm(run.X - run.Y, axis=1) / 2)
+        angle = chord_angle(run.X, run.Y)
         exact = 2 * np.arcsin(height * np.sin(run.phi / 2))
         worst = max(worst, float(np.degrees(np.abs(angle - exact).max())))
         some = slice(None, None, max(1, len(height) // 100))
-        curves.append(
-            Curve(
-                name, np.degrees(np.arcsin(height))[some], np.degrees(angle)[some], tone, "points"
-            )
-        )
+        heights, angles = np.degrees(np.arcsin(height))[some], np.degrees(angle)[some]
+        curves.append(Curve(name, heights, angles, tone, "points"))
     grid = np.linspace(0, np.pi / 2, 91)
     exact = 2 * np.arcsin(np.sin(grid) * np.sin(named[0][1].phi / 2))
     curves.append(Curve("2 arcsin(sin η sin ½φ)", np.degrees(grid), np.degrees(exact), 2, "dashed"))

@@ -1,4 +1,4 @@
-"""Sections in which the gap closes: theorem 1 (no constraint) and theorem 2 (cones)."""
+"""Sections on theorem 1 (no constraint), theorem 2 (cones), and lemmas 12 and 15."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from fillgap.papers.theory.checks.results import (
     Section,
     Table,
     angle_curve,
+    final_angle,
     flat,
     format_number,
+    sampled,
     spheres_of,
 )
-from fillgap.papers.theory.lemmas import HyperplanePair, half_space_probability, reach
+from fillgap.papers.theory.hyperplanes import HyperplanePair, reach
 from fillgap.papers.theory.limits import cone_limit, unconstrained_limit
 from fillgap.papers.theory.monte_carlo import anchor_loss
 from fillgap.papers.theory.settings import Cone, ConePoints, Unconstrained
 from fillgap.papers.theory.simulator import Simulation
-from fillgap.papers.theory.vmf import sample_vmf
+from fillgap.papers.theory.vmf import half_space_probability, sample_vmf
 
 _WARM = 0.5  # the temperature of theorem 1's runs: batches of 1024 are large there
 
@@ -43,11 +45,8 @@ def unconstrained_section(effort: Effort) -> Section:
         charts=(_excess_chart(runs, bound), _closing_chart(runs)),
         spheres=(
             spheres_of(
-                effort,
-                "Every point is free",
-                "The two sides spread over the sphere and pair up.",
-                Unconstrained(),
-                tau=_WARM,
+                effort, "Every point is free", "The two sides spread over the sphere and pair up.",
+                Unconstrained(), tau=_WARM,
             ),
         ),
         findings=(
@@ -55,7 +54,7 @@ def unconstrained_section(effort: Effort) -> Section:
             f"{format_number(runs[-1].trace.mean_length[-1])}), so the gap angle is one between "
             "two vanishing vectors. It closes only because the pairs coincide far more closely.",
         ),
-    )
+    )  # fmt: skip
 
 
 def _excess_chart(runs: list[Simulation], bound: float) -> Chart:
@@ -86,14 +85,10 @@ def _closing_chart(runs: list[Simulation]) -> Chart:
         angle_curve("largest angle within a pair", last, "max_pair_angle", 1),
     )
     checks = (
-        Check.equal("Final gap angle Δθ (degrees)", np.degrees(last.trace.mean_gap[-1]), 0, 0.5),
-        Check.equal(
-            "Final largest angle within a pair (degrees)",
-            np.degrees(last.trace.max_pair_angle[-1]),
-            0,
-            0.001,
-        ),
-    )
+        Check.equal("Final gap angle Δθ (degrees)", final_angle(last, "mean_gap"), 0, 0.5),
+        Check.equal("Final largest angle within a pair (degrees)",
+                    final_angle(last, "max_pair_angle"), 0, 0.001),
+    )  # fmt: skip
     return Chart(
         "The gap closes", "training step", "degrees", curves, checks,
         f"N = {last.n_pairs}.", log_y=True,
@@ -109,7 +104,10 @@ def cone_section(effort: Effort) -> Section:
         effort.train(ConePoints(), n_pairs=200, random_state=effort.seed + start)
         for start in range(5)
     ]
-    edge = _share_on_surface(min(points, key=_final_loss))
+    best = min(points, key=_final_loss)
+    mean = best.X.mean(axis=0)
+    angles = np.arccos(np.clip(best.X @ mean / np.linalg.norm(mean), -1, 1))
+    edge = float(np.mean(angles > angles.max() - np.radians(1)))  # share on the surface
     return Section(
         "Theorem 2: in cones the gap closes too",
         f"Each side is a von Mises-Fisher cloud of fixed concentration κ = {KAPPA:g}; free are "
@@ -124,16 +122,12 @@ def cone_section(effort: Effort) -> Section:
         ),
         spheres=(
             spheres_of(
-                effort,
-                "Clouds of fixed concentration, free centres",
-                "Both clouds turn as rigid bodies until they coincide.",
-                Cone(20.0, 20.0),
+                effort, "Clouds of fixed concentration, free centres",
+                "Both clouds turn as rigid bodies until they coincide.", Cone(20.0, 20.0),
             ),
             spheres_of(
-                effort,
-                "Every point is free within its cone",
-                "The cones meet; the points gather on their surface.",
-                ConePoints(),
+                effort, "Every point is free within its cone",
+                "The cones meet; the points gather on their surface.", ConePoints(),
             ),
         ),
         findings=(
@@ -144,14 +138,7 @@ def cone_section(effort: Effort) -> Section:
             "direction of the gap unused; the loss adds one number to all scores and does not see "
             "the gap. So collapse by one dimension keeps a gap open even without hyperplanes.",
         ),
-    )
-
-
-def _share_on_surface(run: Simulation) -> float:
-    """Return the share of points within a degree of the largest angle with their mean."""
-    mean = run.X.mean(axis=0)
-    angles = np.arccos(np.clip(run.X @ mean / np.linalg.norm(mean), -1, 1))
-    return float(np.mean(angles > angles.max() - np.radians(1)))
+    )  # fmt: skip
 
 
 def _final_loss(run: Simulation) -> float:
@@ -177,7 +164,7 @@ def _points_chart(runs: list[Simulation]) -> Chart:
     stalled = [run for run in runs if run.trace.mean_gap[-1] > np.radians(1)]
     extra = min((_final_loss(run) for run in stalled), default=np.inf) - _final_loss(best)
     shares = [_gap_share(run) for run in stalled]
-    gap = float(np.degrees(best.trace.mean_gap[-1]))
+    gap = final_angle(best, "mean_gap")
     checks = [Check.equal("Final Δθ of the start with the least loss (degrees)", gap, 0, 0.5)]
     if stalled:
         checks += [
@@ -197,7 +184,7 @@ def _meeting_chart(batch: Simulation, centre: Simulation) -> Chart:
         angle_curve(label, run, "centre_gap", tone) for tone, (label, run) in enumerate(named)
     )
     checks = tuple(
-        Check.equal(f"Final Δθ, {label} (degrees)", np.degrees(run.trace.centre_gap[-1]), 0, 0.1)
+        Check.equal(f"Final Δθ, {label} (degrees)", final_angle(run, "centre_gap"), 0, 0.1)
         for label, run in named
     )
     return Chart(
@@ -229,17 +216,16 @@ def _cone_sampling_chart(effort: Effort) -> Chart:
     """Return theorem 2's limit over the gap angle, with Monte-Carlo estimates."""
     gaps = np.linspace(0, np.pi, 9)
     c_x = np.eye(N_FEATURES)[0]
-    found = []
+    estimates = []
     for gap in gaps:
         c_y = np.cos(gap) * c_x + np.sin(gap) * np.eye(N_FEATURES)[1]
-        found.append(
+        estimates.append(
             anchor_loss(
                 c_x, c_y, c_y, kappa=KAPPA, tau=TAU,
                 n_samples=effort.n_samples, random_state=effort.seed,
             )
         )  # fmt: skip
-    values = 2 * np.array([estimate.value for estimate in found])  # equal clouds: a mirror image
-    errors = 2 * np.array([estimate.standard_error for estimate in found])
+    values, errors = (2 * part for part in sampled(estimates))  # equal clouds: a mirror image
     smooth = np.linspace(0, np.pi, 181)
     curves = (
         Curve("limit", np.degrees(smooth), _cone_loss(smooth), 1, "dashed"),
@@ -253,7 +239,7 @@ def _cone_sampling_chart(effort: Effort) -> Chart:
             Check.equal("Δθ of the least limit (degrees)",
                         np.degrees(smooth[_cone_loss(smooth).argmin()]), 0, 0),
         ),
-        f"{found[0].method.capitalize()} sampling, {effort.n_samples} draws a point.",
+        f"{estimates[0].method.capitalize()} sampling, {effort.n_samples} draws a point.",
     )  # fmt: skip
 
 

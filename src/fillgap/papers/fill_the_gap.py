@@ -1,19 +1,26 @@
-"""The cells that "Fill the Gap" (arXiv:2505.03703) prints in its tables 2 to 6.
+"""Tables 2 to 6 and figure 3 of "Fill the Gap" (arXiv:2505.03703), printed and reproduced.
 
 Infinite ratios stand where the paper's text places them. Of table 4 the SPEC cells are missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isinf
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from fillgap.errors import InputError
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from fillgap.errors import InputError, unit_rows
 from fillgap.files import missing_path
-from fillgap.papers.experiment.rows import ExperimentResults
+from fillgap.papers.experiment.rows import ExperimentResults, draw_rows
 from fillgap.papers.experiment.specification import (
     BUNDLED,
     RECOMMENDED,
@@ -25,6 +32,8 @@ from fillgap.papers.experiment.specification import (
 )
 
 Triples: TypeAlias = Mapping[str, tuple[tuple[float, ...], ...]]
+#: From unit rows and a seed to two columns.
+Projection: TypeAlias = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
 
 #: The combinations of data and model, as the paper calls them.
 PAPER_ROWS: Final = tuple(
@@ -100,19 +109,7 @@ _PRINTED: Final[Mapping[int, tuple[tuple[str, ...], Triples]]] = {
 
 
 def printed(table: int, row: str, representation: str, measure: str) -> float | None:
-    """Return a printed number, or None where the paper has none.
-
-    Parameters
-    ----------
-    table : int
-        2 to 6.
-    row : str
-        One of `PAPER_ROWS`.
-    representation : str
-        For example "SPEC60".
-    measure : str
-        As in `TABLES`.
-    """
+    """Return a number of a table (2 to 6) in a row of `PAPER_ROWS`; None where there is none."""
     columns, cells = _PRINTED[table]
     measures = [item[1] for item in TABLES[table][1]]
     if representation not in columns or measure not in measures or row not in cells:
@@ -151,18 +148,7 @@ COLUMNS: Final[dict[int, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class PaperCell:
-    """A number beside the printed one.
-
-    Attributes
-    ----------
-    table : int
-    data, label, measure, representation : str
-    found : float or None
-    printed : float or None
-        Of the paper's row that the data are of; None where it has no such cell.
-    reason : str or None
-        Why nothing was found.
-    """
+    """A number beside the printed one."""
 
     table: int
     data: str
@@ -170,8 +156,8 @@ class PaperCell:
     measure: str
     representation: str
     found: float | None
-    printed: float | None
-    reason: str | None
+    printed: float | None  # of the paper's row that the data are of
+    reason: str | None  # why nothing was found
 
     @property
     def difference(self) -> float | None:
@@ -312,9 +298,7 @@ def remarks(results: ExperimentResults) -> tuple[str, ...]:
             f"{data.name}: {row.n_judged} pairs judged, {row.n_separate} others to learn from, "
             f"{row.n_features} dimensions. Printed cells are {beside}."
         )
-    ot: dict[str, Any] = next(
-        (dict(w.parameters) for w in experiment.representations if w.name == "OT"), {}
-    )
+    ot = next((dict(w.parameters) for w in experiment.representations if w.name == "OT"), {})
     lines.append(
         "SPEC and PCA are fitted to the pairs that are judged, as in the paper; OT "
         f"(η = {ot.get('eta', 1):g}, α = {ot.get('alpha', 0.5):g}), SPEC60 held out and "
@@ -322,3 +306,169 @@ def remarks(results: ExperimentResults) -> tuple[str, ...]:
         "methods map unit rows, so after them it is of what they return."
     )
     return tuple(lines)
+
+
+def cells_as_csv(results: ExperimentResults) -> str:
+    """Return every cell beside the printed one as CSV; infinity is written inf.
+
+    Parameters
+    ----------
+    results : ExperimentResults
+        Of `fill_the_gap`.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["table", "data", "measure", "representation", "found", "printed", "difference", "reason"]
+    )
+    for cell in paper_cells(results):
+        numbers = (cell.found, cell.printed, cell.difference)
+        shown = ["" if value is None else repr(value) for value in numbers]
+        writer.writerow(
+            [cell.table, cell.data, cell.label, cell.representation, *shown, cell.reason or ""]
+        )
+    return text.getvalue()
+
+
+def render_page(
+    results: ExperimentResults, projections: Mapping[str, Projection] | None = None
+) -> str:
+    """Return the page as text; it loads nothing and runs nothing.
+
+    Parameters
+    ----------
+    results : ExperimentResults
+        Of `fill_the_gap`.
+    projections : mapping from str to callable, optional
+        What else than principal components the embeddings are drawn by: functions of unit rows and
+        a seed that return two columns, by their names.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("fillgap.papers"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    cells = paper_cells(results)
+    reasons = dict.fromkeys(
+        (cell.representation, cell.reason) for cell in cells if cell.reason is not None
+    )
+    lines: dict[int, dict[tuple[str, str], list[PaperCell]]] = {table: {} for table in TABLES}
+    for cell in cells:
+        lines[cell.table].setdefault((cell.data, cell.label), []).append(cell)
+    return environment.get_template("fill_the_gap.html.j2").render(
+        remarks=remarks(results),
+        notes=results.notes(),
+        reasons=list(reasons),
+        tables=[
+            (n, title, COLUMNS[n], [(*key, of) for key, of in lines[n].items()])
+            for n, (title, _) in TABLES.items()
+        ],
+        distances=_distances_svg(results),
+        scatters=list(_scatter_svgs(results, projections or {})),
+    )
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinf(value):
+        return "∞"
+    return f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+_INK, _FAINT, _PAIRS, _ALL = "#26292f", "#d9dce1", "#0072b2", "#d55e00"
+_LEGEND: Final[dict[str, Any]] = {
+    "frameon": False, "fontsize": 9, "loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2,
+}  # fmt: skip
+#: Rows of each modality that are drawn at most.
+_POINTS: Final = 500
+
+
+def _distances_svg(results: ExperimentResults) -> Markup:
+    """Return figure 3: mean cosine distance of pairs, and of all combinations."""
+    experiment = results.experiment
+    figure, panels = _figure(len(results.data), 0.32 * len(experiment.representations) + 1.0)
+    names = [way.name for way in experiment.representations]
+    for axes, data in zip(panels, results.data, strict=True):
+        for measure, label, colour, mark in (
+            ("pair_cosine_distance", "pairs", _PAIRS, "o"),
+            ("cross_cosine_distance", "all combinations", _ALL, "D"),
+        ):
+            values = [results.value(data.name, name, measure) for name in names]
+            there = [(v, i) for i, v in enumerate(values) if v is not None]
+            if there:
+                axes.plot(*zip(*there, strict=True), mark, color=colour, label=label, markersize=6)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(left=0)
+        axes.grid(axis="x", color=_FAINT, linewidth=0.6)
+        axes.set_xlabel("mean cosine distance", color=_INK)
+        axes.legend(**_LEGEND)
+        axes.set_title(data.name, loc="right", fontsize=10, color=_INK)
+    return _svg(figure, "d", "Figure 3: mean cosine distance of pairs and of all combinations")
+
+
+def _scatter_svgs(
+    results: ExperimentResults, projections: Mapping[str, Projection]
+) -> Iterator[tuple[str, Markup]]:
+    """Yield (caption, figure) of both modalities in two dimensions: principal components first."""
+    experiment = results.experiment
+    sizes = experiment.n_judged, experiment.n_separate, experiment.random_state
+    ways = {"principal components": _components, **projections}
+    for number, data in enumerate(results.data):
+        try:
+            judged = draw_rows(data, *sizes).judged
+        except InputError:  # its cells say why
+            continue
+        step = -(-judged.n_images // _POINTS)
+        sides = [
+            unit_rows(np.asarray(rows[::step], dtype=np.float64), "rows")
+            for rows in (judged.images, judged.texts)
+        ]
+        for way, project in ways.items():
+            points = project(np.vstack(sides), experiment.random_state)
+            figure, (axes,) = _figure(1, 3.4)
+            for rows, label, colour, mark in (
+                (points[: len(sides[0])], "images", _PAIRS, "o"),
+                (points[len(sides[0]) :], "texts", _ALL, "D"),
+            ):
+                axes.plot(*rows.T, mark, color=colour, label=label, markersize=3, alpha=0.6)
+            axes.set(xlabel=f"{way}: 1", ylabel="2", aspect="equal")
+            axes.legend(**_LEGEND)
+            title = f"{data.name}, {way}"
+            yield title, _svg(figure, f"s{number}{way[:2]}", title)
+
+
+def _components(rows: NDArray[np.float64], _random_state: int) -> NDArray[np.float64]:
+    centred = rows - rows.mean(axis=0)
+    return np.asarray(centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T)
+
+
+def _figure(n_panels: int, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, height * n_panels), layout="constrained")
+    panels = figure.subplots(n_panels, 1, squeeze=False).ravel()
+    for axes in panels:
+        axes.tick_params(colors=_INK, labelsize=9, length=3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels
+
+
+def _svg(figure: Any, name: str, title: str) -> Markup:
+    """Return the figure as an element whose identifiers are its own; equal figures, equal text."""
+    from matplotlib import rc_context
+
+    text = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"fillgap-{name}"}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Title": title})
+    svg = text.getvalue()
+    svg = re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    # Drawn by us: text in it is escaped by matplotlib.
+    return Markup(svg.replace("<svg ", '<svg role="img" ', 1))  # noqa: S704

@@ -1,17 +1,28 @@
-"""Two hyperplanes at an angle: coordinates, the rotation that unites them, and pair alignment."""
+"""Two hyperplanes at an angle: their coordinates, how pairs meet in them, and two repairs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import brentq
+from numpy.typing import ArrayLike, NDArray
 
-from fillgap.errors import InputError, check_integer, check_matrix, check_real, check_same_count
-from fillgap.papers.theory.special import check_right_angle
+from fillgap.errors import InputError, check_integer, check_matrix, check_same_count
 
 Array = NDArray[np.float64]
+
+
+def check_right_angle(value: ArrayLike, what: str) -> Array:
+    """Return the angles `value`, in radians, if all lie strictly between 0 and π/2."""
+    angles = np.asarray(value, dtype=np.float64)
+    inside = (angles > 0) & (angles < np.pi / 2)
+    if not np.all(inside):
+        worst = float(angles[~inside].flat[0])
+        raise InputError(
+            f"{what} must be an angle in radians between 0 and π/2, both excluded, got {worst:g}. "
+            "Convert degrees with numpy.radians, and use two different hyperplanes."
+        )
+    return angles
 
 
 @dataclass(frozen=True)
@@ -68,21 +79,19 @@ class HyperplanePair:
         projected = X @ self.shared_basis @ self.shared_basis.T
         return projected / np.linalg.norm(projected, axis=1, keepdims=True)
 
+    def leaning(self, tilt: float) -> tuple[Array, Array]:
+        """Return x in A and y in B that lean by `tilt` from the perpendicular of C, to one side."""
+        inside = np.zeros(self.n_features - 1)
+        inside[0], inside[-1] = np.sin(tilt), np.cos(tilt)
+        return self.basis_x @ inside, self.basis_y @ inside
+
 
 @dataclass(frozen=True)
 class PairAlignment:
-    """How well pairs are aligned.
+    """How well pairs are aligned."""
 
-    Attributes
-    ----------
-    matched : float
-        Share of pairs that are each other's nearest item of the other side in the batch.
-    mean_angle, max_angle : float
-        Mean and largest angle x_i to y_i, in radians.
-    """
-
-    matched: float
-    mean_angle: float
+    matched: float  # share of pairs that are each other's nearest item of the other side
+    mean_angle: float  # x_i to y_i, in radians
     max_angle: float
 
 
@@ -93,6 +102,12 @@ def pair_alignment(X: Array, Y: Array) -> PairAlignment:
     ----------
     X, Y : array of shape (n_pairs, n_features)
         Unit rows in one space.
+
+    Returns
+    -------
+    PairAlignment
+        `matched`, the share of pairs that are each other's nearest item of the other side in the
+        batch; `mean_angle` and `max_angle` from x_i to y_i, in radians.
 
     Raises
     ------
@@ -108,22 +123,9 @@ def pair_alignment(X: Array, Y: Array) -> PairAlignment:
 
 
 def best_response_angles(X: Array, Y: Array, basis: Array) -> Array:
-    """Return the angle of each y_i with the best match of x_i in the whole subspace of Y.
+    """Return the angle of each y_i with P_B x_i, the best match of x_i in all of B (`basis`).
 
-    That best match is P_B x_i / ‖P_B x_i‖. A pair is perfectly aligned within its subspaces only
-    if this angle is 0 both ways.
-
-    Parameters
-    ----------
-    X, Y : array of shape (n_pairs, n_features)
-        Unit rows; those of Y lie in the subspace.
-    basis : array of shape (n_features, dimension)
-        Orthonormal basis of the subspace of Y.
-
-    Returns
-    -------
-    ndarray of shape (n_pairs,)
-        Angles in radians.
+    A pair is perfectly aligned within its subspaces only if this angle is 0 both ways.
     """
     best = X @ basis @ basis.T
     return chord_angle(best / np.linalg.norm(best, axis=1, keepdims=True), Y)
@@ -135,11 +137,7 @@ def chord_angle(X: Array, Y: Array) -> Array:
     return 2 * np.arcsin(np.minimum(half, 1.0))
 
 
-_DROP = 45.0  # the integrand is cut where it has fallen by e^-45
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
-
-
-def reach(X: NDArray[np.floating], basis: NDArray[np.floating]) -> NDArray[np.float64]:
+def reach(X: NDArray[np.floating], basis: NDArray[np.floating]) -> Array:
     """Return ‖P_B x‖ for each row: no unit vector of B has a larger |x·y| (DG lemma 12).
 
     Parameters
@@ -172,77 +170,3 @@ def reach(X: NDArray[np.floating], basis: NDArray[np.floating]) -> NDArray[np.fl
             "Pass the Q of numpy.linalg.qr(basis)."
         )
     return np.linalg.norm(rows @ columns, axis=1)
-
-
-def half_space_probability(kappa: float, n_features: int) -> float:
-    """Return P(z·c ≥ 0) of a von Mises-Fisher distribution (DG lemma 15).
-
-    It equals ½(1 + L_ν(κ)/I_ν(κ)) with the modified Struve function L, which is not available
-    over the range that embeddings need; both half-spaces are integrated instead.
-
-    Parameters
-    ----------
-    kappa : float
-        Concentration κ ≥ 0.
-    n_features : int
-        Dimension h of the space, at least 2.
-
-    Returns
-    -------
-    float
-        Between ½ and 1.
-
-    Raises
-    ------
-    InputError
-        If κ < 0 or `n_features` < 2.
-    """
-    behind = log_sphere_integral(kappa, n_features, -1.0, 0.0)
-    front = log_sphere_integral(kappa, n_features, 0.0, 1.0)
-    return float(1 / (1 + np.exp(behind - front)))
-
-
-def log_sphere_integral(
-    kappa: float, n_features: int, low: float = -1.0, high: float = 1.0
-) -> float:
-    """Return log ∫ e^{κu} (1 − u²)^{(h−3)/2} du from `low` to `high`.
-
-    That is, up to a constant of the dimension, the mass of e^{κ c·z} over the zone of the sphere
-    with low ≤ c·z ≤ high. With u = sin a the integrand is log-concave; it is cut where it has
-    fallen by e^-45 from its maximum on the interval, and integrated by Gauss and Legendre.
-
-    Parameters
-    ----------
-    kappa : float
-        Concentration κ ≥ 0.
-    n_features : int
-        Dimension h of the space, at least 2.
-    low, high : float
-        Bounds of the zone, −1 ≤ low < high ≤ 1.
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
-    """
-    kappa = check_real(kappa, "kappa", low=0)
-    m = check_integer(n_features, "n_features", low=2) - 2
-    low = check_real(low, "low", low=-1, high=1)
-    high = check_real(high, "high", low=low, high=1, open_low=True)
-    left, right = float(np.arcsin(low)), float(np.arcsin(high))
-
-    def exponent(a: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        return kappa * np.sin(a) + m * np.log(np.cos(a))  # cos stays above 0 in floating point
-
-    top = 2 * kappa / (m + np.hypot(m, 2 * kappa)) if kappa else 0.0
-    peak = min(max(float(np.arcsin(top)), left), right)
-    summit = float(exponent(peak))
-
-    def below(a: float) -> float:
-        return float(exponent(a)) - summit + _DROP
-
-    start = left if below(left) >= 0 else brentq(below, left, peak)
-    stop = right if below(right) >= 0 else brentq(below, peak, right)
-    half = (stop - start) / 2
-    nodes = start + half * (1 + _NODES)
-    return float(summit + np.log(half * (_WEIGHTS @ np.exp(exponent(nodes) - summit))))

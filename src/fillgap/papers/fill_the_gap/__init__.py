@@ -1,1 +1,0 @@
-"""Tables and figures of "Fill the Gap" (arXiv:2505.03703)."""
