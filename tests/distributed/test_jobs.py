@@ -29,7 +29,7 @@ from fillgap.distributed import (
 )
 from fillgap.errors import InputError
 from fillgap.io import load_rows, open_sides, transform_files
-from fillgap.metrics import Measurements
+from fillgap.metrics.verdict import Measurements
 from fillgap.metrics.scan import scan_pool
 from fillgap.metrics.summary import measure
 

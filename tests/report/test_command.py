@@ -1,18 +1,23 @@
-"""fillgap report: from files to a page, and what it refuses."""
+"""fillgap report: from files to a page, what it refuses, and what the page says to run."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from conftest import make_gapped
 from fillgap.aligners import make_aligner, save_aligner
 from fillgap.aligners.methods import Provenance
 from fillgap.cli.app import run
+from fillgap.io import load_rows
 from fillgap.pair import fingerprint
 from fillgap.report import build
+from fillgap.report.build import explain
+from fillgap.report.data import Usage
 from report_pairs import pair_with_everything, two_methods
 
 
@@ -26,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save("texts.npy", pair.texts)
     np.save("index.npy", pair.image_index)
     np.save("thumbnails.npy", pair.thumbnails)
-    Path("captions.txt").write_text("\n".join(pair.captions))
+    Path("captions.json").write_text(json.dumps(pair.captions))
     return tmp_path
 
 
@@ -34,7 +39,7 @@ FILES = ["images.npy", "texts.npy", "--image-index", "index.npy"]
 
 
 def test_files_become_a_page(folder, capsys) -> None:
-    words = ["--captions", "captions.txt", "--thumbnails", "thumbnails.npy", "--quick"]
+    words = ["--captions", "captions.json", "--thumbnails", "thumbnails.npy", "--quick"]
     assert run(["report", *FILES, *words, "-o", "r.html"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("A text query sees 0 % images in its first 10;")
@@ -57,12 +62,9 @@ def test_one_json_document_says_all(folder, capsys) -> None:
     assert Path("r.md").read_text().startswith("# images")
 
 
-def test_a_method_of_choice_is_shown(folder, capsys) -> None:
-    assert run(["report", *FILES, "--quick", "-m", "mean-centering", "-o", "r.json"]) == 0
-    assert json.loads(Path("r.json").read_text())["shown"]["name"] == "mean-centering"
-
-
-def test_a_file_of_choice_is_shown_and_named_in_the_lines(folder, capsys) -> None:
+def test_a_method_or_a_file_of_choice_is_shown_and_named_in_the_lines(folder, capsys) -> None:
+    assert run(["report", *FILES, "--quick", "-m", "mean-centering", "-o", "m.json"]) == 0
+    assert json.loads(Path("m.json").read_text())["shown"]["name"] == "mean-centering"
     X, Y = np.load("images.npy"), np.load("texts.npy")
     known = Provenance(data_hash=fingerprint(X, Y))
     save_aligner(make_aligner("balanced").fit(X, Y), "mine.safetensors", provenance=known)
@@ -92,16 +94,18 @@ def test_unpaired_sets_and_samples(folder, capsys) -> None:
         (["-o", "r.html", "--aligner", "images.npy"], "must be a whole safetensors file"),
         (["-o", "r.html", "--aligner", "a", "--method", "cca"], "--aligner or by --method"),
         (["-o", "r.html", "--thumbnails", "none.npy"], "none.npy must be a file"),
-        (["-o", "r.html", "--thumbnails", "captions.txt"], "must be an .npy file of pictures"),
+        (["-o", "r.html", "--thumbnails", "captions.json"], "must be an .npy file of pictures"),
         (["-o", "r.html", "--thumbnails", "index.npy"], "thumbnails must be of length 60"),
         (["-o", "r.html", "--thumbnails", "images.npy"], "thumbnails must be uint8"),
         (["-o", "r.html", "--image-index", "none.npy"], "none.npy"),
+        (["-o", "captions.json", "--captions", "captions.json"], "another file than the input"),
         ([], "Missing option '--out'"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(
-    folder, capsys, words: list[str], problem: str
+    folder, capsys, monkeypatch, words: list[str], problem: str
 ) -> None:
+    monkeypatch.setattr(build, "measure", None)  # refused before the work
     Path("old.html").write_text("old")
     before = sorted(folder.iterdir())
     assert run(["report", *FILES, *words, "--quick"]) == 2
@@ -113,23 +117,6 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert Path("old.html").read_text() == "old"
 
 
-@pytest.mark.parametrize("out", ["r.pdf", "old.html", "nowhere/r.html"])
-def test_a_place_that_cannot_be_written_is_refused_before_the_work(
-    folder, capsys, monkeypatch, out: str
-) -> None:
-    Path("old.html").write_text("old")
-    monkeypatch.setattr("fillgap.report.build_report", None)  # not reached
-    assert run(["report", *FILES, "-o", out]) == 2
-    assert out in capsys.readouterr().err
-
-
-def test_an_aligner_of_another_dimension_is_refused(folder, capsys) -> None:
-    other = np.random.default_rng(0).normal(size=(40, 5))
-    save_aligner(make_aligner("balanced").fit(other, other + 1), "mine.safetensors")
-    assert run(["report", *FILES, "--aligner", "mine.safetensors", "-o", "r.html"]) == 2
-    assert "must be of dimension 5, as in the fit of the aligner" in capsys.readouterr().err
-
-
 def test_rows_that_cannot_be_measured_are_refused(folder, capsys) -> None:
     X = np.load("images.npy")
     X[7, 3] = np.nan
@@ -139,21 +126,106 @@ def test_rows_that_cannot_be_measured_are_refused(folder, capsys) -> None:
     assert not Path("r.html").exists()
 
 
-def test_an_interrupted_report_leaves_the_old_one(folder, capsys, monkeypatch) -> None:
-    Path("r.html").write_text("old")
+# The lines at the end of a report do what they say
 
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(build, "compare", interrupt)
-    assert run(["report", *FILES, "--quick", "--overwrite", "-o", "r.html"]) == 130
-    assert Path("r.html").read_text() == "old"
-    assert not list(folder.glob(".fillgap-*"))
+X, Y = (side.astype(np.float32) for side in make_gapped(60, 12, seed=0))
 
 
-def test_the_captions_are_never_overwritten(folder, capsys) -> None:
-    Path("captions.json").write_text(json.dumps(pair_with_everything().captions))
-    words = ["--captions", "captions.json", "--overwrite", "-o", "captions.json"]
-    assert run(["report", *FILES, *words]) == 2
-    assert "must be another file than the input captions.json" in capsys.readouterr().err
-    assert json.loads(Path("captions.json").read_text())[0].startswith("scene 0")
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of 60 pairs."""
+    monkeypatch.chdir(tmp_path)
+    np.save("my images.npy", X)
+    np.save("texts.npy", Y)
+    return tmp_path
+
+
+def run_commands(usage: Usage) -> list[np.ndarray]:
+    """Run the commands, and return what the last two of them wrote."""
+    outs = []
+    for line in usage.commands:
+        program, *words = shlex.split(line)
+        assert program == "fillgap"
+        assert run(words) == 0, line
+        outs.append(words[words.index("-o") + 1])
+    modalities = ("image", "text")
+    return [load_rows(out, modality=what) for out, what in zip(outs[-2:], modalities, strict=True)]
+
+
+def run_python(usage: Usage) -> list[np.ndarray]:
+    Path("aligner.safetensors").unlink(missing_ok=True)  # Python writes the same file
+    names: dict[str, np.ndarray] = {}
+    exec("\n".join(usage.python), names)
+    return [names["images"], names["texts"]]
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [("balanced", {"power": 0.25}), ("orthogonal-procrustes", {}), ("mean-centering", {})],
+)
+def test_the_lines_fit_and_apply(empty: Path, method: str, parameters: dict) -> None:
+    needs_pairs = method == "orthogonal-procrustes"
+    usage = explain(
+        method, parameters, needs_pairs=needs_pairs, sources=("my images.npy", "texts.npy")
+    )
+    expected = make_aligner(method, **parameters).fit(X, Y).transform_pair(X, Y)
+    for found in (run_commands(usage), run_python(usage)):
+        for side, wanted in zip(found, expected, strict=True):
+            np.testing.assert_allclose(side, wanted, atol=1e-6)
+
+
+def test_pairs_are_named_where_a_fit_needs_them(empty: Path) -> None:
+    np.save("texts.npy", np.repeat(Y, 2, axis=0))
+    np.save("index.npy", np.repeat(np.arange(60), 2))
+    files = {"sources": ("my images.npy", "texts.npy"), "image_index": "index.npy"}
+    usage = explain("ridge-regression", {}, needs_pairs=True, **files)
+    assert "--image-index index.npy" in usage.commands[0]
+    first, second = run_commands(usage), run_python(usage)
+    for side, other in zip(first, second, strict=True):
+        np.testing.assert_allclose(side, other, atol=1e-6)
+    assert "index" not in " ".join(explain("balanced", {}, needs_pairs=False, **files).commands)
+
+
+def test_both_sides_of_one_file_end_up_in_one_file(empty: Path) -> None:
+    np.savez("clip.npz", images=X, texts=Y)
+    usage = explain(
+        "balanced", {}, needs_pairs=False, sources=("clip.npz:images", "clip.npz:texts")
+    )
+    run_commands(usage)
+    with np.load("clip_aligned.npz") as file:
+        expected = make_aligner("balanced").fit(X, Y).transform_pair(X, Y)
+        np.testing.assert_allclose(file["images"], expected[0], atol=1e-6)
+        np.testing.assert_allclose(file["texts"], expected[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("pattern", [False, True])
+def test_folders_of_shards_become_folders(empty: Path, pattern: bool) -> None:
+    for name, rows in (("images", X), ("texts", Y)):
+        Path(name).mkdir()
+        for part in range(3):
+            np.save(f"{name}/part_{part}.npy", rows[20 * part : 20 * part + 20])
+    end = "/part_*.npy" if pattern else ""
+    usage = explain(
+        "mean-centering", {}, needs_pairs=False, sources=(f"images{end}", f"texts{end}")
+    )
+    images, texts = run_commands(usage)
+    assert images.shape == texts.shape == (60, 12)
+
+
+def test_an_aligner_that_has_a_file_is_loaded(empty: Path) -> None:
+    save_aligner(make_aligner("balanced").fit(X, Y), "mine.safetensors")
+    usage = explain(
+        "balanced", {}, needs_pairs=False, sources=("my images.npy", "texts.npy"),
+        aligner_file="mine.safetensors",
+    )  # fmt: skip
+    assert len(usage.commands) == 2
+    before = sorted(empty.iterdir())
+    run_python(usage)
+    assert sorted(empty.iterdir()) == before  # no other aligner is written
+    run_commands(usage)
+    assert not any("make_aligner" in line for line in usage.python)
+
+
+def test_without_files_there_are_names_to_fill_in() -> None:
+    usage = explain("balanced", {}, needs_pairs=False)
+    assert usage.commands[0] == ("fillgap fit balanced IMAGES.npy TEXTS.npy -o aligner.safetensors")

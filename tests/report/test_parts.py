@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from fillgap.metrics.geometry import principal_angles, subspace_overlap
 from fillgap.pair import EmbeddingPair
 from fillgap.report import panels
 from fillgap.report.data import Item
-from fillgap.report.panels import MANIFOLDS as METHODS
 from fillgap.report.panels import (
+    MANIFOLDS,
     MAX_SIDE,
     ask,
     check_thumbnails,
@@ -70,17 +71,13 @@ def test_principal_components_keep_as_much_variance_as_two_axes_can() -> None:
     assert found.pairs[0].axes[0] == f"component 1, {values[0] / values.sum():.0%} of variance"
 
 
-def test_the_signs_of_components_do_not_depend_on_the_order_of_rows() -> None:
+def test_components_do_not_depend_on_the_order_and_show_the_same_rows(monkeypatch) -> None:
     pair = pair_with_everything()
     order = np.random.default_rng(0).permutation(pair.n_images)
     shuffled = pair.take(order, np.arange(pair.n_texts))
     first, second = (project({"raw": some}, random_state=0).pairs[0] for some in (pair, shuffled))
     np.testing.assert_allclose(first.images[order], second.images, atol=1e-10)
-
-
-def test_the_same_rows_are_drawn_of_every_representation(monkeypatch) -> None:
     monkeypatch.setattr(panels, "MAX_POINTS", 7)
-    pair = pair_with_everything()
     same = project({"raw": pair, "again": pair}, random_state=0)
     assert same.pairs[0].images.shape == same.pairs[0].texts.shape == (7, 2)
     np.testing.assert_array_equal(same.pairs[0].texts, same.pairs[1].texts)
@@ -94,6 +91,10 @@ def test_without_the_optional_packages_one_sentence_says_how_to_get_them(monkeyp
     )
     assert found == ()
     assert missing == ("UMAP and PaCMAP not drawn: not installed. Run: pip install 'fillgap[viz]'")
+    few = {"raw": pair_with_everything(10)}
+    found, sentence = project_more(few, random_state=0, progress=lambda *_: None)
+    assert found == ()
+    assert sentence == "UMAP and PaCMAP not drawn: they need 30 rows of each modality."
 
 
 def test_the_optional_packages_are_asked_for_two_seeded_dimensions(monkeypatch) -> None:
@@ -112,24 +113,17 @@ def test_the_optional_packages_are_asked_for_two_seeded_dimensions(monkeypatch) 
     pair = pair_with_everything()
     found, missing = project_more({"raw": pair}, random_state=5, progress=lambda *_: None)
     assert missing is None
-    assert [some.name for some in found] == list(METHODS) == ["UMAP", "PaCMAP"]
+    assert [some.name for some in found] == list(MANIFOLDS) == ["UMAP", "PaCMAP"]
     assert all(options["random_state"] == 5 for options in asked)
     np.testing.assert_allclose(found[0].pairs[0].images, unit(pair.images)[:, :2])
     np.testing.assert_allclose(found[0].pairs[0].texts, unit(pair.texts)[:, :2])
 
 
-def test_few_rows_have_no_neighbourhoods_to_draw() -> None:
-    views = {"raw": pair_with_everything(10)}
-    found, sentence = project_more(views, random_state=0, progress=lambda *_: None)
-    assert found == ()
-    assert sentence == "UMAP and PaCMAP not drawn: they need 30 rows of each modality."
-
-
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", MANIFOLDS)
 def test_real_packages_say_nothing_and_repeat_themselves(name: str, capfd) -> None:
     pytest.importorskip(name.lower(), reason=f"{name} comes with fillgap[viz]")
     rows = unit(pair_with_everything().images)
-    first, second = METHODS[name](rows, 0), METHODS[name](rows, 0)
+    first, second = MANIFOLDS[name](rows, 0), MANIFOLDS[name](rows, 0)
     assert first.shape == (60, 2)
     np.testing.assert_array_equal(first, second)
     assert capfd.readouterr() == ("", "")
@@ -225,16 +219,11 @@ def test_an_items_own_are_marked() -> None:
 
 
 def test_unpaired_items_without_captions_and_pictures_have_names() -> None:
-    from dataclasses import replace
-
     pair = replace(unpaired_pair(), captions=None, thumbnails=None, text_ids=["t"] * 40)
     for query in ask({"raw": pair}, random_state=0):
         for item in (query.item, *(hit.item for hit in query.hits["raw"])):
             assert item.picture is None
             assert item.words == ("t" if item.modality == "text" else item.name)
-
-
-def test_an_empty_caption_gives_way_to_the_name() -> None:
     assert Item("text", "text 3", caption="").words == "text 3"
 
 
@@ -255,33 +244,26 @@ def test_pictures_come_back_from_their_files(pixels: np.ndarray) -> None:
         np.testing.assert_array_equal(np.asarray(image), pixels)
 
 
-@pytest.mark.parametrize("shape", [(400, 300), (97, 20, 3), (96, 96, 3), (1000, 2)])
-def test_large_pictures_are_made_smaller(shape: tuple[int, ...]) -> None:
-    pixels = np.full(shape, 77, np.uint8)
-    with Image.open(io.BytesIO(small_png(pixels))) as image:
-        assert max(image.size) <= MAX_SIDE
-        assert np.all(np.asarray(image) == 77)
-
-
 def test_a_smaller_picture_is_the_mean_of_squares() -> None:
     pixels = np.arange(200 * 150, dtype=np.int64).reshape(200, 150).astype(np.uint8)
     with Image.open(io.BytesIO(small_png(pixels))) as image:
         small = np.asarray(image)
     assert small.shape == (67, 50)
+    for shape in ((97, 20, 3), (96, 96, 3), (1000, 2)):
+        with Image.open(io.BytesIO(small_png(np.full(shape, 77, np.uint8)))) as image:
+            assert max(image.size) <= MAX_SIDE
+            assert np.all(np.asarray(image) == 77)
     assert small[5, 7] == round(float(pixels[15:18, 21:24].mean()))
 
 
 @pytest.mark.parametrize(
     "bad",
     [
-        np.zeros((3, 4, 4)),
-        np.zeros((3, 4), np.uint8),
-        np.zeros((3, 4, 4, 4), np.uint8),
-        np.zeros((3, 0, 4), np.uint8),
-        [[1, 2], [3, 4]],
+        np.zeros((3, 4, 4)), np.zeros((3, 4), np.uint8), np.zeros((3, 4, 4, 4), np.uint8),
+        np.zeros((3, 0, 4), np.uint8), [[1, 2], [3, 4]],
     ],
     ids=["floats", "flat", "with alpha", "empty", "a list"],
-)
+)  # fmt: skip
 def test_what_are_no_pictures_is_refused(bad: object) -> None:
     with pytest.raises(
         InputError, match=r"^thumbnails must be uint8 of shape .*, got .*\. Convert"

@@ -36,15 +36,10 @@ def test_a_shown_number_is_near_the_value(value: float) -> None:
 @pytest.mark.parametrize(
     ("share", "text"),
     [
-        (0, "0 %"),
-        (0.004, "0.4 %"),
-        (0.01, "1 %"),
-        (0.5, "50 %"),
-        (0.994, "99.4 %"),
-        (0.99999, "99.9 %"),
-        (1, "100 %"),
+        (0, "0 %"), (0.004, "0.4 %"), (0.01, "1 %"), (0.5, "50 %"), (0.994, "99.4 %"),
+        (0.99999, "99.9 %"), (1, "100 %"),
     ],
-)
+)  # fmt: skip
 def test_shares(share: float, text: str) -> None:
     assert tables.percent(share) == text
 
@@ -93,12 +88,6 @@ def test_a_row_has_its_value_and_interval_before_and_after() -> None:
     assert alone.after is alone.change is None
 
 
-def test_an_interval_without_width_is_not_shown() -> None:
-    parts = {"value": Value(0.0, 0.0, 0.0001, 0.0)}
-    ((group,),) = tables.measure_families(measured({"kbet": parts}), None).values()
-    assert group.rows[0].before == tables.Cell("0.000", "")
-
-
 @pytest.mark.parametrize(
     ("key", "old", "new", "change"),
     [
@@ -132,7 +121,10 @@ def test_parts_that_explain_others_have_no_better_or_worse() -> None:
     assert [row.part for row in group.rows] == ["", "mean term"]
 
 
-def test_counts_of_dimensions_have_no_decimals() -> None:
+def test_counts_have_no_decimals_and_an_interval_without_width_is_not_shown() -> None:
+    parts = {"value": Value(0.0, 0.0, 0.0001, 0.0)}
+    ((group,),) = tables.measure_families(measured({"kbet": parts}), None).values()
+    assert group.rows[0].before == tables.Cell("0.000", "")
     parts = {"value": Value(2.0), "images_dimension": Value(251.0), "n_samples": Value(5.0)}
     ((group,),) = tables.measure_families(measured({"subspace_overlap": parts}), None).values()
     assert [(row.part, row.before.text) for row in group.rows] == [
@@ -152,10 +144,6 @@ def test_methods_are_ranked_by_the_objective() -> None:
     best = found.results[rows[0].name].estimates[objective]["mean"]
     assert rows[0].scores[0].text == tables.number(best.value)
     assert rows[0].scores[0].interval == f"{tables.number(best.low)} to {tables.number(best.high)}"
-
-
-def test_two_sided_search_has_a_column_only_where_it_was_judged() -> None:
-    found = two_methods()
     assert "two-sided NDCG@10" in tables.score_columns(found).values()
     raw = found.results["raw"]
     single = {key: item for key, item in raw.estimates.items() if "two_sided" not in key}

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -74,37 +74,29 @@ def demo(
     to_fit = _write(load_digit_scenes("fitting"), out / "fitting")
     checking = _write(load_digit_scenes("evaluation"), out / "checking")
 
-    _show("How large is the gap?", "measure", *checking)
-    measuring.measure(*checking, quiet=quiet)
-    _show("Which method closes it? Judged on held-out scenes.", "compare", *to_fit)
-    found = judging.compare(*to_fit, quiet=quiet)
-    method = None if found is None else found.recommendation.method
+    silent = ["--quiet"] * quiet
+
+    def step(title: str, *words: str, new: bool = False) -> Any:
+        say()
+        say(f"# {title}")
+        say(f"$ fillgap {' '.join(words)}")
+        return app(args=[*words, *["--overwrite"] * new, *silent], standalone_mode=False)
+
+    step("How large is the gap?", "measure", *checking)
+    found = step("Which method closes it? Judged on held-out scenes.", "compare", *to_fit)
+    method = found.recommendation.method
     if method is None:
         return
-    aligner = out / "aligner.safetensors"
-    _show("Fit it to all of them.", "fit", method, *to_fit, "-o", str(aligner))
-    fitting.fit(method, *to_fit, out=aligner, overwrite=True, quiet=quiet)
+    aligner = str(out / "aligner.safetensors")
+    step("Fit it to all of them.", "fit", method, *to_fit, "-o", aligner, new=True)
     aligned = []
-    modalities: tuple[Literal["image", "text"], ...] = ("image", "text")
-    for modality, file in zip(modalities, checking, strict=True):
-        target = out / "aligned" / Path(file).name
-        words = f"{aligner} {file} --modality {modality} -o {target}"
-        _show("Apply it to scenes that it has not seen.", "apply", words)
-        fitting.apply(aligner, [file], modality=modality, out=target, overwrite=True, quiet=quiet)
-        aligned.append(str(target))
-    _show("How large is the gap now?", "measure", *aligned)
-    measuring.measure(*aligned, quiet=quiet)
-    page = out / "report.html"
-    words = f"--aligner {aligner} --quick -o {page}"
-    _show("All of it on one page, to look at and to pass on.", "report", *checking, words)
-    measuring.report(*checking, aligner=aligner, out=page, quick=True, overwrite=True, quiet=quiet)
-
-
-def _show(what: str, *words: str) -> None:
-    """Print what comes next and the command that does it."""
-    say()
-    say(f"# {what}")
-    say(f"$ fillgap {' '.join(words)}")
+    for modality, file in zip(("image", "text"), checking, strict=True):
+        aligned.append(str(out / "aligned" / Path(file).name))
+        words = [aligner, file, "--modality", modality, "-o", aligned[-1]]
+        step("Apply it to scenes that it has not seen.", "apply", *words, new=True)
+    step("How large is the gap now?", "measure", *aligned)
+    words = [*checking, "--aligner", aligner, "--quick", "-o", str(out / "report.html")]
+    step("All of it on one page, to look at and to pass on.", "report", *words, new=True)
 
 
 def _write(pair: EmbeddingPair, folder: Path) -> tuple[str, str]:

@@ -17,11 +17,10 @@ from fillgap.report.svg import (
     IMAGES,
     PAIRS,
     TEXTS,
-    angles,
     forests,
     histograms,
     scatters,
-    spectra,
+    spectra_and_angles,
 )
 from fillgap.report.tables import (
     measure_families,
@@ -55,6 +54,7 @@ def render_html(data: ReportData) -> str:
     before, after, found = data.measured, None, data.comparison
     if data.shown is not None:
         before, after = data.shown.before, data.shown.after
+    spectra, angles = spectra_and_angles(data.subspaces)
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
     compared: dict[str, Any] = {}
     if found is not None:
@@ -65,26 +65,23 @@ def render_html(data: ReportData) -> str:
             "forests": forests(found),
             "remarks": notes,
         }
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            data=data,
-            sections=_sections(data),
-            left_out={reason: data.left_out.get(reason, "") for reason in _REASONS},
-            families=measure_families(before, after),
-            notes=measure_notes(before),
-            n_open=N_OPEN,
-            n_draws=N_DRAWS,
-            colours=_COLOURS,
-            directions=_DIRECTIONS,
-            style=Markup(style),  # noqa: S704  (our own file)
-            projections=[(some.name, scatters(some)) for some in data.projections],
-            similarities=histograms(data.similarities),
-            spectra=spectra(data.subspaces),
-            angles=angles(data.subspaces),
-            **compared,
-        )
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        data=data,
+        sections=_sections(data),
+        left_out={reason: data.left_out.get(reason, "") for reason in _REASONS},
+        families=measure_families(before, after),
+        notes=measure_notes(before),
+        n_open=N_OPEN,
+        n_draws=N_DRAWS,
+        colours=_COLOURS,
+        directions=_DIRECTIONS,
+        style=Markup(style),  # noqa: S704  (our own file)
+        projections=[(some.name, scatters(some)) for some in data.projections],
+        similarities=histograms(data.similarities),
+        spectra=spectra,
+        angles=angles,
+        **compared,
     )
 
 

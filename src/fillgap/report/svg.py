@@ -177,22 +177,26 @@ def _histogram(found: Similarities, highest: float, figure: Figure) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def spectra(found: Iterable[Subspaces]) -> list[Panel]:
-    """Return a panel for each representation: the share of variance of each principal axis."""
-    panels = []
+def spectra_and_angles(found: Iterable[Subspaces]) -> tuple[list[Panel], list[Panel]]:
+    """Return panels for each representation: shares of variance, and angles beside chance."""
+    spectra, angles = [], []
     for place, some in enumerate(found):
+        words = f"{some.n_images:,} images, {some.n_texts:,} texts"
         what = (
             f"Spectra of {some.label} embeddings: the first axis holds "
             f"{some.images_spectrum[0]:.0%} of the variance of images and "
             f"{some.texts_spectrum[0]:.0%} of that of texts."
         )
         svg = draw(f"spectrum-{place}", what, partial(_spectrum, some), size=WIDE)
-        panels.append(Panel(some.label, _rows(some), svg))
-    return panels
-
-
-def _rows(some: Subspaces) -> str:
-    return f"{some.n_images:,} images, {some.n_texts:,} texts"
+        spectra.append(Panel(some.label, words, svg))
+        what = (
+            f"Principal angles of {some.label} embeddings, from {some.angles[0]:.0f} to "
+            f"{some.angles[-1]:.0f} degrees; of random subspaces from {some.random_mean[0]:.0f} "
+            f"to {some.random_mean[-1]:.0f}."
+        )
+        svg = draw(f"angles-{place}", what, partial(_angles, some), size=WIDE)
+        angles.append(Panel(some.label, words, svg))
+    return spectra, angles
 
 
 def _spectrum(found: Subspaces, figure: Figure) -> None:
@@ -211,20 +215,6 @@ def _spectrum(found: Subspaces, figure: Figure) -> None:
     axes.minorticks_off()
     axes.grid(axis="y")
     axes.set_axisbelow(True)
-
-
-def angles(found: Iterable[Subspaces]) -> list[Panel]:
-    """Return a panel for each representation: principal angles beside those of chance."""
-    panels = []
-    for place, some in enumerate(found):
-        what = (
-            f"Principal angles of {some.label} embeddings, from {some.angles[0]:.0f} to "
-            f"{some.angles[-1]:.0f} degrees; of random subspaces from {some.random_mean[0]:.0f} "
-            f"to {some.random_mean[-1]:.0f}."
-        )
-        svg = draw(f"angles-{place}", what, partial(_angles, some), size=WIDE)
-        panels.append(Panel(some.label, _rows(some), svg))
-    return panels
 
 
 def _angles(found: Subspaces, figure: Figure) -> None:
