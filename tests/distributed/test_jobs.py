@@ -29,9 +29,9 @@ from fillgap.distributed import (
 )
 from fillgap.errors import InputError
 from fillgap.io import load_rows, open_sides, transform_files
-from fillgap.metrics.verdict import Measurements
 from fillgap.metrics.scan import scan_pool
 from fillgap.metrics.summary import measure
+from fillgap.metrics.verdict import Measurements
 
 N, D = 260, 16
 
