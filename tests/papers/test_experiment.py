@@ -258,19 +258,3 @@ class TestFile:
         with pytest.raises(InputError, match=message) as raised:
             read_experiment(path)
         assert str(path) in str(raised.value)
-
-
-def test_the_command(
-    tmp_path: Path, data: EmbeddingData, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from fillgap.cli.app import run
-
-    (tmp_path / "small.toml").write_text(TOML)
-    words = ["experiment", str(tmp_path / "small.toml"), "-o", str(tmp_path / "out.parquet")]
-    words += ["--cache", str(tmp_path / "cache"), "--workers", "1"]
-    assert run(words) == 0
-    assert "0 cells known before" in capsys.readouterr().out
-    assert run(words) == 2
-    assert "must be a new name" in capsys.readouterr().err
-    assert run([*words, "--overwrite", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["rows"][0]["measure"] == "itr"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 
 from browser import ask, complaints
 from fillgap import InputError
-from fillgap.cli.app import run
 from fillgap.papers.experiment.rows import ExperimentResults
 from fillgap.papers.experiment.runner import run_experiment
 from fillgap.papers.experiment.specification import EmbeddingData
@@ -187,21 +185,3 @@ class TestFolders:
             find_embeddings(tmp_path / "empty")
         with pytest.raises(InputError, match="got nothing there"):
             find_embeddings(tmp_path / "gone")
-
-
-def test_the_command(real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["reproduce", "fill-the-gap", "--data", str(real_data / "mindthegap")]
-    words += ["--cache", str(tmp_path / "cache"), "--workers", "1", "--seed", "3"]
-    assert run([*words, "--csv", str(tmp_path / "t.csv"), "--html", str(tmp_path / "t.html"),
-                "--results", str(tmp_path / "t.parquet")]) == 0  # fmt: skip
-    out = capsys.readouterr().out
-    for table in TABLES:
-        assert f"Table {table}: " in out
-    assert "clasp_uniprot_99: 33 pairs judged, 66 others to learn from" in out
-    assert "n/a, SPEC60: k = 60 must be less than min(n, m, d) = 33" in out
-    assert {path.name for path in tmp_path.iterdir()} == {"cache", "t.csv", "t.html", "t.parquet"}
-    assert run([*words, "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert {cell["table"] for cell in document["cells"]} == set(TABLES)
-    assert run([*words, "--csv", str(tmp_path / "t.csv")]) == 2
-    assert "must be a new name" in capsys.readouterr().err
