@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,13 +66,11 @@ class TestPrinted:
         assert paper_row("coco") is None
 
     def test_differences(self) -> None:
-        def difference(found, known):
-            return PaperCell(2, "d", "l", "itr", "ORIG", found, known, None).difference
-
-        assert difference(math.inf, math.inf) == 0
-        assert difference(3.0, math.inf) is None
-        assert difference(None, 1.0) is None
-        assert difference(3.0, 1.0) == 2.0
+        inf = math.inf
+        cases = {(inf, inf): 0, (3.0, inf): None, (None, 1.0): None, (3.0, 1.0): 2.0}
+        for (found, known), difference in cases.items():
+            cell = PaperCell(2, "d", "l", "itr", "ORIG", found, known, None)
+            assert cell.difference == difference
 
 
 class TestPattern:
@@ -107,13 +106,11 @@ class TestPattern:
             1.105, abs=0.002
         )
         assert photographs.find("coco clip", "OT", "itr").reason
-
-    def test_figure_3(self, photographs: ExperimentResults) -> None:
         raw = [
             photographs.value("coco clip", "ORIG", f"{name}_cosine_distance")
             for name in ("pair", "cross")
         ]
-        assert raw == pytest.approx([0.690, 0.838], abs=0.001)
+        assert raw == pytest.approx([0.690, 0.838], abs=0.001)  # figure 3
 
 
 class TestShown:
@@ -156,32 +153,26 @@ class TestShown:
         assert page.count("<svg") == render_page(scenes).count("<svg") + 1
 
     def test_names_are_text(self, scenes: ExperimentResults) -> None:
-        from dataclasses import replace
-
         evil = "<script>x</script>"
         data = replace(scenes.data[0], name=evil)
-        renamed = ExperimentResults(
-            replace(scenes.experiment, data=(data,)),
-            tuple(replace(row, data=evil) for row in scenes.rows),
-            data=(data,),
-        )
-        assert "<script>" not in render_page(renamed)
+        rows = tuple(replace(row, data=evil) for row in scenes.rows)
+        experiment = replace(scenes.experiment, data=(data,))
+        assert "<script>" not in render_page(ExperimentResults(experiment, rows, data=(data,)))
 
 
-class TestFolders:
-    def test_what_is_found(self, tmp_path: Path) -> None:
-        for part in ("a/img_emb", "a/text_emb", "b/clip/pairs", "b/clip/transport"):
-            (tmp_path / part).mkdir(parents=True)
-        (tmp_path / "coco siglip.npz").touch()
-        (tmp_path / "notes.txt").touch()
-        found = find_embeddings(tmp_path)
-        assert [data.name for data in found] == ["a", "b clip", "coco siglip"]
-        assert found[1].path.endswith("pairs")
-        assert found[1].separate.endswith("transport")
-        (whole,) = find_embeddings(tmp_path / "a")
-        assert whole.path == str(tmp_path / "a")
-        (tmp_path / "empty").mkdir()
-        with pytest.raises(InputError, match="must hold embeddings"):
-            find_embeddings(tmp_path / "empty")
-        with pytest.raises(InputError, match="got nothing there"):
-            find_embeddings(tmp_path / "gone")
+def test_what_is_found_in_folders(tmp_path: Path) -> None:
+    for part in ("a/img_emb", "a/text_emb", "b/clip/pairs", "b/clip/transport"):
+        (tmp_path / part).mkdir(parents=True)
+    (tmp_path / "coco siglip.npz").touch()
+    (tmp_path / "notes.txt").touch()
+    found = find_embeddings(tmp_path)
+    assert [data.name for data in found] == ["a", "b clip", "coco siglip"]
+    assert found[1].path.endswith("pairs")
+    assert found[1].separate.endswith("transport")
+    (whole,) = find_embeddings(tmp_path / "a")
+    assert whole.path == str(tmp_path / "a")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="must hold embeddings"):
+        find_embeddings(tmp_path / "empty")
+    with pytest.raises(InputError, match="got nothing there"):
+        find_embeddings(tmp_path / "gone")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import make_gapped
 from fillgap.cli.app import run
 from fillgap.datasets import ClassPrompts, scenes
 from fillgap.pair import EmbeddingPair
@@ -175,15 +176,17 @@ def test_bad_words_are_one_line(capsys, words: str, sentence: str) -> None:
     assert captured.out == ""
 
 
-def test_fill_the_gap(real_data: Path, folder: Path, capsys) -> None:
-    words = ["reproduce", "fill-the-gap", "--data", str(real_data / "mindthegap")]
-    words += ["--cache", "cache", "--workers", "1", "--seed", "3"]
+def test_fill_the_gap(folder: Path, capsys) -> None:
+    X, Y = make_gapped(99, 40, seed=0)
+    (folder / "sets").mkdir()
+    np.savez(folder / "sets" / "made.npz", images=X, texts=Y)
+    words = ["reproduce", "fill-the-gap", "--data", "sets", "--workers", "1", "--cache", "cache"]
     before = set(folder.iterdir())
     assert run([*words, *["--csv", "t.csv", "--html", "t.html", "--results", "t.parquet"]]) == 0
     out = capsys.readouterr().out
     for table in TABLES:
         assert f"Table {table}: " in out
-    assert "clasp_uniprot_99: 33 pairs judged, 66 others to learn from" in out
+    assert "made: 33 pairs judged, 66 others to learn from" in out
     assert "n/a, SPEC60: k = 60 must be less than min(n, m, d) = 33" in out
     made = {path.name for path in set(folder.iterdir()) - before}
     assert made == {"cache", "t.csv", "t.html", "t.parquet"}
