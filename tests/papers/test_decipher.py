@@ -7,13 +7,11 @@ import math
 
 import numpy as np
 import pytest
-import typer
 
 import reference
 from conftest import make_gapped
 from fillgap.aligners import BalancedAligner, HyperplaneRotation, SharedSpaceProjection, Translation
-from fillgap.cli import app, reproducing
-from fillgap.datasets.scenes import ClassPrompts
+from fillgap.datasets import ClassPrompts
 from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import held_out_splits, zero_shot
 from fillgap.pair import EmbeddingPair
@@ -119,118 +117,104 @@ class TestPrintedCells:
             printed_zero_shot("B/32", "MNIST")
 
 
-class TestKnownAnswers:
-    """On data that satisfy the theorem rotation and projection make pairs meet."""
+def test_on_data_that_satisfy_the_theorem_rotation_and_projection_make_pairs_meet(planes) -> None:
+    assert planes.failures == {}
+    for method in ("shared-space-projection", "hyperplane-rotation"):
+        row = planes.retrieval[method]
+        assert row["gap_angle"] == pytest.approx(0, abs=1e-4)
+        assert row["centroid_distance"] == pytest.approx(0, abs=1e-6)
+        assert {row[name] for name in RETRIEVAL_MEASURES[1:]} == {100.0}
+    assert planes.retrieval["raw"]["gap_angle"] > 10
+    assert planes.choices == {"n_shared": 6.0, "n_removed": 2.0, "amount": 1.0}
+    assert tuple(planes.retrieval) == tuple(planes.zero_shot) == METHODS
+    assert METHODS[:4] == PAPER
 
-    def test_pairs_meet(self, planes: Decipher) -> None:
-        assert planes.failures == {}
-        for method in ("shared-space-projection", "hyperplane-rotation"):
-            row = planes.retrieval[method]
-            assert row["gap_angle"] == pytest.approx(0, abs=1e-4)
-            assert row["centroid_distance"] == pytest.approx(0, abs=1e-6)
-            assert {row[name] for name in RETRIEVAL_MEASURES[1:]} == {100.0}
-        assert planes.retrieval["raw"]["gap_angle"] > 10
 
-    def test_the_rules_of_the_baselines(self, planes: Decipher) -> None:
-        assert planes.choices == {"n_shared": 6.0, "n_removed": 2.0, "amount": 1.0}
+def by_hand(X, Y, index) -> dict[str, float]:
+    """The row of table 3, by loops."""
+    x, y = units(X).mean(axis=0), units(Y).mean(axis=0)
+    cosine = x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+    row = {"gap_angle": math.degrees(math.acos(cosine)), "centroid_distance": math.dist(x, y)}
+    for kind, direction in (("image", "image_to_text"), ("text", "text_to_image")):
+        for k in (1, 5, 10):
+            recall = reference.recall(X, Y, index, k, kind, False)
+            row[f"{direction}_recall_at_{k}"] = 100 * recall
+    return row
 
-    def test_all_methods_in_the_order_of_the_paper(self, planes: Decipher) -> None:
-        assert tuple(planes.retrieval) == tuple(planes.zero_shot) == METHODS
-        assert METHODS[:4] == PAPER
+
+PAIR = several_texts()
+CLASSES = ClassPrompts(
+    np.random.default_rng(3).normal(size=(8, 12)), np.arange(8) % 4, ["p"] * 8, ["c"] * 4
+)
+
+
+@pytest.fixture(scope="module")
+def found() -> Decipher:
+    return reproduce_decipher(PAIR, prompts=CLASSES, **LOOSE)
 
 
 class TestAgainstLoops:
-    pair = several_texts()
-    prompts = ClassPrompts(
-        np.random.default_rng(3).normal(size=(8, 12)), np.arange(8) % 4, ["p"] * 8, ["c"] * 4
-    )
-
-    def rows(self, X, Y, index) -> dict[str, float]:
-        x, y = units(X).mean(axis=0), units(Y).mean(axis=0)
-        cosine = x @ y / np.linalg.norm(x) / np.linalg.norm(y)
-        row = {
-            "gap_angle": math.degrees(math.acos(cosine)),
-            "centroid_distance": math.dist(x, y),
-        }
-        for kind, direction in (("image", "image_to_text"), ("text", "text_to_image")):
-            for k in (1, 5, 10):
-                recall = reference.recall(X, Y, index, k, kind, False)
-                row[f"{direction}_recall_at_{k}"] = 100 * recall
-        return row
-
-    def test_in_sample(self) -> None:
-        found = reproduce_decipher(self.pair, prompts=self.prompts, **LOOSE)
+    def test_in_sample(self, found: Decipher) -> None:
         assert found.n_splits == 0
-        sides = sides_of(self.pair)
-        assert found.retrieval["raw"] == pytest.approx(self.rows(*sides, self.pair.image_index))
-        shared = SharedSpaceProjection(tolerance=0.3).fit(*sides)
-        moved = shared.transform_pair(*sides)
-        expected = self.rows(*moved, self.pair.image_index)
+        sides = sides_of(PAIR)
+        assert found.retrieval["raw"] == pytest.approx(by_hand(*sides, PAIR.image_index))
+        moved = SharedSpaceProjection(tolerance=0.3).fit(*sides).transform_pair(*sides)
+        expected = by_hand(*moved, PAIR.image_index)
         assert found.retrieval["shared-space-projection"] == pytest.approx(expected)
 
-    def test_zero_shot_maps_images_and_prompts(self) -> None:
-        found = reproduce_decipher(self.pair, prompts=self.prompts, **LOOSE).zero_shot
-        sides = sides_of(self.pair)
-        known = self.pair.images, self.pair.labels, self.prompts.texts, self.prompts.labels
+    def test_zero_shot_maps_images_and_prompts(self, found: Decipher) -> None:
+        table, sides = found.zero_shot, sides_of(PAIR)
+        known = PAIR.images, PAIR.labels, CLASSES.texts, CLASSES.labels
         aligners = {
             "raw": None,
             "balanced": BalancedAligner(),
             "hyperplane-rotation": HyperplaneRotation(),
         }
         for name, aligner in aligners.items():
-            moved = self.pair.images, self.prompts.texts
+            moved = PAIR.images, CLASSES.texts
             if aligner is not None:
                 moved = aligner.fit(*sides).transform_pair(*moved)
             classified = zero_shot(*known, aligner=aligner, n_resamples=100)
-            assert found[name]["top_1"] == pytest.approx(100 * classified.accuracy[1].value)
+            assert table[name]["top_1"] == pytest.approx(100 * classified.accuracy[1].value)
             x, y = (units(side).mean(axis=0) for side in moved)
             cosine = x @ y / np.linalg.norm(x) / np.linalg.norm(y)
-            assert found[name]["gap_angle"] == pytest.approx(math.degrees(math.acos(cosine)))
-            assert "top_5" not in found[name]  # four classes
-        assert len({found[name]["top_1"] for name in aligners}) > 1
+            assert table[name]["gap_angle"] == pytest.approx(math.degrees(math.acos(cosine)))
+            assert "top_5" not in table[name]  # four classes
+        assert len({table[name]["top_1"] for name in aligners}) > 1
 
-    def test_energy_and_tolerance_reach_the_projection(self) -> None:
-        sides = sides_of(self.pair)
-        options = {"energy": 0.8, "tolerance": 0.3}
-        expected = SharedSpaceProjection(**options).fit(*sides).overlap_
-        assert reproduce_decipher(self.pair, **options).choices["n_shared"] == expected
-        assert reproduce_decipher(self.pair, **LOOSE).choices["n_shared"] != expected
-
-    def test_baselines_are_matched_to_the_projection(self) -> None:
-        found = reproduce_decipher(self.pair, **LOOSE)
+    def test_baselines_are_matched_to_the_projection(self, found: Decipher) -> None:
         angle = found.retrieval["shared-space-projection"]["gap_angle"]
-        amount = found.choices["amount"]
+        amount, n_shared = found.choices["amount"], int(found.choices["n_shared"])
         assert 0 < amount < 1
-        assert found.choices["n_shared"] + found.choices["n_removed"] == 12
+        assert n_shared + found.choices["n_removed"] == 12
         assert found.choices["n_removed"] >= 1
-        sides = sides_of(self.pair)
+        sides, index = sides_of(PAIR), PAIR.image_index
         before = Translation(amount=amount - 0.01).fit(*sides).transform_pair(*sides)
         assert found.retrieval["translation"]["gap_angle"] < angle
-        assert self.rows(*before, self.pair.image_index)["gap_angle"] >= angle
+        assert by_hand(*before, index)["gap_angle"] >= angle
         kept = np.argsort(np.abs(units(sides[0]).mean(0) - units(sides[1]).mean(0)))
-        kept = np.sort(kept[: int(found.choices["n_shared"])])
-        cut = self.rows(units(sides[0])[:, kept], units(sides[1])[:, kept], self.pair.image_index)
-        assert found.retrieval["dimension-removal"] == pytest.approx(cut)
+        cut = [units(side)[:, np.sort(kept[:n_shared])] for side in sides]
+        assert found.retrieval["dimension-removal"] == pytest.approx(by_hand(*cut, index))
+        options = {"energy": 0.8, "tolerance": 0.3}  # both reach the projection
+        expected = SharedSpaceProjection(**options).fit(*sides).overlap_
+        assert reproduce_decipher(PAIR, **options).choices["n_shared"] == expected != n_shared
 
-    def test_held_out_fits_on_the_other_images_alone(self) -> None:
+    def test_held_out_fits_on_the_other_images_alone(self, found: Decipher) -> None:
         options = {"held_out": True, "n_splits": 3, "random_state": 4}
-        found = reproduce_decipher(self.pair, prompts=self.prompts, **options, **LOOSE)
-        assert found.n_splits == 3
-        raw, moved, balanced = [], [], []
-        for train, test in held_out_splits(self.pair, n_splits=3, random_state=4):
-            fit, judge = self.pair.take_images(train), self.pair.take_images(test)
-            raw.append(self.rows(judge.images, judge.texts, judge.image_index))
-            aligner = SharedSpaceProjection(tolerance=0.3).fit(fit.images, fit.texts)
-            sides = aligner.transform_pair(judge.images, judge.texts)
-            moved.append(self.rows(*sides, judge.image_index))
-            sides = BalancedAligner().fit(fit.images, fit.texts).transform_pair(*sides_of(judge))
-            balanced.append(self.rows(*sides, judge.image_index))
-        results = {"raw": raw, "shared-space-projection": moved, "balanced": balanced}
-        for method, rows in results.items():
-            expected = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
-            assert found.retrieval[method] == pytest.approx(expected)
-        in_sample = reproduce_decipher(self.pair, **LOOSE)
-        assert found.retrieval["balanced"] != in_sample.retrieval["balanced"]
+        split = reproduce_decipher(PAIR, prompts=CLASSES, **options, **LOOSE)
+        assert split.n_splits == 3
+        rows = {"raw": [], "shared-space-projection": [], "balanced": []}
+        for train, test in held_out_splits(PAIR, n_splits=3, random_state=4):
+            fit, judge = PAIR.take_images(train), PAIR.take_images(test)
+            rows["raw"].append(by_hand(*sides_of(judge), judge.image_index))
+            for aligner in (SharedSpaceProjection(tolerance=0.3), BalancedAligner()):
+                moved = aligner.fit(*sides_of(fit)).transform_pair(*sides_of(judge))
+                name = "balanced" if "Balanced" in repr(aligner) else "shared-space-projection"
+                rows[name].append(by_hand(*moved, judge.image_index))
+        for method, of in rows.items():
+            expected = {name: np.mean([row[name] for row in of]) for name in of[0]}
+            assert split.retrieval[method] == pytest.approx(expected)
+        assert split.retrieval["balanced"] != found.retrieval["balanced"]
 
 
 class TestWhatDoesNotRun:
@@ -311,41 +295,34 @@ class TestWhatDoesNotRun:
         with pytest.raises((InputError, InputTypeError), match=sentence):
             reproduce_decipher(several_texts(20), **change)
 
-    def test_data(self) -> None:
-        X, Y = make_gapped(20, 6, seed=0)
-        with pytest.raises(InputError, match="must be paired, or come with labels and class pro"):
-            reproduce_decipher(EmbeddingPair(X, Y, paired=False))
-        with pytest.raises(InputError, match="labels of the images must be given with class"):
-            reproduce_decipher(EmbeddingPair(X, Y), prompts=prompts_for(6))
-        loose = EmbeddingPair(X, Y, paired=False, labels=np.zeros(20, int))
-        with pytest.raises(InputError, match="must be paired to be judged on held-out rows"):
-            reproduce_decipher(loose, prompts=prompts_for(6), held_out=True)
-        with pytest.raises(InputError, match="got 7 without a prompt"):
-            labels = np.full(20, 7)
-            reproduce_decipher(EmbeddingPair(X, Y, labels=labels), prompts=prompts_for(6))
-        X[3] = np.nan
-        with pytest.raises(InputError, match="images must be finite numbers in every row"):
-            reproduce_decipher(EmbeddingPair(X, Y))
+    @pytest.mark.parametrize(
+        ("of_pair", "prompts", "sentence"),
+        [
+            ({"paired": False}, None, "must be paired, or come with labels and class pro"),
+            ({}, prompts_for(6), "labels of the images must be given with class"),
+            ({"labels": np.full(20, 7)}, prompts_for(6), "got 7 without a prompt"),
+            ({"paired": False, "labels": np.zeros(20, int)}, prompts_for(6),
+             "must be paired to be judged on held-out rows"),
+        ],
+    )  # fmt: skip
+    def test_data(self, of_pair: dict, prompts: ClassPrompts | None, sentence: str) -> None:
+        pair = EmbeddingPair(*make_gapped(20, 6, seed=0), **of_pair)
+        with pytest.raises(InputError, match=sentence):
+            reproduce_decipher(pair, prompts=prompts, held_out=sentence.endswith("rows"))
 
 
-class TestCells:
-    def test_differences_are_found_less_printed(self, planes: Decipher) -> None:
-        cells = planes.retrieval_cells()
-        cell = cells["shared-space-projection"]["image_to_text_recall_at_1"]
-        assert cell == Cell(100.0, 55.54)
-        assert cell.difference == pytest.approx(44.46)
-        assert cells["balanced"]["gap_angle"].printed is None
-        assert cells["raw"]["centroid_distance"].difference is None
-        zero = planes.zero_shot_cells("B/32", "CIFAR10")
-        assert zero["raw"]["top_1"].printed == 89.00
-
-    def test_json_holds_it(self, planes: Decipher) -> None:
-        document = json.loads(json.dumps(planes.to_dict("L/14", "CIFAR100"), allow_nan=False))
-        cell = document["zero_shot"]["raw"]["top_1"]
-        assert cell["printed"] == 78.44
-        assert cell["difference"] == pytest.approx(cell["found"] - 78.44)
-        assert document["n_splits"] == 0
-        assert (document["model"], document["dataset"]) == ("L/14", "CIFAR100")
+def test_differences_are_found_less_printed(planes: Decipher) -> None:
+    cells = planes.retrieval_cells()
+    cell = cells["shared-space-projection"]["image_to_text_recall_at_1"]
+    assert cell == Cell(100.0, 55.54)
+    assert cell.difference == pytest.approx(44.46)
+    assert cells["balanced"]["gap_angle"].printed is None
+    assert cells["raw"]["centroid_distance"].difference is None
+    document = json.loads(json.dumps(planes.to_dict("L/14", "CIFAR100"), allow_nan=False))
+    cell = document["zero_shot"]["raw"]["top_1"]
+    assert cell["printed"] == 78.44
+    assert cell["difference"] == pytest.approx(cell["found"] - 78.44)
+    assert (document["model"], document["dataset"]) == ("L/14", "CIFAR100")
 
 
 def test_real_embeddings_with_more_rows_than_dimensions(coco) -> None:
@@ -360,105 +337,3 @@ def test_real_embeddings_with_more_rows_than_dimensions(coco) -> None:
     assert raw["image_to_text_recall_at_1"] - 10 < shared["image_to_text_recall_at_1"]
     removal = found.retrieval["dimension-removal"]
     assert removal["image_to_text_recall_at_1"] < raw["image_to_text_recall_at_1"]
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """The command in an app of its own, in a folder with data."""
-    local = typer.Typer(rich_markup_mode=None)
-    local.add_typer(reproducing.app, name="reproduce")
-    local.callback()(lambda: None)
-    monkeypatch.setattr(app, "app", local)
-    monkeypatch.chdir(tmp_path)
-    pair, prompts = in_hyperplanes(60), prompts_for()
-    np.save("images.npy", pair.images)
-    np.save("texts.npy", pair.texts)
-    np.save("labels.npy", pair.labels)
-    np.save("class_texts.npy", prompts.texts)
-    np.save("prompt_labels.npy", prompts.labels)
-    return app.run
-
-
-CLASSES = "--labels labels.npy --prompts class_texts.npy --prompt-labels prompt_labels.npy"
-SHORT = "reproduce decipher images.npy texts.npy --energy 1"
-
-
-class TestCommand:
-    def test_tables_stand_beside_the_chosen_column(self, run, capsys) -> None:
-        assert run(f"{SHORT} {CLASSES} --model B/32 --dataset CIFAR100".split()) == 0
-        out = capsys.readouterr().out
-        assert "In-sample, as in the paper" in out
-        assert "Printed cells are of CLIP ViT-B/32 on CIFAR100 and CLIP ViT-L/14 on MSCOCO" in out
-        assert "SSP keeps 6 of 8 dimensions, removal drops as many as it does (2)" in out
-        lines = [line.split() for line in out.splitlines()]
-        assert ["printed", "65.23", "54.46", "6.44", "64.51"] in lines
-        assert ["printed", "56.06", "54.14", "49.56", "55.54"] in lines
-        assert ["raw", "translation", "removal", "SSP", "rotation", "balanced"] in lines
-        assert "bundled" not in out
-
-    def test_json_is_what_the_library_says(self, run, capsys) -> None:
-        assert run(f"{SHORT} {CLASSES} --json --held-out --seed 2".split()) == 0
-        found = json.loads(capsys.readouterr().out)
-        expected = reproduce_decipher(
-            in_hyperplanes(60), prompts=prompts_for(), energy=1.0, held_out=True, random_state=2
-        ).to_dict("L/14", "ImageNet")
-        assert found["retrieval"] == expected["retrieval"]
-        assert found["zero_shot"] == expected["zero_shot"]
-        assert found["bundled"] is False
-
-    def test_held_out_is_said(self, run, capsys) -> None:
-        assert run(f"{SHORT} --held-out".split()) == 0
-        out = capsys.readouterr().out
-        assert "Held out: fitted to one part of the images and judged on the other" in out
-        assert "mean of 5 splits" in out
-        assert "Zero-shot" not in out
-
-    def test_without_words_it_takes_the_bundled_scenes_and_says_so(
-        self, run, capsys, monkeypatch
-    ) -> None:
-        import fillgap.datasets
-
-        monkeypatch.setattr(fillgap.datasets, "load_digit_scenes", lambda: in_hyperplanes(60))
-        monkeypatch.setattr(fillgap.datasets, "load_class_prompts", prompts_for)
-        assert run(["reproduce", "decipher"]) == 0
-        out = capsys.readouterr().out
-        assert out.startswith("No embeddings were named: these are the bundled scenes")
-        assert "Printed cells are of other data (CLIP ViT-L/14 on ImageNet and CLIP" in out
-
-    def test_failures_are_listed_with_their_reason(self, run, capsys) -> None:
-        words = "reproduce decipher images.npy class_texts.npy --unpaired --tolerance 0"
-        assert run(f"{words} {CLASSES}".split()) == 0
-        out = capsys.readouterr().out
-        assert "shared-space-projection cannot run on these data: the subspaces" in out
-        assert "translation cannot run on these data: it is matched to" in out
-        assert "Retrieval" not in out
-
-    @pytest.mark.parametrize(
-        ("words", "sentence"),
-        [
-            ("reproduce decipher --labels labels.npy", "--labels must be given with IMAGES"),
-            ("reproduce decipher --unpaired", "--unpaired must be given with IMAGES"),
-            (f"{SHORT} --prompts class_texts.npy", "must be given together, got only --prompts"),
-            (f"{SHORT} --unpaired", "must be paired, or come with labels and class prompts"),
-            (f"{SHORT} --model H/14", "--model"),
-            (f"{SHORT} --dataset MNIST", "--dataset"),
-            (f"{SHORT} --tolerance 2", "tolerance must be at least 0 and less than 1, got 2"),
-            (f"{SHORT} --image-index texts.npy", "texts.npy must be a 1-D list of row numbers"),
-            ("reproduce decifer", "decifer"),
-        ],
-    )
-    def test_bad_words_are_one_line(self, run, capsys, words: str, sentence: str) -> None:
-        assert run(words.split()) == 2
-        captured = capsys.readouterr()
-        assert sentence in captured.err
-        assert captured.err.count("\n") == 1
-        assert captured.out == ""
-
-    def test_help(self, run, capsys) -> None:
-        assert run(["reproduce"]) == 2
-        assert "decipher" in capsys.readouterr().out
-        assert run(["reproduce", "decipher", "--help"]) == 0
-        out = capsys.readouterr().out
-        options = "image-index unpaired labels prompts prompt-labels model dataset held-out energy"
-        for word in [*options.split(), "tolerance", "seed", "json", "quiet"]:
-            assert f"--{word}" in out

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from browser import ask, complaints
 from fillgap import InputError
-from fillgap.cli.app import run
 from fillgap.papers.experiment.rows import ExperimentResults
 from fillgap.papers.experiment.runner import run_experiment
 from fillgap.papers.experiment.specification import EmbeddingData
@@ -67,13 +66,11 @@ class TestPrinted:
         assert paper_row("coco") is None
 
     def test_differences(self) -> None:
-        def difference(found, known):
-            return PaperCell(2, "d", "l", "itr", "ORIG", found, known, None).difference
-
-        assert difference(math.inf, math.inf) == 0
-        assert difference(3.0, math.inf) is None
-        assert difference(None, 1.0) is None
-        assert difference(3.0, 1.0) == 2.0
+        inf = math.inf
+        cases = {(inf, inf): 0, (3.0, inf): None, (None, 1.0): None, (3.0, 1.0): 2.0}
+        for (found, known), difference in cases.items():
+            cell = PaperCell(2, "d", "l", "itr", "ORIG", found, known, None)
+            assert cell.difference == difference
 
 
 class TestPattern:
@@ -109,13 +106,11 @@ class TestPattern:
             1.105, abs=0.002
         )
         assert photographs.find("coco clip", "OT", "itr").reason
-
-    def test_figure_3(self, photographs: ExperimentResults) -> None:
         raw = [
             photographs.value("coco clip", "ORIG", f"{name}_cosine_distance")
             for name in ("pair", "cross")
         ]
-        assert raw == pytest.approx([0.690, 0.838], abs=0.001)
+        assert raw == pytest.approx([0.690, 0.838], abs=0.001)  # figure 3
 
 
 class TestShown:
@@ -158,50 +153,26 @@ class TestShown:
         assert page.count("<svg") == render_page(scenes).count("<svg") + 1
 
     def test_names_are_text(self, scenes: ExperimentResults) -> None:
-        from dataclasses import replace
-
         evil = "<script>x</script>"
         data = replace(scenes.data[0], name=evil)
-        renamed = ExperimentResults(
-            replace(scenes.experiment, data=(data,)),
-            tuple(replace(row, data=evil) for row in scenes.rows),
-            data=(data,),
-        )
-        assert "<script>" not in render_page(renamed)
+        rows = tuple(replace(row, data=evil) for row in scenes.rows)
+        experiment = replace(scenes.experiment, data=(data,))
+        assert "<script>" not in render_page(ExperimentResults(experiment, rows, data=(data,)))
 
 
-class TestFolders:
-    def test_what_is_found(self, tmp_path: Path) -> None:
-        for part in ("a/img_emb", "a/text_emb", "b/clip/pairs", "b/clip/transport"):
-            (tmp_path / part).mkdir(parents=True)
-        (tmp_path / "coco siglip.npz").touch()
-        (tmp_path / "notes.txt").touch()
-        found = find_embeddings(tmp_path)
-        assert [data.name for data in found] == ["a", "b clip", "coco siglip"]
-        assert found[1].path.endswith("pairs")
-        assert found[1].separate.endswith("transport")
-        (whole,) = find_embeddings(tmp_path / "a")
-        assert whole.path == str(tmp_path / "a")
-        (tmp_path / "empty").mkdir()
-        with pytest.raises(InputError, match="must hold embeddings"):
-            find_embeddings(tmp_path / "empty")
-        with pytest.raises(InputError, match="got nothing there"):
-            find_embeddings(tmp_path / "gone")
-
-
-def test_the_command(real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["reproduce", "fill-the-gap", "--data", str(real_data / "mindthegap")]
-    words += ["--cache", str(tmp_path / "cache"), "--workers", "1", "--seed", "3"]
-    assert run([*words, "--csv", str(tmp_path / "t.csv"), "--html", str(tmp_path / "t.html"),
-                "--results", str(tmp_path / "t.parquet")]) == 0  # fmt: skip
-    out = capsys.readouterr().out
-    for table in TABLES:
-        assert f"Table {table}: " in out
-    assert "clasp_uniprot_99: 33 pairs judged, 66 others to learn from" in out
-    assert "n/a, SPEC60: k = 60 must be less than min(n, m, d) = 33" in out
-    assert {path.name for path in tmp_path.iterdir()} == {"cache", "t.csv", "t.html", "t.parquet"}
-    assert run([*words, "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert {cell["table"] for cell in document["cells"]} == set(TABLES)
-    assert run([*words, "--csv", str(tmp_path / "t.csv")]) == 2
-    assert "must be a new name" in capsys.readouterr().err
+def test_what_is_found_in_folders(tmp_path: Path) -> None:
+    for part in ("a/img_emb", "a/text_emb", "b/clip/pairs", "b/clip/transport"):
+        (tmp_path / part).mkdir(parents=True)
+    (tmp_path / "coco siglip.npz").touch()
+    (tmp_path / "notes.txt").touch()
+    found = find_embeddings(tmp_path)
+    assert [data.name for data in found] == ["a", "b clip", "coco siglip"]
+    assert found[1].path.endswith("pairs")
+    assert found[1].separate.endswith("transport")
+    (whole,) = find_embeddings(tmp_path / "a")
+    assert whole.path == str(tmp_path / "a")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="must hold embeddings"):
+        find_embeddings(tmp_path / "empty")
+    with pytest.raises(InputError, match="got nothing there"):
+        find_embeddings(tmp_path / "gone")
