@@ -197,9 +197,19 @@ def simulate(
     columns = {name: np.array([record[name] for record in records], float) for name in names}
     X, Y = embed(state)
     return Simulation(
-        setting, n_features, n_pairs, n_steps, tau, objective, seed, Trace(**columns), X, Y,
-        state.phi, tuple(kept),
-    )  # fmt: skip
+        setting=setting,
+        n_features=n_features,
+        n_pairs=n_pairs,
+        n_steps=n_steps,
+        tau=tau,
+        objective=objective,
+        seed=seed,
+        trace=Trace(**columns),
+        X=X,
+        Y=Y,
+        phi=state.phi,
+        frames=tuple(kept),
+    )
 
 
 def _measures(
