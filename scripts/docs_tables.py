@@ -36,11 +36,13 @@ def packages() -> list[str]:
     """Return the packages whose names are public, `fillgap` first."""
     import fillgap
 
-    found = [info.name for info in pkgutil.iter_modules(fillgap.__path__) if info.ispkg]
+    found = [
+        info.name for info in pkgutil.walk_packages(fillgap.__path__, "fillgap.") if info.ispkg
+    ]
     public = [
-        f"fillgap.{name}"
+        name
         for name in found
-        if name != "cli" and getattr(importlib.import_module(f"fillgap.{name}"), "__all__", None)
+        if name != "fillgap.cli" and getattr(importlib.import_module(name), "__all__", None)
     ]
     return ["fillgap", *public]
 
