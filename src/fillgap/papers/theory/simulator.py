@@ -62,9 +62,7 @@ class Simulation:
     seed : int
         Repeats the run to the last bit on the same machine and libraries.
     trace : Trace
-        Measures along the way, one array each: `step`, `loss` and `centre_loss` (less 2 log N),
-        `centre_gap`, `mean_gap` (Δθ as measured), `phi`, `tilt_x` and `tilt_y` (of the centres
-        towards C), `mean_length` of X, `mean_pair_angle`, `max_pair_angle`; angles in radians.
+        One array for each measure along the way: `step`, `loss`, `mean_gap` (Δθ) and others.
     X, Y : ndarray of shape (n_pairs, n_features)
         Final points in the whole space, unit rows.
     phi : float
