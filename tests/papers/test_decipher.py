@@ -109,12 +109,12 @@ class TestPrintedCells:
             # The stated rule would leave the translation's angle below the projection's.
             gap = {method: row["gap_angle"] for method, row in cells.items()}
             assert gap["shared-space-projection"] <= gap["translation"] < gap["raw"]
-
-    def test_other_names_are_refused(self) -> None:
-        with pytest.raises(InputError, match="model must be one of 'B/32', 'L/14', got 'H/14'"):
-            printed_zero_shot("H/14", "CIFAR10")
-        with pytest.raises(InputError, match="dataset must be one of 'CIFAR10', .*got 'MNIST'"):
-            printed_zero_shot("B/32", "MNIST")
+        for refused, sentence in (
+            (("H/14", "CIFAR10"), "model must be one of 'B/32', 'L/14', got 'H/14'"),
+            (("B/32", "MNIST"), "dataset must be one of 'CIFAR10', .*got 'MNIST'"),
+        ):
+            with pytest.raises(InputError, match=sentence):
+                printed_zero_shot(*refused)
 
 
 def test_on_data_that_satisfy_the_theorem_rotation_and_projection_make_pairs_meet(planes) -> None:

@@ -146,16 +146,15 @@ class Decipher:
 
     def to_dict(self, model: str, dataset: str) -> dict[str, Any]:
         """Return everything as JSON can hold it, with the cells printed for a model and data."""
-        tables = {
-            "zero_shot": self.zero_shot_cells(model, dataset),
-            "retrieval": self.retrieval_cells(),
-        }
         plain = {
             name: {
                 method: {measure: cell.to_dict() for measure, cell in row.items()}
                 for method, row in table.items()
             }
-            for name, table in tables.items()
+            for name, table in (
+                ("zero_shot", self.zero_shot_cells(model, dataset)),
+                ("retrieval", self.retrieval_cells()),
+            )
         }
         return {**vars(self), **plain, "model": model, "dataset": dataset}
 
@@ -262,8 +261,7 @@ def reproduce_decipher(
         n_features=pair.n_features,
         n_splits=len(parts) if held_out else 0,
         energy=energy,
-        zero_shot=averages["zero_shot"],
-        retrieval=averages["retrieval"],
+        **averages,
         choices=_average(choices),
         failures=failures,
         notes=tuple(dict.fromkeys(notes)),

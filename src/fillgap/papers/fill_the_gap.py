@@ -194,32 +194,26 @@ def fill_the_gap(
     random_state : int
         Seed.
     """
+
+    def projected(names: tuple[str, ...], method: str) -> list[Representation]:
+        sizes = {name: int(name.removeprefix("SPEC").removeprefix("PCA")) for name in names}
+        return [Representation(n, method, {"n_components": k}, "judged") for n, k in sizes.items()]
+
     transport = {"eta": eta, "alpha": alpha, "extension": "nearest"}
     ways = [
         Representation("ORIG"),
         Representation("OT", "laplace-transport", transport),
-        *(
-            Representation(name, "spectral", {"n_components": int(name[4:])}, "judged")
-            for name in _SPEC
-        ),
+        *projected(_SPEC, "spectral"),
         Representation(_HELD_OUT, "spectral", {"n_components": 60}),
         Representation(RECOMMENDED, RECOMMENDED),
-        *(
-            Representation(name, "pca-projection", {"n_components": int(name[3:])}, "judged")
-            for name in _PCA
-        ),
+        *projected(_PCA, "pca-projection"),
     ]
     measures = dict.fromkeys(m for _, items in TABLES.values() for _, m, _ in items)
     return Experiment(
-        name="fill-the-gap",
-        data=tuple(data or (EmbeddingData("digit scenes", BUNDLED),)),
-        representations=tuple(ways),
-        measures=(*measures, "pair_cosine_distance", "cross_cosine_distance"),
-        n_judged=n_judged,
-        n_separate=n_separate,
-        random_state=random_state,
-        encoders=tuple(encoders),
-    )
+        "fill-the-gap", tuple(data or (EmbeddingData("digit scenes", BUNDLED),)), tuple(ways),
+        (*measures, "pair_cosine_distance", "cross_cosine_distance"),
+        n_judged, n_separate, random_state, tuple(encoders),
+    )  # fmt: skip
 
 
 def find_embeddings(folder: str | Path) -> tuple[EmbeddingData, ...]:
@@ -309,24 +303,16 @@ def remarks(results: ExperimentResults) -> tuple[str, ...]:
 
 
 def cells_as_csv(results: ExperimentResults) -> str:
-    """Return every cell beside the printed one as CSV; infinity is written inf.
-
-    Parameters
-    ----------
-    results : ExperimentResults
-        Of `fill_the_gap`.
-    """
+    """Return every cell beside the printed one as CSV; infinity is written inf."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["table", "data", "measure", "representation", "found", "printed", "difference", "reason"]
-    )
+    header = "table data measure representation found printed difference reason"
+    writer.writerow(header.split())
     for cell in paper_cells(results):
         numbers = (cell.found, cell.printed, cell.difference)
         shown = ["" if value is None else repr(value) for value in numbers]
-        writer.writerow(
-            [cell.table, cell.data, cell.label, cell.representation, *shown, cell.reason or ""]
-        )
+        place = cell.table, cell.data, cell.label, cell.representation
+        writer.writerow([*place, *shown, cell.reason or ""])
     return text.getvalue()
 
 

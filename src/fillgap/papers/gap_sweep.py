@@ -236,22 +236,18 @@ def sweep_gap(
         n_splits=len(splits),
         n_fit=len(splits[0][0]),
         n_test=len(splits[0][1]),
-        points=_points(found, _groups(pair), n_resamples, random_state),
+        points=_points(found, n_resamples, random_state),
     )
-
-
-def _groups(pair: EmbeddingPair) -> dict[str, Rows]:
-    """Return the image of each query, by direction."""
-    images, texts = np.arange(pair.n_images), np.asarray(pair.image_index)
-    single = dict(zip(DIRECTIONS, (images, texts), strict=True))
-    return {**single, "pairs": texts, "images": images, "mean": images}
 
 
 class _Found:
     """What the splits gave at one amount: by (measure, direction), and one value a split."""
 
     def __init__(self, pair: EmbeddingPair) -> None:
-        self.groups = _groups(pair)
+        images, texts = np.arange(pair.n_images), np.asarray(pair.image_index)
+        single = dict(zip(DIRECTIONS, (images, texts), strict=True))
+        # The image of each query, by direction.
+        self.groups = {**single, "pairs": texts, "images": images, "mean": images}
         self.queries: dict[tuple[str, str], QueryValues] = {}
         self.scalars: dict[str, list[float]] = {"hubness": [], "gap_angle": []}
 
@@ -317,7 +313,7 @@ class _Split:
 
 
 def _points(
-    found: Mapping[float, _Found], groups: Mapping[str, Rows], n_resamples: int, random_state: int
+    found: Mapping[float, _Found], n_resamples: int, random_state: int
 ) -> tuple[SweepPoint, ...]:
     """Average, put intervals around, and test against λ = 0."""
     values = {amount: item.values() for amount, item in found.items()}
@@ -339,7 +335,7 @@ def _points(
                 p_values[amount][measure] = float(value)
 
     def estimated(table: Mapping[str, Values], direction: str) -> dict[str, Estimate]:
-        of = groups[direction]
+        of = found[0.0].groups[direction]
         return estimates(table, of, n_resamples=n_resamples, random_state=random_state)
 
     points = []
@@ -357,13 +353,7 @@ def _points(
 
 
 def check_figure(path: str | Path, *, overwrite: bool) -> Path:
-    """Return `path` if a figure may be written there; parameters as for `check_target`.
-
-    Raises
-    ------
-    InputError
-        If the name does not end in .svg, exists already, or its folder does not exist.
-    """
+    """Return `path` if a figure may be written there: a name that `check_target` takes, in .svg."""
     if Path(path).suffix.lower() != ".svg":
         raise InputError(
             f"the figure must be a file that ends in .svg, got {path}. "
@@ -375,19 +365,8 @@ def check_figure(path: str | Path, *, overwrite: bool) -> Path:
 def write_sweep_figure(sweep: GapSweep, path: str | Path) -> None:
     """Write the figure as SVG: one panel a measure, Δθ from opened on the left to beyond.
 
-    Bands are the intervals of the estimates. Equal sweeps give equal files.
-
-    Parameters
-    ----------
-    sweep : GapSweep
-        What `sweep_gap` returned.
-    path : str or path
-        File to write; it is replaced only when the figure is complete.
-
-    Raises
-    ------
-    InputError
-        If it does not end in .svg, its folder does not exist, or it cannot be written.
+    Bands are the intervals of the estimates. Equal sweeps give equal files; a file that is there
+    is replaced only when the figure is complete.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,6 +44,10 @@ _PROCESS_BYTES: Final = 300 << 20
 _DENSE: Final = {"laplace-transport": 6}
 
 
+#: What is known of data that stands in their rows.
+_SHOWN: Final = ("encoder", "fingerprint", "n_judged", "n_separate", "n_features")
+
+
 @dataclass(frozen=True)
 class _Known:
     """Data of an experiment as embeddings, and what is known of them before any cell."""
@@ -58,8 +63,9 @@ class _Known:
     n_features: int = 0
 
 
-#: What is computed at once: one representation of some data, mapped once for the measures.
-_Task: TypeAlias = tuple[_Known, Representation, list[str]]
+#: What is computed at once: one representation of some data, mapped once for all measures (with
+#: the keys of their cells).
+_Task: TypeAlias = tuple[_Known, Representation, dict[str, str]]
 
 
 def run_experiment(
@@ -245,41 +251,54 @@ def _compute_missing(
 ) -> ExperimentResults:
     if all(item.problem for item in known):
         raise InputError(known[0].problem or "")
-    keys: dict[tuple[str, str, str], str] = {}
+    plan: list[tuple[_Known, Representation, str, str]] = []
     cells: dict[str, Cell] = {}
-    tasks: list[_Task] = []
-    for of in known:
-        for way in experiment.representations:
-            for measure in experiment.measures:
-                depends = {
-                    "data": of.fingerprint,
-                    "method": way.method,
-                    "parameters": way.parameters,
-                    "fitted_on": way.fitted_on if way.method else None,
-                    "measure": measure,
-                    "random_state": experiment.random_state,
-                }
-                key = keys[of.data.name, way.name, measure] = cell_key(depends)
-                cell = Cell({}, of.problem) if of.problem else store.get(key)
-                if cell is not None:
-                    cells[key] = cell
-    n_cached = len(cells)
-    for of in known:
-        for way in experiment.representations:
-            missing = [
-                m for m in experiment.measures if keys[of.data.name, way.name, m] not in cells
-            ]
-            if missing:
-                tasks.append((of, way, missing))
-    report(n_cached, len(keys), "cells")
-    for (of, way, _), computed in _computed(tasks, _sizes(experiment), n_workers):
-        for measure, cell in computed.items():
-            key = keys[of.data.name, way.name, measure]
+    missing: dict[tuple[str, str], _Task] = {}
+    for of, way, measure in product(known, experiment.representations, experiment.measures):
+        depends = {
+            "data": of.fingerprint,
+            "method": way.method,
+            "parameters": way.parameters,
+            "fitted_on": way.fitted_on if way.method else None,
+            "measure": measure,
+            "random_state": experiment.random_state,
+        }
+        key = cell_key(depends)
+        plan.append((of, way, measure, key))
+        cell = Cell({}, of.problem) if of.problem else store.get(key)
+        if cell is not None:
             cells[key] = cell
-            store.put(key, cell)
-        report(len(cells), len(keys), f"{of.data.name}, {way.name}")
-    rows = tuple(_rows(experiment, known, keys, cells))
-    return ExperimentResults(experiment, rows, n_cached, tuple(item.data for item in known))
+        else:
+            missing.setdefault((of.data.name, way.name), (of, way, {}))[2][measure] = key
+    n_cached = len(cells)
+    report(n_cached, len(plan), "cells")
+    for (of, way, keys), computed in _computed([*missing.values()], _sizes(experiment), n_workers):
+        for measure, cell in computed.items():
+            cells[keys[measure]] = cell
+            store.put(keys[measure], cell)
+        report(len(cells), len(plan), f"{of.data.name}, {way.name}")
+    rows = []
+    for of, way, measure, key in plan:
+        cell = cells[key]
+        values: dict[str, float | None] = dict(cell.values) or {"value": None}
+        note = ". ".join(text for text in (of.note, cell.note) if text)
+        shared = {
+            "data": of.data.name,
+            "path": of.source,
+            **{name: getattr(of, name) for name in _SHOWN},
+            "representation": way.name,
+            "method": way.method or "raw",
+            "parameters": json.dumps(dict(way.parameters)),
+            "fitted_on": way.fitted_on,
+            "measure": measure,
+            "reason": cell.reason,
+            "note": note,
+            "random_state": experiment.random_state,
+            "version": __version__,
+            "cell": key,
+        }
+        rows += [ResultRow(**shared, part=part, value=value) for part, value in values.items()]
+    return ExperimentResults(experiment, tuple(rows), n_cached, tuple(item.data for item in known))
 
 
 def _computed(
@@ -307,8 +326,8 @@ def _computed(
 
 
 def _compute(task: _Task, sizes: tuple[int, int, int]) -> dict[str, Cell]:
-    of, way, measures = task
-    return compute_cells(draw_rows(of.data, *sizes), way, measures, sizes[2])
+    of, way, keys = task
+    return compute_cells(draw_rows(of.data, *sizes), way, list(keys), sizes[2])
 
 
 def _one_thread() -> None:
@@ -329,25 +348,3 @@ def _available_bytes() -> int:
         used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
         available.append(limit - used)
     return min(available, default=4 << 30)
-
-
-def _rows(
-    experiment: Experiment,
-    known: list[_Known],
-    keys: dict[tuple[str, str, str], str],
-    cells: dict[str, Cell],
-) -> Iterator[ResultRow]:
-    for of in known:
-        for way in experiment.representations:
-            for measure in experiment.measures:
-                key = keys[of.data.name, way.name, measure]
-                cell = cells[key]
-                values: dict[str, float | None] = dict(cell.values) or {"value": None}
-                note = ". ".join(text for text in (of.note, cell.note) if text)
-                for part, value in values.items():
-                    yield ResultRow(
-                        of.data.name, of.source, of.encoder, of.fingerprint, of.n_judged,
-                        of.n_separate, of.n_features, way.name, way.method or "raw",
-                        json.dumps(dict(way.parameters)), way.fitted_on, measure, part, value,
-                        cell.reason, note, experiment.random_state, __version__, key,
-                    )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -214,18 +214,8 @@ def read_experiment(path: str | Path) -> Experiment:
 
     Paths are relative to the folder of the file. In `[[representation]]` what is not `name`,
     `method` or `fitted_on` is a parameter of the method; in `[[data]]` with a `dataset`, and in
-    `[[encoder]]`, what is not `name`, `dataset` or `model` is an option.
-
-    Parameters
-    ----------
-    path : str or path
-        The file.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or no TOML, or a key is unknown, missing or wrong: the message
-        begins with the file and the key.
+    `[[encoder]]`, what is not `name`, `dataset` or `model` is an option. A refusal begins with the
+    file and the key.
     """
     import tomllib
 
@@ -240,14 +230,12 @@ def read_experiment(path: str | Path) -> Experiment:
     for key in ("data", "measures"):
         if not document.get(key):
             raise InputError(f"{file}: {key} must be given, got none. Add it.")
-    data = [_data(file, f"data[{i}]", item) for i, item in enumerate(document["data"])]
-    models = [
-        _encoder(file, f"encoder[{i}]", item) for i, item in enumerate(document.get("encoder", []))
-    ]
-    ways = [
-        _representation(file, f"representation[{i}]", item)
-        for i, item in enumerate(document.get("representation", []))
-    ]
+
+    def entries(key: str, read: Callable[[Path, str, Any], Any]) -> list[Any]:
+        return [read(file, f"{key}[{i}]", item) for i, item in enumerate(document.get(key, []))]
+
+    data, models = entries("data", _data), entries("encoder", _encoder)
+    ways = entries("representation", _representation)
     for i, name in enumerate(document["measures"]):
         _check_type(file, f"measures[{i}]", name, str)
     rest = {k: document[k] for k in ("n_judged", "n_separate", "random_state") if k in document}

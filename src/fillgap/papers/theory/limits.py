@@ -7,8 +7,7 @@ order ν = dimension/2 − 1, and an anchor x whose projection on that space has
     log E e^{x·z/τ} = log[I_ν(M)/M^ν] − log[I_ν(κ)/κ^ν],  M = |κc + Px/τ|.
 
 κ = 0 is the uniform distribution and is allowed everywhere. In a hyperplane the dimension is h − 1
-and the order is ν̃ = (h − 1)/2 − 1. All functions broadcast over arrays of angles, and raise
-`InputError` where a value is out of range.
+and the order is ν̃ = (h − 1)/2 − 1. All functions broadcast over arrays of angles.
 """
 
 from __future__ import annotations
@@ -86,6 +85,11 @@ def unconstrained_limit(*, n_features: int, tau: float) -> float:
         Dimension h of the space, at least 3.
     tau : float
         Temperature τ > 0.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
     """
     return float(2 * j(1.0, kappa=0, tau=tau, order=_order(n_features, 0)))
 
@@ -101,12 +105,15 @@ def cone_limit(
     ----------
     gap : float or array
         Gap angle Δθ in radians, in [0, π].
-    n_features : int
-        Dimension h of the space, at least 3.
-    tau : float
-        Temperature τ > 0.
+    n_features, tau
+        As in `unconstrained_limit`.
     kappa_x, kappa_y : float
         Concentrations ≥ 0 of the two clouds.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
     """
     w = np.cos(_check_range(gap, "gap angle", 0, np.pi))
     order = _order(n_features, 0)
@@ -138,12 +145,13 @@ def subspace_limit(
         Angle φ between the hyperplanes in radians, in (0, π/2).
     tilt : float or array
         Angle in radians, in [0, π/2].
-    n_features : int
-        Dimension h of the space, at least 3.
-    tau : float
-        Temperature τ > 0.
-    kappa_x, kappa_y : float
-        Concentrations ≥ 0 of the two clouds within their hyperplanes.
+    n_features, tau, kappa_x, kappa_y
+        As in `cone_limit`; the concentrations are within the hyperplanes.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
     """
     phi = check_right_angle(phi, "phi")
     w, t = _leaning(_check_range(tilt, "tilt", 0, np.pi / 2), phi)
@@ -165,6 +173,11 @@ def subspace_minimum(
         Least angle between the hyperplanes in radians, in (0, π/2).
     n_features, tau, kappa_x, kappa_y
         As in `subspace_limit`.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
     """
     return float(
         subspace_limit(phi_min, n_features=n_features, tau=tau, kappa_x=kappa_x, kappa_y=kappa_y)
@@ -184,14 +197,15 @@ def pair_limit(
     ----------
     theta : float or array
         Angle θ of the pair with its centres in radians, in [0, π/2].
-    phi : float or array
-        Angle φ between the hyperplanes in radians, in (0, π/2).
-    n_features : int
-        Dimension h of the space, at least 3.
-    tau : float
-        Temperature τ > 0.
+    phi, n_features, tau
+        As in `subspace_limit`.
     kappa : float
         Concentration κ_y ≥ 0 of the other side's cloud.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
     """
     theta = _check_range(theta, "theta", 0, np.pi / 2)
     phi = check_right_angle(phi, "phi")
@@ -220,6 +234,11 @@ def theorem4_printed(
         As in `pair_limit`.
     misprint : bool
         Take the first argument as printed in the statement.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
     """
     theta = _check_range(theta, "theta", 0, np.pi / 2)
     phi = check_right_angle(phi, "phi")

@@ -62,9 +62,7 @@ class Simulation:
     seed : int
         Repeats the run to the last bit on the same machine and libraries.
     trace : Trace
-        Measures along the way, one array each: `step`, `loss` and `centre_loss` (less 2 log N),
-        `centre_gap`, `mean_gap` (Δθ as measured), `phi`, `tilt_x` and `tilt_y` (of the centres
-        towards C), `mean_length` of X, `mean_pair_angle`, `max_pair_angle`; angles in radians.
+        One array for each measure along the way: `step`, `loss`, `mean_gap` (Δθ) and others.
     X, Y : ndarray of shape (n_pairs, n_features)
         Final points in the whole space, unit rows.
     phi : float
@@ -197,9 +195,19 @@ def simulate(
     columns = {name: np.array([record[name] for record in records], float) for name in names}
     X, Y = embed(state)
     return Simulation(
-        setting, n_features, n_pairs, n_steps, tau, objective, seed, Trace(**columns), X, Y,
-        state.phi, tuple(kept),
-    )  # fmt: skip
+        setting=setting,
+        n_features=n_features,
+        n_pairs=n_pairs,
+        n_steps=n_steps,
+        tau=tau,
+        objective=objective,
+        seed=seed,
+        trace=Trace(**columns),
+        X=X,
+        Y=Y,
+        phi=state.phi,
+        frames=tuple(kept),
+    )
 
 
 def _measures(

@@ -86,17 +86,7 @@ def run_theory_demo(
 def write_theory_page(demo: TheoryDemo, path: str | Path) -> None:
     """Write the demonstration as one HTML file that needs nothing from the network.
 
-    Parameters
-    ----------
-    demo : TheoryDemo
-        What `run_theory_demo` returned.
-    path : str or path
-        File to write; it is replaced only when the page is complete.
-
-    Raises
-    ------
-    InputError
-        If its folder does not exist or the file cannot be written.
+    A file that is there is replaced only when the page is complete.
     """
     check_target(path, overwrite=True)  # before the seconds that drawing takes
     page = render_page(demo)
@@ -105,13 +95,7 @@ def write_theory_page(demo: TheoryDemo, path: str | Path) -> None:
 
 
 def render_page(demo: TheoryDemo) -> str:
-    """Return the page as HTML with style and figures inside; it loads nothing.
-
-    Parameters
-    ----------
-    demo : TheoryDemo
-        What `run_theory_demo` returned.
-    """
+    """Return the page as HTML with style and figures inside; it loads nothing."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

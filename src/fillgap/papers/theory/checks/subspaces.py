@@ -130,7 +130,6 @@ def subspace_section(effort: Effort) -> Section:
 
 
 def _centres(effort: Effort, phi_min: float, condition: Condition) -> Simulation:
-    """Minimise the loss of the pair of centres."""
     setting = Subspace(phi_min, KAPPA, KAPPA, condition=condition)
     return effort.train(setting, objective="centre", n_pairs=effort.n_cloud, n_records=25)
 
@@ -177,7 +176,6 @@ def _leaning_chart(title: str, run: Simulation, checks: tuple[Check, ...], capti
 
 
 def _below_chart(effort: Effort, with_it: Simulation, without: Simulation) -> Chart:
-    """Return the loss with and without the condition, beside the bound."""
     bound, inside = subspace_minimum(PHI, **_SHARED), float(_tilt_loss(np.pi / 2))
     curves = (
         Curve("with the condition", with_it.trace.step, with_it.trace.centre_loss, 0),
@@ -412,7 +410,6 @@ def corollary_section(effort: Effort) -> Section:
 
 
 def _repair_table(named: tuple[tuple[str, Simulation], ...]) -> Table:
-    """Return pair alignment as trained, after rotation, and after projection."""
     rows, checks = [], []
     for name, run in named:
         planes = HyperplanePair(run.n_features, run.phi)
@@ -448,7 +445,6 @@ def _repair_table(named: tuple[tuple[str, Simulation], ...]) -> Table:
 
 
 def _angle_chart(named: tuple[tuple[str, Simulation], ...]) -> Chart:
-    """Return the angle within each pair against its height above C."""
     curves, worst = [], 0.0
     for tone, (name, run) in enumerate(named):
         height = np.abs(run.X[:, -2])  # x's coordinate perpendicular to C

@@ -58,7 +58,6 @@ def unconstrained_section(effort: Effort) -> Section:
 
 
 def _excess_chart(runs: list[Simulation], bound: float) -> Chart:
-    """Return how far the loss stays above the bound, for batches of several sizes."""
     curves = tuple(
         Curve(f"N = {run.n_pairs}", run.trace.step, run.trace.loss - bound, tone)
         for tone, run in enumerate(runs)
@@ -78,7 +77,6 @@ def _excess_chart(runs: list[Simulation], bound: float) -> Chart:
 
 
 def _closing_chart(runs: list[Simulation]) -> Chart:
-    """Return the gap angle over training without a constraint."""
     last = runs[-1]
     curves = (
         angle_curve("gap angle Δθ", last, "mean_gap", 0),
@@ -142,7 +140,6 @@ def cone_section(effort: Effort) -> Section:
 
 
 def _final_loss(run: Simulation) -> float:
-    """Return the loss at the end of training."""
     return float(run.trace.loss[-1])
 
 
@@ -178,7 +175,6 @@ def _points_chart(runs: list[Simulation]) -> Chart:
 
 
 def _meeting_chart(batch: Simulation, centre: Simulation) -> Chart:
-    """Return the angle between the centres over training."""
     named = (("loss of the batch", batch), ("loss of the centres", centre))
     curves = tuple(
         angle_curve(label, run, "centre_gap", tone) for tone, (label, run) in enumerate(named)
@@ -208,7 +204,6 @@ def _level_chart(effort: Effort, centre: Simulation) -> Chart:
 
 
 def _cone_loss(gap: ArrayLike) -> NDArray[np.float64]:
-    """Return theorem 2's limit at the shared point."""
     return cone_limit(gap, n_features=N_FEATURES, tau=TAU, kappa_x=KAPPA, kappa_y=KAPPA)
 
 
@@ -288,7 +283,6 @@ def _reach_chart(effort: Effort) -> Chart:
 
 
 def _half_space_chart() -> Chart:
-    """Return lemma 15's probability over the concentration."""
     kappa = np.linspace(0, 100, 101)
     curves = []
     for tone, (h, printed) in enumerate(_PRINTED.items()):
@@ -305,7 +299,6 @@ def _half_space_chart() -> Chart:
 
 
 def _half_space_table() -> Table:
-    """Return lemma 15's 19 values."""
     rows, checks = [], []
     for h, printed in _PRINTED.items():
         for kappa, expected in printed.items():
