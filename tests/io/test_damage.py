@@ -167,8 +167,8 @@ def test_another_member_that_is_damaged(tmp_path: Path) -> None:
     entry = data.rindex(b"PK\1\2")  # of `other` in the directory
     path.write_bytes(data[: entry + 10] + b"\x63" + data[entry + 11 :])
     np.testing.assert_array_equal(load_rows(f"{path}:emb"), rows)
-    with pytest.raises(InputError, match="damaged content .*compression"):
-        transform_files(f"{path}:emb", tmp_path / "y.npz", lambda block, i: block)
+    transform_files(f"{path}:emb", tmp_path / "y.npz", lambda block, i: block)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["emb"], rows)
 
 
 @pytest.mark.parametrize("offsets", [[-24, 0], [24, 0], [8, 32], [0, 24, 5], [0], "ab", None])

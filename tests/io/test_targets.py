@@ -190,7 +190,7 @@ def test_damage_that_shows_late_leaves_nothing(name: str, tmp_path: Path) -> Non
 
 FULL_DISK = """
 import resource, sys
-from fillgap._checks import InputError
+from fillgap.errors import InputError
 from fillgap.io import transform_files
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 try:

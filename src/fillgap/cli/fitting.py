@@ -212,9 +212,9 @@ def apply(
 ) -> None:
     """Align FILES block by block, and write them in the same format and type.
 
-    One file gives the file OUT; several give a folder OUT with the same names. Other columns and
-    arrays of a file are kept. Sides that look exchanged are refused. With workers OUT is a folder,
-    and shards that an earlier run finished are kept.
+    One file gives the file OUT; several give a folder OUT with the same names. Tables keep
+    their other columns. Sides that look exchanged are refused. With workers OUT is a folder, and
+    shards that an earlier run finished are kept.
     """
     from fillgap.aligners.methods import load_aligner
     from fillgap.distributed.apply_job import block_function

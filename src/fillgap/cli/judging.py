@@ -44,7 +44,7 @@ from fillgap.cli.output import (
 if TYPE_CHECKING:
     from fillgap.cli.inputs import PairFrom
     from fillgap.distributed.fit_job import JobReport
-    from fillgap.evaluation.compare import Comparison, MethodResult, Nested
+    from fillgap.evaluation.compare import Comparison, MethodResult
     from fillgap.evaluation.grid_search import GridSearch
     from fillgap.evaluation.leaderboard import Leaderboard
     from fillgap.evaluation.recommend import SpaceRecommendation
@@ -72,10 +72,6 @@ def print_comparison(found: Comparison) -> None:
     say("recall@1: among the other modality alone. exposure: 1 is fair; image, text queries.")
     if not found.two_sided:
         say("Two-sided search: not available, it needs two texts for each image.")
-    for kind, methods in found.quantised.items():
-        say(f"\nStored in {kind}, of both sides: changes from the rows as they are.")
-        rows = [[name, *_changes(changes)] for name, changes in methods.items()]
-        print_table(["method", *("two-sided",) * found.two_sided, "NDCG@10", "recall@1"], rows)
     for name, reason in found.failures.items():
         say(f"{name} cannot run on these data: {reason}")
     for name, result in found.results.items():
@@ -99,12 +95,6 @@ def _row(result: MethodResult, *, two_sided: bool) -> list[str]:
     return [*cells, number(result.mixing, 2), number(result.conservation, 2)]
 
 
-def _changes(changes: Nested) -> list[str]:
-    names = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10", "recall_at_1")
-    means = [changes[name]["mean"] for name in names if name in changes]
-    return [f"{m.value:+.4f} [{m.low:+.4f}, {m.high:+.4f}]" for m in means]
-
-
 def _short(share: float) -> str:
     """Return a share without the zero before its point, so that intervals fit in a line."""
     return number(share).replace("0.", ".", 1)
@@ -124,15 +114,6 @@ def compare(
         float,
         typer.Option("--max-loss", help="Largest loss of recall@1 that may be recommended."),
     ] = 0.02,
-    quantise: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--quantise",
-            metavar="KIND",
-            help="float16, int8 or int8-dimension: say too what storing the aligned rows so costs "
-            "(int8 with a scale for each row, or for each dimension); may be repeated.",
-        ),
-    ] = None,
     max_images: MaxImages = 100_000,
     device: Device = None,
     engine: Engine = None,
@@ -166,7 +147,6 @@ def compare(
         found, report = _judge(
             source, methods, executor, progress,
             skip_bad_shards=skip_bad_shards, n_splits=n_splits, max_loss=max_loss,
-            quantise=quantise or (),
         )  # fmt: skip
     if as_json:
         job = {} if executor is None else {"job": {"skipped": report.skipped}}

@@ -14,7 +14,6 @@ from sklearn.base import clone
 
 from fillgap.aligners.base import Aligner
 from fillgap.errors import CANNOT_RUN
-from fillgap.evaluation.quantised import as_stored
 from fillgap.metrics import retrieval
 from fillgap.metrics.neighbours import ilisi_values
 from fillgap.metrics.pool import PoolScan, QueryScan
@@ -211,8 +210,6 @@ class Cell:
         Images fitted on, and images judged.
     pools : list of TwoSidedPool or None
         For search on both sides.
-    quantise : tuple of str
-        Ways of storing that are judged too.
     """
 
     name: str
@@ -221,7 +218,6 @@ class Cell:
     train: Rows
     test: Rows
     pools: list[TwoSidedPool] | None
-    quantise: tuple[str, ...] = ()
 
 
 @dataclass
@@ -242,11 +238,10 @@ class Judged:
 
 @dataclass
 class Result:
-    """What a cell gave: the rows as they are and as stored, or why the method cannot run."""
+    """What a cell gave, or why the method cannot run."""
 
     name: str
     plain: Judged = field(default_factory=Judged)
-    stored: dict[str, Judged] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     failure: str | None = None
 
@@ -283,8 +278,6 @@ class JudgeCell:
             if cell.aligner is not None:
                 test, result.notes = split.aligned(cell.aligner)
             result.plain = split.judge(test, clusters=cell.number == 0)
-            for kind in cell.quantise:
-                result.stored[kind] = split.judge(as_stored(test, kind))
         except CANNOT_RUN as error:
             if cell.aligner is None:
                 raise

@@ -10,13 +10,12 @@ from typing import Any, cast
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fillgap.io._names import DEFAULT_KEY, Modality, choose_key, full_name
 from fillgap.io._npy import read_header, write_array
 from fillgap.io._raw import RawRows, replaced_rows
-from fillgap.io._reading import Apply, Block, guarded, open_binary, reading
-from fillgap.io._scales import Scales, is_usable, quantised_blocks, scales_key
+from fillgap.io._reading import Apply, Block, open_binary, reading
+from fillgap.io._scales import Scales, is_usable, scales_key
 from fillgap.remote import is_remote
 
 __all__ = ["open_file", "rewrite", "write"]
@@ -58,28 +57,9 @@ def open_file(path: Path, key: str | None, modality: Modality | None) -> RawRows
 
 
 def rewrite(source: RawRows, target: Path, apply: Apply) -> None:
-    """Write the archive of `source` with that array replaced and the others as they are."""
+    """Write an archive with the rows of `source` alone, each block passed through `apply`."""
     shape, blocks = replaced_rows(source, apply)
-    with reading(source.name, _KIND):
-        old = _archive(source.path)
-    factors = None if source.scales is None else source.scales.key
-    of_rows: list[NDArray[np.float32]] = []
-    with old, ZipFile(target, "w") as new:
-        for info in sorted(old.infolist(), key=lambda info: info.filename == f"{factors}.npy"):
-            with reading(source.name, _KIND):
-                old.open(info).close()  # a method that is unknown must not reach the new archive
-                like = ZipInfo(info.filename, info.date_time)
-                like.compress_type = info.compress_type
-            with new.open(like, "w", force_zip64=True) as member:
-                if info.filename == f"{source.key}.npy" and factors is not None:
-                    rows = quantised_blocks(blocks, of_rows)
-                    write_array(member, shape, source.stored, rows)
-                elif info.filename == f"{source.key}.npy":
-                    write_array(member, shape, source.dtype, blocks)
-                elif info.filename == f"{factors}.npy":  # the last one: its values are known now
-                    write_array(member, shape[:1], np.dtype(np.float32), of_rows)
-                else:
-                    member.writelines(guarded(_pieces(old, info), source.name, _KIND))
+    write(target, source.key, shape, source.dtype, blocks)
 
 
 def write(
@@ -127,9 +107,3 @@ def _open_member(path: Path, filename: str, *, whole: bool) -> BufferedIOBase:
         return stream  # it keeps the file open after the archive object is closed
     with stream:
         return BytesIO(stream.read())
-
-
-def _pieces(archive: ZipFile, info: ZipInfo) -> Iterable[bytes]:
-    with archive.open(info) as stream:
-        while piece := stream.read(1 << 20):
-            yield piece

@@ -7,20 +7,19 @@ pages then count as memory of the process) and has no NumPy type for bfloat16.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fillgap.errors import InputError, InputTypeError
 from fillgap.io._names import DEFAULT_KEY, Modality, choose_key, full_name
 from fillgap.io._raw import RawRows, replaced_rows, write_blocks
-from fillgap.io._reading import Apply, Block, guarded, open_binary, reading
-from fillgap.io._scales import Scales, is_usable, quantised_blocks, scales_key
+from fillgap.io._reading import Apply, Block, open_binary, reading
+from fillgap.io._scales import Scales, is_usable, scales_key
 
 __all__ = ["open_file", "rewrite", "write"]
 
@@ -77,43 +76,10 @@ def open_file(path: Path, key: str | None, modality: Modality | None) -> RawRows
 
 
 def rewrite(source: RawRows, target: Path, apply: Apply) -> None:
-    """Write the file of `source` with that tensor replaced; other tensors and metadata stay."""
+    """Write a file with the rows of `source` alone, each block passed through `apply`."""
     shape, blocks = replaced_rows(source, apply)
-    key = str(source.key)
-    with reading(source.name, _KIND):
-        old = open_binary(source.path)
-    with old, target.open("wb") as new:
-        with reading(source.name, _KIND):
-            header, start = _read_header(old)
-            spans = _spans(header)
-        sizes = {name: end - begin for name, (begin, end) in spans.items()}
-        sizes[key] = shape[0] * shape[1] * source.stored.itemsize
-        header[key]["shape"] = list(shape)
-        factors = None if source.scales is None else source.scales.key
-        if factors is not None:  # new ones, one a row
-            sizes[factors] = 4 * shape[0]
-            header[factors] |= {"dtype": "F32", "shape": [shape[0]]}
-        end = 0
-        for name, size in sizes.items():
-            header[name]["data_offsets"] = [end, end + size]
-            end += size
-        new.write(_header_bytes(header))
-        of_rows: list[NDArray[np.float32]] = []
-        for name, (begin, _) in spans.items():
-            if name == key and factors is not None:
-                write_blocks(quantised_blocks(blocks, of_rows), source.stored, new)
-            elif name == key:
-                write_blocks(blocks, source.stored, new, bfloat16=source.bfloat16)
-            elif name == factors:
-                place = new.tell()
-                new.write(bytes(sizes[name]))
-            else:
-                pieces = _pieces(old, start + begin, sizes[name])
-                new.writelines(guarded(pieces, source.name, _KIND))
-
-        if factors is not None:
-            new.seek(place)
-            write_blocks(of_rows, np.dtype("<f4"), new)
+    stored = source.dtype if source.scales is not None else source.stored
+    _write(target, source.key, shape, stored, blocks, bfloat16=source.bfloat16)
 
 
 def _kind(entry: dict[str, Any]) -> tuple[tuple[int, ...], str]:
@@ -131,14 +97,28 @@ def write(
     blocks: Iterable[Block],
 ) -> None:
     """Write one tensor, given in blocks."""
+    _write(target, key, shape, dtype, blocks, bfloat16=False)
+
+
+def _write(
+    target: Path,
+    key: str | None,
+    shape: tuple[int, int],
+    stored: np.dtype[Any],
+    blocks: Iterable[Block],
+    *,
+    bfloat16: bool,
+) -> None:
     entry = {
-        "dtype": f"F{8 * dtype.itemsize}",
+        "dtype": "BF16" if bfloat16 else f"F{8 * stored.itemsize}",
         "shape": list(shape),
-        "data_offsets": [0, shape[0] * shape[1] * dtype.itemsize],
+        "data_offsets": [0, shape[0] * shape[1] * stored.itemsize],
     }
+    text = json.dumps({DEFAULT_KEY if key is None else key: entry}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensor lies at a multiple of 8
     with target.open("wb") as file:
-        file.write(_header_bytes({DEFAULT_KEY if key is None else key: entry}))
-        write_blocks(blocks, dtype, file)
+        file.write(len(text).to_bytes(8, "little") + text)
+        write_blocks(blocks, stored, file, bfloat16=bfloat16)
 
 
 def _read_header(stream: BufferedReader) -> tuple[dict[str, Any], int]:
@@ -152,13 +132,6 @@ def _read_header(stream: BufferedReader) -> tuple[dict[str, Any], int]:
     return json.loads(text), 8 + length
 
 
-def _header_bytes(header: dict[str, Any]) -> bytes:
-    """Return length and header, padded with spaces so that the tensors lie at multiples of 8."""
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
-
-
 def _spans(header: dict[str, Any]) -> dict[str, tuple[int, int]]:
     """Return where each tensor begins and ends, in the order in which they lie."""
     spans = {
@@ -167,13 +140,3 @@ def _spans(header: dict[str, Any]) -> dict[str, tuple[int, int]]:
         if name != "__metadata__"
     }
     return dict(sorted(spans.items(), key=lambda item: item[1]))
-
-
-def _pieces(stream: BufferedReader, start: int, size: int) -> Iterator[bytes]:
-    stream.seek(start)
-    while size > 0:
-        piece = stream.read(min(size, 1 << 20))
-        if not piece:
-            raise ValueError("a tensor is cut short")
-        yield piece
-        size -= len(piece)

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import BufferedIOBase
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fillgap.errors import InputError, InputTypeError, check_choice
-from fillgap.io._reading import WRITE_AGAIN, Block
+from fillgap.errors import InputError, InputTypeError
+from fillgap.io._reading import WRITE_AGAIN
 
-__all__ = ["Scales", "is_usable", "quantised", "quantised_blocks", "scales_key"]
+__all__ = ["Scales", "is_usable", "scales_key"]
 
-#: Largest magnitude in int8 that has a partner of the other sign.
-_LARGEST: Final = 127
-#: Below this a scale would lose digits to underflow.
-_SMALLEST: Final = 1e-30
 #: What an entry of a file is: its shape, and whether it is int8, a float, or neither.
 ScalesOf = Mapping[str, tuple[tuple[int, ...], str]]
 
@@ -118,37 +114,3 @@ def is_usable(entries: ScalesOf, key: str) -> bool:
     if len(shape) != 2 or any(scales_key(entries, other) == key for other in entries):
         return False
     return kind == "float" or scales_key(entries, key) is not None
-
-
-def quantised(rows: Any, *, per: str = "row") -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return rows as int8 with scales, symmetric about zero, to the nearest.
-
-    Parameters
-    ----------
-    rows : array of shape (n_samples, n_features)
-        Floating point numbers.
-    per : {"row", "dimension"}
-        Whether each row or each dimension has a scale of its own.
-
-    Returns
-    -------
-    vectors : array of int8 of shape (n_samples, n_features)
-    scales : array of float32 of shape (n_samples,) or (n_features,)
-        The largest magnitude there, divided by 127; 1 where there is next to nothing.
-    """
-    check_choice(per, "per", ("row", "dimension"))
-    array = np.asarray(rows, dtype=np.float32)
-    largest = np.abs(array).max(axis=1 if per == "row" else 0)
-    scales = np.where(largest > _SMALLEST, largest / _LARGEST, 1).astype(np.float32)
-    vectors = np.rint(array / (scales[:, None] if per == "row" else scales))
-    return vectors.astype(np.int8), scales
-
-
-def quantised_blocks(
-    blocks: Iterable[Block], scales: list[NDArray[np.float32]]
-) -> Iterator[NDArray[np.int8]]:
-    """Yield blocks as int8, and append the scales of their rows."""
-    for block in blocks:
-        vectors, of_rows = quantised(block)
-        scales.append(of_rows)
-        yield vectors

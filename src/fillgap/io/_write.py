@@ -67,8 +67,9 @@ def transform_files(
 ) -> list[Path]:
     """Write copies of embeddings with every row changed, block by block.
 
-    Format, type (also bfloat16), other arrays, other columns and metadata stay. Rows of .npy and
-    .npz files are written row after row in the byte order of this machine.
+    Format and type stay (also bfloat16; int8 becomes float32), and so do other columns of tables.
+    .npz and safetensors files hold these rows alone, under the same name. Rows of .npy and .npz
+    files are written row after row in the byte order of this machine.
 
     Parameters
     ----------
@@ -182,7 +183,7 @@ def _applies(parts: Sequence[RowSource], function: Apply, progress: Progress) ->
 
 
 def _check_file(target: Path, source: Path) -> None:
-    """Refuse a target of another format: other arrays and columns could not be kept there."""
+    """Refuse a target of another format: other columns could not be kept there."""
     if target.is_dir():
         raise InputError(f"{target} must be a file, got a folder. Name the new file in it.")
     if target.suffix.lower() != source.suffix.lower():
