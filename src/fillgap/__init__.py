@@ -35,10 +35,9 @@ if TYPE_CHECKING:
     from fillgap.errors import InputError, InputTypeError
     from fillgap.evaluation.compare import compare
     from fillgap.evaluation.recommend import recommend
-    from fillgap.io._open import load_rows, open_rows
-    from fillgap.io._pairs import load_pair
-    from fillgap.io._sides import open_sides
-    from fillgap.io._write import save_rows, transform_files
+    from fillgap.io.pairs import load_pair
+    from fillgap.io.shards import load_rows, open_rows, open_sides
+    from fillgap.io.writing import save_rows, transform_files
     from fillgap.metrics.summary import measure
     from fillgap.pair import EmbeddingPair
     from fillgap.space import MixedSpace, load_space, save_space

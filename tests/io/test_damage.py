@@ -14,8 +14,8 @@ import pytest
 
 from fillgap.errors import InputError, InputTypeError
 from fillgap.io import load_rows, open_rows, transform_files
-from fillgap.io._columns import read_captions
-from fillgap.io._reading import reading
+from fillgap.io.names import reading
+from fillgap.io.tables import read_captions
 from io_formats import FORMATS, SINGLE, Format, make_rows
 
 EVERY = pytest.mark.parametrize("case", FORMATS.values(), ids=FORMATS.keys())

@@ -13,7 +13,7 @@ import safetensors.numpy
 
 from fillgap.errors import InputError, InputTypeError
 from fillgap.io import load_rows, open_rows, save_rows
-from fillgap.io._open import in_memory
+from fillgap.io.shards import in_memory
 from io_formats import FORMATS, SINGLE, make_rows
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fillgap.errors import InputError
 from fillgap.io import load_pair, open_rows
-from fillgap.io._sample import take_rows
+from fillgap.io.pairs import take_rows
 from fillgap.pair import BLOCK_ROWS
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fillgap.errors import InputError, InputTypeError
 from fillgap.io import load_rows, open_rows, save_rows, transform_files
-from fillgap.io._names import SUFFIXES
+from fillgap.io.names import SUFFIXES
 from fillgap.pair import BLOCK_ROWS
 from io_formats import DOUBLE, FORMATS, HALF, SINGLE, Format, exact_in_bfloat16, make_rows
 
@@ -102,7 +102,7 @@ def test_long_files_go_through_in_blocks(case: Format, tmp_path: Path) -> None:
 def test_fewer_rows_go_through_at_once_where_other_columns_are_large(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fillgap.io._lists._BATCH_BYTES", 5000)
+    monkeypatch.setattr("fillgap.io.tables._BATCH_BYTES", 5000)
     case = FORMATS[name]
     old, new = tmp_path / f"old{case.suffix}", tmp_path / f"new{case.suffix}"
     case.write(old, "emb", make_rows(500, 3, SINGLE))
@@ -110,7 +110,7 @@ def test_fewer_rows_go_through_at_once_where_other_columns_are_large(
     transform_files(case.spec(old), new, lambda block, i: lengths.append(len(block)) or block)
     assert sum(lengths) == 500
     assert max(lengths) <= 5000 * 500 / old.stat().st_size
-    monkeypatch.setattr("fillgap.io._lists._BATCH_BYTES", 0)
+    monkeypatch.setattr("fillgap.io.tables._BATCH_BYTES", 0)
     transform_files(case.spec(old), new, negated, overwrite=True)
     np.testing.assert_array_equal(load_rows(case.spec(new)), -make_rows(500, 3, SINGLE))
 

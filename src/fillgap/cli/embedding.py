@@ -12,7 +12,7 @@ from fillgap.cli.options import Address, AsJson, Engine, Out, Quiet, Workers, en
 from fillgap.cli.output import DryRun, print_json, progress_bar, say, say_embed_plan
 
 if TYPE_CHECKING:
-    from fillgap.io._embedded import Manifest
+    from fillgap.io.embedded import Manifest
 
 _SHOWN = 5
 _JUDGED = "judged:"

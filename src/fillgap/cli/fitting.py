@@ -73,7 +73,7 @@ def fit(
     from fillgap.cli.inputs import parse_parameters
     from fillgap.errors import InputError
     from fillgap.files import check_target
-    from fillgap.io._names import split_key
+    from fillgap.io.names import split_key
 
     aligner = make_aligner(method, **parse_parameters(parameters))
     given = (images, texts, image_index)
@@ -137,7 +137,7 @@ def _sides(
         return read_pair(
             images, texts, image_index=image_index, captions=None, unpaired=False
         ).matched()
-    from fillgap.io._sides import open_sides
+    from fillgap.io.shards import open_sides
 
     return open_sides(images, texts)
 
@@ -218,7 +218,7 @@ def apply(
     """
     from fillgap.aligners.methods import load_aligner
     from fillgap.distributed.apply_job import block_function
-    from fillgap.io._write import transform_files
+    from fillgap.io.writing import transform_files
 
     executor = engine_of(engine, workers, address, skip_bad_shards=skip_bad_shards, device=device)
     if dry_run:
@@ -276,8 +276,8 @@ def apply(
 def _check_side(fitted: Aligner, file: str, modality: Literal["image", "text"]) -> None:
     """Refuse a file that is evidently of the other modality, by its name or by its mean."""
     from fillgap.errors import InputError
-    from fillgap.io._names import guess_modality
-    from fillgap.io._open import open_rows
+    from fillgap.io.names import guess_modality
+    from fillgap.io.shards import open_rows
 
     named = guess_modality(file)
     source = open_rows(file, modality=modality)

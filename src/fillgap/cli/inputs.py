@@ -30,7 +30,7 @@ def read_pair(
     device: str | None = None,
 ) -> EmbeddingPair:
     """Read both sides, with what belongs to them; of more images than `max_images` a sample."""
-    from fillgap.io._pairs import load_pair
+    from fillgap.io.pairs import load_pair
 
     where = None
     if device is not None:  # before anything is read
@@ -201,7 +201,7 @@ def read_classified(
 
 def _read_prompts(prompts: str, labels: NDArray[Any]) -> ClassPrompts:
     from fillgap.datasets.scenes import ClassPrompts
-    from fillgap.io._open import load_rows
+    from fillgap.io.shards import load_rows
 
     names = [f"class {label}" for label in sorted(set(labels.tolist()))]
     sentences = [f"a prompt for class {label}" for label in labels.tolist()]
@@ -214,9 +214,8 @@ def _read_labels(spec: str) -> NDArray[Any]:
 
     from fillgap.errors import InputError, InputTypeError
     from fillgap.files import missing_path
-    from fillgap.io._columns import find_column, read_column
-    from fillgap.io._names import split_key
-    from fillgap.io._reading import reading
+    from fillgap.io.names import reading, split_key
+    from fillgap.io.tables import find_column, read_column
 
     path, key = split_key(spec)
     if not path.is_file():

@@ -226,7 +226,7 @@ def _say_plan(
 def _check_paired(images: str, texts: str) -> None:
     """Refuse sides of different sizes, unless a column says which image each text is of."""
     from fillgap.errors import InputError
-    from fillgap.io._pairs import open_pair
+    from fillgap.io.pairs import open_pair
 
     if not open_pair(images, texts)[2]["paired"]:
         raise InputError(
@@ -310,7 +310,7 @@ def recommend(
     from fillgap.evaluation.recommend import calibrations_to_try
     from fillgap.evaluation.recommend import recommend as choose
     from fillgap.files import check_target
-    from fillgap.io._names import split_key
+    from fillgap.io.names import split_key
 
     tried = {
         name: calibration
@@ -382,7 +382,7 @@ def _queries(images: str | None, texts: str | None) -> Any:
     if images is None and texts is None:
         return None
     from fillgap.calibration.base import Sides
-    from fillgap.io._open import load_rows
+    from fillgap.io.shards import load_rows
 
     return Sides(*(None if path is None else load_rows(path) for path in (images, texts)))
 
@@ -607,7 +607,7 @@ def mixed(
     from fillgap.datasets.judged import is_judged
     from fillgap.errors import InputError
     from fillgap.files import atomic_file, check_target
-    from fillgap.io._names import split_key
+    from fillgap.io.names import split_key
 
     if out is not None and out.suffix not in {".html", ".md"}:
         raise InputError(f"--out must end in .html or .md, got {out.name}. Choose one of them.")

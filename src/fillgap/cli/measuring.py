@@ -279,7 +279,7 @@ def _pictures(path: Path) -> Any:
 
     if not path.is_file():
         raise missing_path(path)
-    from fillgap.io._reading import reading
+    from fillgap.io.names import reading
 
     with reading(str(path), "an .npy file of pictures"):
         pictures = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -292,7 +292,7 @@ def _pictures(path: Path) -> Any:
 
 def _files(images: str, texts: str | None, image_index: str | None, aligner: Path | None) -> Files:
     """Return the names of the files with their arrays, and what tells them from others."""
-    from fillgap.io._sides import open_sides
+    from fillgap.io.shards import open_sides
     from fillgap.pair import fingerprint
     from fillgap.report.build import Files
 

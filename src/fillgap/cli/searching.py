@@ -224,7 +224,7 @@ def _read_vector(path: str) -> Any:
     import numpy as np
 
     from fillgap.errors import InputError
-    from fillgap.io._open import load_rows
+    from fillgap.io.shards import load_rows
 
     if path.endswith(".npy"):
         try:

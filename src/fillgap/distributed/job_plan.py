@@ -23,7 +23,7 @@ from fillgap.distributed.pieces import (
     pieces_of_sides,
     without_partners,
 )
-from fillgap.io._names import Modality
+from fillgap.io.names import Modality
 from fillgap.pair import RowSource
 
 
