@@ -197,20 +197,8 @@ def sampled_pair(
 ) -> EmbeddingPair:
     """Return a random sample of the images with all of their texts; of unpaired sets, of both.
 
-    Rows without names are named by their number in the files.
-
-    Parameters
-    ----------
-    sources : pair of RowSource
-        Images and texts.
-    known : mapping
-        What files say about all rows: ids, captions, image_index, labels.
-    max_images : int
-        Images in the sample; of unpaired sets also its texts.
-    paired, name
-        As for `EmbeddingPair`; the name says that it is a sample.
-    random_state : int
-        Seed.
+    `known` is what files say about all rows. Rows without names are named by their number in the
+    files, and the name of the pair says that it is a sample.
     """
     rng = check_random_state(random_state)
     n, m = sources[0].shape[0], sources[1].shape[0]

@@ -6,7 +6,6 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -60,29 +59,21 @@ _BATCH_BYTES = 1 << 26
 _REMOVE_ROWS = "Remove such rows, and look for a failed encoding."
 
 
-@dataclass(eq=False)
 class ListRows:
     """A `RowSource` over a column of lists of floats, in a table that says it has `n_rows`."""
 
-    path: Path
-    key: str
-    n_rows: int
-    schema: pa.Schema
-    table: Table
-    name: str = field(init=False)
-    shape: tuple[int, int] = field(init=False)
-    dtype: np.dtype[Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.name = full_name(self.path, self.key)
-        column_type = self.schema.field(self.key).type
+    def __init__(self, path: Path, key: str, n_rows: int, schema: pa.Schema, table: Table) -> None:
+        self.path, self.key, self.n_rows = path, key, n_rows
+        self.schema, self.table = schema, table
+        self.name = full_name(path, key)
+        column_type = schema.field(key).type
         if not _holds_floats(column_type):
             raise InputTypeError(
                 f"{self.name} must be a column of lists of floating point numbers, "
                 f"got {column_type}. Name the column with the embeddings, or convert it."
             )
         self.dtype = np.dtype(column_type.value_type.to_pandas_dtype())
-        self.shape = (self.n_rows, self._width())
+        self.shape = (n_rows, self._width())
         check_stored(self.shape, self.dtype, self.name)
 
     def _width(self) -> int:
@@ -255,10 +246,7 @@ def _parquet_batches(
 
 
 def _write_parquet(
-    target: Path,
-    key: str,
-    batches: Iterator[pa.RecordBatch],
-    like: Path | None,  # noqa: ARG001
+    target: Path, key: str, batches: Iterator[pa.RecordBatch], _like: Path | None
 ) -> None:
     """Write the embeddings as streams of bytes of equal rank: smaller, faster to read."""
     import pyarrow.parquet as pq
@@ -325,10 +313,7 @@ def _ipc_batches(path: Path, columns: list[str] | None, max_rows: int) -> Iterat
 
 
 def _write_ipc(
-    target: Path,
-    key: str,  # noqa: ARG001
-    batches: Iterator[pa.RecordBatch],
-    like: Path | None,
+    target: Path, _key: str, batches: Iterator[pa.RecordBatch], like: Path | None
 ) -> None:
     import pyarrow as pa
 
