@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
+import pytest
 import safetensors
 import safetensors.numpy
 
@@ -35,17 +36,23 @@ class Format:
     def spec(self, path: Path) -> str:
         return str(path) if self.key is None else f"{path}:{self.key}"
 
+    def make(self, folder: Path, rows: np.ndarray, stem: str = "x") -> Path:
+        path = folder / f"{stem}{self.suffix}"
+        self.write(path, "emb", rows)
+        return path
 
-def write_npz(save: Callable[..., None]) -> Callable[[Path, str, np.ndarray], None]:
-    def write(path: Path, key: str, rows: np.ndarray) -> None:
-        save(path, **{"labels": np.arange(len(rows)), key: rows, "note": np.array("kept")})
 
-    return write
+def write_npz(path: Path, key: str, rows: np.ndarray, write: Callable = np.savez) -> None:
+    write(path, **{"labels": np.arange(len(rows)), key: rows, "note": np.array("kept")})
+
+
+def write_deflated(path: Path, key: str, rows: np.ndarray) -> None:
+    write_npz(path, key, rows, np.savez_compressed)
 
 
 def read_npz(path: Path) -> dict:
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+        return dict(file)
 
 
 def write_safetensors(path: Path, key: str, rows: np.ndarray) -> None:
@@ -131,23 +138,18 @@ def read_table(path: Path) -> dict:
     return {"__schema__": made.schema, **columns}
 
 
+def npy(change: Callable[[np.ndarray], np.ndarray]) -> Format:
+    return Format(".npy", lambda p, k, r: np.save(p, change(r)), lambda p: {"": np.load(p)}, None)
+
+
 FORMATS: dict[str, Format] = {
-    "npy": Format(".npy", lambda p, k, r: np.save(p, r), lambda p: {"": np.load(p)}, None),
-    "npy by columns": Format(
-        ".npy", lambda p, k, r: np.save(p, np.asfortranarray(r)), lambda p: {"": np.load(p)}, None
-    ),
-    "npy big-endian": Format(
-        ".npy",
-        lambda p, k, r: np.save(p, r.astype(r.dtype.newbyteorder(">"))),
-        lambda p: {"": np.load(p)},
-        None,
-    ),
-    "npz": Format(".npz", write_npz(np.savez), read_npz),
-    "npz deflated": Format(".npz", write_npz(np.savez_compressed), read_npz),
+    "npy": npy(np.asarray),
+    "npy by columns": npy(np.asfortranarray),
+    "npy big-endian": npy(lambda rows: rows.astype(rows.dtype.newbyteorder(">"))),
+    "npz": Format(".npz", write_npz, read_npz),
+    "npz deflated": Format(".npz", write_deflated, read_npz),
     "npz by columns": Format(
-        ".npz",
-        lambda p, k, r: write_npz(np.savez_compressed)(p, k, np.asfortranarray(r)),
-        read_npz,
+        ".npz", lambda p, k, r: write_deflated(p, k, np.asfortranarray(r)), read_npz
     ),
     "safetensors": Format(".safetensors", write_safetensors, read_safetensors),
     "bfloat16": Format(".safetensors", write_bfloat16, read_bfloat16, dtypes=(SINGLE,)),
@@ -160,6 +162,10 @@ FORMATS: dict[str, Format] = {
     "arrow stream": Format(".arrow", write_ipc("large", pa.ipc.new_stream), read_table),
     "feather": Format(".feather", write_feather, read_table),
 }
+EVERY = pytest.mark.parametrize("case", FORMATS.values(), ids=FORMATS.keys())
+CASES = pytest.mark.parametrize(
+    ("name", "dtype"), [(name, d) for name, case in FORMATS.items() for d in case.dtypes], ids=str
+)
 
 
 def exact_in_bfloat16(rows: np.ndarray) -> np.ndarray:
@@ -173,12 +179,31 @@ def make_rows(n: int, d: int, dtype: np.dtype, seed: int = 0) -> np.ndarray:
     return exact_in_bfloat16(rows.astype("f4")).astype(dtype)
 
 
-def write_columns(path: Path, **columns: object) -> Path:
-    """Write a table of these columns as .parquet or .arrow."""
-    table = pa.table({name: list(values) for name, values in columns.items()})
+def save(path: Path, **arrays: object) -> Path:
+    """Write arrays, tensors or columns of these names."""
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+        return path
+    if path.suffix == ".safetensors":
+        safetensors.numpy.save_file(arrays, path)
+        return path
+    columns = {n: v if isinstance(v, pa.Array) else list(v) for n, v in arrays.items()}
+    return save_table(path, pa.table(columns))
+
+
+def save_table(path: Path, table: pa.Table) -> Path:
+    """Write a table as .parquet or .arrow, four rows at a time."""
     if path.suffix == ".parquet":
-        pq.write_table(table, path)
+        pq.write_table(table, path, row_group_size=4)
     else:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
+            writer.write_table(table, max_chunksize=4)
     return path
+
+
+def negated(block: np.ndarray, first_row: int) -> np.ndarray:
+    return -block
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

@@ -21,7 +21,7 @@ from fillgap.encoders.base import Encoder, load_picture, prefetch
 from fillgap.errors import InputError, check_choice, check_integer, unit_rows
 from fillgap.evaluation.judge import Given
 from fillgap.files import atomic_file, check_target, remove_stale
-from fillgap.io._embedded import (
+from fillgap.io.embedded import (
     MANIFEST,
     EmbeddedShard,
     Manifest,

@@ -73,7 +73,7 @@ def test_measures_are_those_of_numpy(device: str, files: tuple[str, str], capsys
 @on_each
 def test_a_comparison_is_that_of_numpy(device: str) -> None:
     pair = captioned(60, 2)
-    options = {"n_splits": 1, "n_resamples": 200, "quantise": ["int8"]}
+    options = {"n_splits": 1, "n_resamples": 200}
     here = compare(pair, ["balanced", "cca"], **options)
     there = compare(pair_on_device(pair, choose_device(device)), ["balanced", "cca"], **options)
     for name, result in here.results.items():

@@ -104,7 +104,7 @@ class TestFitAndApply:
         ok("apply", "a", "both.npz", "--modality", "text", "-o", "out.npz")
         with np.load("out.npz") as written:
             np.testing.assert_allclose(written["texts"], aligner.transform_y(Y), atol=1e-6)
-            np.testing.assert_array_equal(written["images"], X)
+            assert written.files == ["texts"]
 
     def test_several_files_make_a_folder(self, folder, ok) -> None:
         X, Y = np.load("images.npy"), np.load("texts.npy")

@@ -15,7 +15,7 @@ from fillgap.embed import embed_dataset, plan_embed
 from fillgap.encoders import open_encoder
 from fillgap.errors import InputError
 from fillgap.evaluation.compare import compare, plan_compare
-from fillgap.io._sample import take_rows
+from fillgap.io.pairs import take_rows
 
 
 def files_in(folder: Path) -> dict[str, int]:

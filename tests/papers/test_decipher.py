@@ -11,7 +11,7 @@ import pytest
 import reference
 from conftest import make_gapped
 from fillgap.aligners import BalancedAligner, HyperplaneRotation, SharedSpaceProjection, Translation
-from fillgap.datasets import ClassPrompts
+from fillgap.datasets.scenes import ClassPrompts
 from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import held_out_splits, zero_shot
 from fillgap.pair import EmbeddingPair

@@ -12,7 +12,7 @@ from scipy.stats import skew
 
 import reference
 from conftest import make_gapped
-from fillgap.datasets import ClassPrompts
+from fillgap.datasets.scenes import ClassPrompts
 from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import held_out_splits, zero_shot
 from fillgap.evaluation.statistics import Estimate

@@ -14,16 +14,16 @@ from fillgap.calibration.base import MODALITIES, Modality
 from fillgap.datasets.judged import Judged, JudgedItem, halves_of
 from fillgap.errors import InputError, row_scales
 from fillgap.files import missing_path
-from fillgap.io._columns import find_column, read_captions, read_column
-from fillgap.io._embedded import (
+from fillgap.io.embedded import (
     Manifest,
     check_complete,
     check_hashes,
     read_manifest,
     read_metadata,
 )
-from fillgap.io._names import SUFFIXES
-from fillgap.io._open import load_rows
+from fillgap.io.names import SUFFIXES
+from fillgap.io.shards import load_rows
+from fillgap.io.tables import find_column, read_captions, read_column
 from fillgap.metrics.pool import Array
 
 _SIDES: Final[dict[Modality, str]] = {"image": "images", "text": "texts"}

@@ -26,7 +26,7 @@ from fillgap.cli.output import (
 
 if TYPE_CHECKING:
     from fillgap.aligners.base import Aligner
-    from fillgap.io._embedded import Manifest
+    from fillgap.io.embedded import Manifest
 
 
 def embed(
@@ -273,7 +273,7 @@ def _sides(
     """Return what to fit on: streams where sums suffice, pairs row by row where they are needed."""
     if aligner.needs_pairs:
         return read_pair(images, texts, image_index=image_index).matched()
-    from fillgap.io._sides import open_sides
+    from fillgap.io.shards import open_sides
 
     return open_sides(images, texts)
 
@@ -310,14 +310,14 @@ def apply(
 ) -> None:
     """Align FILES block by block, and write them in the same format and type.
 
-    One file gives the file OUT; several give a folder OUT with the same names. Other columns and
-    arrays of a file are kept. Sides that look exchanged are refused. With workers OUT is a folder,
-    and shards that an earlier run finished are kept.
+    One file gives the file OUT; several give a folder OUT with the same names. Tables keep
+    their other columns. Sides that look exchanged are refused. With workers OUT is a folder, and
+    shards that an earlier run finished are kept.
     """
     from fillgap.aligners.methods import load_aligner
     from fillgap.distributed.apply_job import apply_shards, block_function
     from fillgap.distributed.job_plan import plan_apply
-    from fillgap.io._write import transform_files
+    from fillgap.io.writing import transform_files
 
     executor = opt.engine_of(
         engine, workers, address, skip_bad_shards=skip_bad_shards, device=device
@@ -375,8 +375,8 @@ def _check_side(fitted: Aligner, file: str, modality: Literal["image", "text"]) 
     import numpy as np
 
     from fillgap.errors import unit_rows
-    from fillgap.io._names import guess_modality
-    from fillgap.io._open import open_rows
+    from fillgap.io.names import guess_modality
+    from fillgap.io.shards import open_rows
 
     named, nearer = guess_modality(file), None
     rows = next(iter(open_rows(file, modality=modality).iter_blocks(2048)))

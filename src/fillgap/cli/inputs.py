@@ -35,7 +35,7 @@ def read_pair(
     `bad` are the names of shards that are left out with their partners.
     """
     from fillgap.distributed.fit_job import load_readable_pair
-    from fillgap.io._pairs import load_pair
+    from fillgap.io.pairs import load_pair
     from fillgap.runtime import choose_device, pair_on_device
 
     where = None if device is None else choose_device(device)  # before anything is read
@@ -90,7 +90,7 @@ def read_or_bundled(images: str | None, texts: str | None, **options: Any) -> Em
 def new_file(out: Path | None, words: Iterable[str | Path | None] = (), *, overwrite: bool) -> None:
     """Refuse a place that must not be written, among them the files behind the words."""
     from fillgap.files import check_target
-    from fillgap.io._names import split_key
+    from fillgap.io.names import split_key
 
     if out is not None:
         inputs = [split_key(str(word))[0] for word in words if word is not None]
@@ -138,7 +138,7 @@ def read_classified(
 ) -> tuple[EmbeddingPair, ClassPrompts | None]:
     """Read both sides and what classifies them; without any words, the bundled scenes."""
     from fillgap.datasets.scenes import ClassPrompts, load_class_prompts, load_digit_scenes
-    from fillgap.io._open import load_rows
+    from fillgap.io.shards import load_rows
 
     classes = {"--labels": labels, "--prompts": prompts, "--prompt-labels": prompt_labels}
     given = [name for name, word in classes.items() if word is not None]
@@ -171,8 +171,8 @@ def _read_labels(spec: str) -> NDArray[Any]:
     import numpy as np
 
     from fillgap.errors import InputTypeError
-    from fillgap.io._columns import find_column, read_column
-    from fillgap.io._names import split_key
+    from fillgap.io.names import split_key
+    from fillgap.io.tables import find_column, read_column
 
     path, key = split_key(spec)
     if path.suffix.lower() == ".npy" or not path.is_file():
@@ -199,7 +199,7 @@ def read_npy(path: Path, what: str, mmap_mode: Literal["r"] | None = None) -> ND
     import numpy as np
 
     from fillgap.files import missing_path
-    from fillgap.io._reading import reading
+    from fillgap.io.names import reading
 
     if not path.is_file():
         raise missing_path(path)

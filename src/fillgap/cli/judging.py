@@ -36,7 +36,7 @@ from fillgap.cli.output import (
 
 if TYPE_CHECKING:
     from fillgap.distributed.job_plan import JobPlan
-    from fillgap.evaluation.compare import Comparison, Nested
+    from fillgap.evaluation.compare import Comparison
     from fillgap.evaluation.grid_search import GridSearch
     from fillgap.evaluation.recommend import SpaceRecommendation
     from fillgap.runtime import Progress
@@ -74,10 +74,6 @@ def print_comparison(found: Comparison) -> None:
     say("recall@1: among the other modality alone. exposure: 1 is fair; image, text queries.")
     if not found.two_sided:
         say("Two-sided search: not available, it needs two texts for each image.")
-    for kind, methods in found.quantised.items():
-        say(f"\nStored in {kind}, of both sides: changes from the rows as they are.")
-        rows = [[name, *_changes(changes)] for name, changes in methods.items()]
-        print_table(["method", *("two-sided",) * found.two_sided, "NDCG@10", "recall@1"], rows)
     for name, reason in found.failures.items():
         say(f"{name} cannot run on these data: {reason}")
     for name, result in found.results.items():
@@ -89,12 +85,6 @@ def _score(found: Comparison, name: str) -> float:
     return found.results[name].estimates[found.recommendation.objective]["mean"].value
 
 
-def _changes(changes: Nested) -> list[str]:
-    names = ("two_sided_ndcg_at_10", "mixed_ndcg_at_10", "recall_at_1")
-    means = [changes[name]["mean"] for name in names if name in changes]
-    return [f"{m.value:+.4f} [{m.low:+.4f}, {m.high:+.4f}]" for m in means]
-
-
 def compare(
     images: opt.Images,
     texts: opt.Texts = None,
@@ -103,15 +93,6 @@ def compare(
     image_index: opt.ImageIndex = None,
     n_splits: opt.Splits = 5,
     max_loss: opt.MaxLoss = 0.02,
-    quantise: Annotated[
-        list[str] | None,
-        Option(
-            "--quantise",
-            metavar="KIND",
-            help="float16, int8 or int8-dimension: say too what storing the aligned rows so costs "
-            "(int8 with a scale for each row, or for each dimension); may be repeated.",
-        ),
-    ] = None,
     max_images: opt.MaxImages = 100_000,
     device: opt.Device = None,
     engine: opt.Engine = None,
@@ -154,7 +135,6 @@ def compare(
             methods or None,
             n_splits=n_splits,
             max_loss=max_loss,
-            quantise=quantise or (),
             executor=executor,
             source=None if executor is None else source,
             random_state=seed,
@@ -176,7 +156,7 @@ def _plan(
     """Return what would be read and fitted, as far as headers tell."""
     from fillgap.distributed.job_plan import plan_reading
     from fillgap.evaluation.compare import plan_compare
-    from fillgap.io._pairs import open_pair
+    from fillgap.io.pairs import open_pair
 
     reading, n_images = plan_reading(source.images, source.texts, skip_bad_shards=skip)
     one_for_one = not source.texts or source.image_index or reading.n_rows == 2 * n_images
@@ -253,7 +233,7 @@ def recommend(
     from fillgap.datasets.judged import is_judged
     from fillgap.evaluation.recommend import calibrations_to_try
     from fillgap.evaluation.recommend import recommend as choose
-    from fillgap.io._open import load_rows
+    from fillgap.io.shards import load_rows
     from fillgap.pair import fingerprint
     from fillgap.space import save_space
 

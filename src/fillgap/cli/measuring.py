@@ -173,7 +173,7 @@ def report(
     What is shown of an aligner are rows that it was not fitted to.
     """
     from fillgap.aligners.methods import load_aligner, make_aligner
-    from fillgap.io._sides import open_sides
+    from fillgap.io.shards import open_sides
     from fillgap.pair import fingerprint
     from fillgap.report.build import Files, build_report
     from fillgap.report.markdown import check_report_target, to_plain, write_report

@@ -208,7 +208,7 @@ def _read_vector(path: str) -> Any:
     """Return one embedding: a 1-D array of a .npy file, or a file of one row."""
     import numpy as np
 
-    from fillgap.io._open import load_rows
+    from fillgap.io.shards import load_rows
 
     if path.endswith(".npy"):
         try:

@@ -16,7 +16,7 @@ from fillgap.datasets.records import OUTSIDE, Collector, Dataset, Image, is_insi
 from fillgap.datasets.tables import choose_column, read_json
 from fillgap.errors import InputError
 from fillgap.files import missing_path
-from fillgap.io._reading import reading
+from fillgap.io.names import reading
 
 #: Groups of rows whose pictures are held: those that are read ahead may be in the next one.
 _GROUPS: Final = 2

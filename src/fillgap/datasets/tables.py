@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from fillgap.errors import InputError
 from fillgap.files import missing_path
-from fillgap.io._reading import reading
+from fillgap.io.names import reading
 
 TABLE_SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".parquet")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from typing import Any
 from fillgap.aligners.base import Aligner
 from fillgap.aligners.methods import load_aligner
 from fillgap.distributed.executors import Executor
-from fillgap.distributed.fit_job import Attempt, JobReport, Outcome, with_rate
+from fillgap.distributed.fit_job import Attempt, JobReport, with_rate
 from fillgap.distributed.pieces import device_here
 from fillgap.errors import InputError
 from fillgap.files import atomic_file, check_target, remove_stale
-from fillgap.io._names import SUFFIXES, Modality
-from fillgap.io._ranges import BadShard, open_shards
-from fillgap.io._write import transform_file
+from fillgap.io.names import Modality
+from fillgap.io.shards import BadShard, open_shards
+from fillgap.io.writing import check_alone, check_names, transform_file
 from fillgap.pair import RowSource
 from fillgap.remote import as_path, change_mark
 from fillgap.runtime import Progress, to_device, to_host
@@ -164,7 +163,9 @@ def apply_shards(
     try:
         shown = with_rate(progress, sum(copy.n_rows for copy in left), executor.n_workers)
         for outcome in executor.map(attempt, left, progress=shown):
-            _count(report, outcome)
+            report.add(outcome.report)
+            if outcome.value is not None:
+                report.written.append(outcome.value)
     finally:
         remove_stale(folder, folder / RECEIPTS)
     report.seconds = perf_counter() - started
@@ -205,12 +206,8 @@ def _check_folder(
     folder: Path, copies: Sequence[Copy], left: Sequence[Copy], *, overwrite: bool
 ) -> None:
     """Refuse copies of one name, files that are not to be replaced, and shards that would mix."""
-    twice = [name for name, n in Counter(copy.target.name for copy in copies).items() if n > 1]
-    if twice:
-        raise InputError(
-            f"inputs must have different file names for one folder, got {twice[0]} twice. "
-            "Write them one at a time."
-        )
+    targets = [copy.target for copy in copies]
+    check_names(targets)
     if not folder.exists():
         check_target(folder)
         return
@@ -219,20 +216,4 @@ def _check_folder(
     inputs = [copy.source.path for copy in copies]  # type: ignore[attr-defined]
     for copy in left:
         check_target(copy.target, inputs=inputs, overwrite=overwrite)
-    names = {copy.target.name for copy in copies}
-    stale = [
-        path.name
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and path.name not in names
-    ]
-    if stale:
-        raise InputError(
-            f"{folder} must hold no shards but those written now, got {stale[0]}. "
-            "Remove it, or choose another folder."
-        )
-
-
-def _count(report: JobReport, outcome: Outcome) -> None:
-    report.add(outcome.report)
-    if outcome.value is not None:
-        report.written.append(outcome.value)
+    check_alone(folder, targets)

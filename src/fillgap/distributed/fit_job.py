@@ -23,9 +23,8 @@ from fillgap.distributed.pieces import (
     without_pieces,
 )
 from fillgap.errors import InputError, InputTypeError, row_scales
-from fillgap.io._open import in_memory
-from fillgap.io._sample import sampled_pair
-from fillgap.io._shards import ShardedRows
+from fillgap.io.pairs import sampled_pair
+from fillgap.io.shards import ShardedRows, in_memory
 from fillgap.pair import EmbeddingPair
 from fillgap.runtime import Progress
 

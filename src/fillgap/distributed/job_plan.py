@@ -15,7 +15,7 @@ from fillgap.distributed.apply_job import plan_copies
 from fillgap.distributed.executors import Executor
 from fillgap.distributed.fit_job import check_method, fit_pieces
 from fillgap.distributed.pieces import Part, Piece, are_pairs, cut, open_sides, without_partners
-from fillgap.io._names import Modality
+from fillgap.io.names import Modality
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from typing import Any
 
 from fillgap.distributed.executors import EngineError
 from fillgap.errors import InputError
-from fillgap.io._names import Modality
-from fillgap.io._ranges import BadShard, open_shards, reads_ranges, rows_between
-from fillgap.io._sides import check_sides
+from fillgap.io.names import Modality
+from fillgap.io.shards import BadShard, check_sides, open_shards, reads_ranges, rows_between
 from fillgap.pair import BLOCK_ROWS, RowSource
 from fillgap.runtime import choose_device, to_device
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fillgap.aligners.base import Aligner
 from fillgap.aligners.methods import METHODS, make_aligner, method_name
-from fillgap.errors import check_choice, check_integer, check_random_state, check_real
+from fillgap.errors import check_integer, check_random_state, check_real
 from fillgap.evaluation.judge import (
     DIRECTIONS,
     Cell,
@@ -25,7 +25,6 @@ from fillgap.evaluation.judge import (
     draw_two_sided,
     forget,
 )
-from fillgap.evaluation.quantised import QUANTISED
 from fillgap.evaluation.splits import check_rows, held_out_splits, n_tested
 from fillgap.evaluation.statistics import (
     Estimate,
@@ -190,9 +189,6 @@ class Comparison:
     failures : mapping from method to str
         Methods that cannot run on these data, with the reason.
     recommendation : Recommendation
-    quantised : mapping from way of storing to mapping from method to mapping
-        What storing the aligned rows so changes, by measure and direction: that minus the same
-        method with the rows as they are, on the same queries.
     """
 
     data: str
@@ -206,7 +202,6 @@ class Comparison:
     results: Mapping[str, MethodResult]
     failures: Mapping[str, str]
     recommendation: Recommendation
-    quantised: Mapping[str, Mapping[str, Nested]] = field(default_factory=dict)
 
     @property
     def two_sided(self) -> bool:
@@ -222,10 +217,6 @@ class Comparison:
             "recommendation": vars(self.recommendation) | {},
             "results": {name: result.to_dict() for name, result in self.results.items()},
             "failures": dict(self.failures),
-            "quantised": {
-                kind: {name: _plain(changes) for name, changes in methods.items()}
-                for kind, methods in self.quantised.items()
-            },
         }
 
 
@@ -240,7 +231,6 @@ def summarise(
     pair: EmbeddingPair,
     collected: Mapping[str, Collected],
     failures: Mapping[str, str],
-    coarse: Mapping[tuple[str, str], Collected],
     *,
     n_splits: int,
     n_fit: int,
@@ -269,10 +259,6 @@ def summarise(
             conservation=_conservation(estimated, raw),
             notes=tuple(found.notes),
         )
-    quantised: dict[str, dict[str, Nested]] = {}
-    for (kind, name), found in coarse.items():
-        change = _Table(pair, found).minus(tables[name])
-        quantised.setdefault(kind, {})[name] = nested(change)
     return Comparison(
         data=pair.name,
         n_images=pair.n_images,
@@ -285,7 +271,6 @@ def summarise(
         results=results,
         failures=dict(failures),
         recommendation=decide(results, max_loss=max_loss),
-        quantised=quantised,
     )
 
 
@@ -388,7 +373,6 @@ def compare(
     max_test: int = 2000,
     max_loss: float = 0.02,
     n_resamples: int = 1000,
-    quantise: Sequence[str] = (),
     executor: Mapper | None = None,
     source: Callable[[], EmbeddingPair] | None = None,
     random_state: int = 0,
@@ -408,9 +392,6 @@ def compare(
         Largest loss of recall@1 among the other modality alone that a recommendation may cost.
     n_resamples : int
         Bootstrap resamples over images.
-    quantise : sequence of {"float16", "int8", "int8-dimension"}
-        Ways to store the aligned rows that are judged too: in half precision, or in int8 with a
-        scale for each row or for each dimension. Both sides are stored so.
     executor : executor of `fillgap.distributed`, optional
         Who fits and judges each method on each split; left out, this process.
     source : callable, optional
@@ -435,13 +416,10 @@ def compare(
     """
     check_real(max_loss, "max_loss", low=0)
     check_integer(n_resamples, "n_resamples", low=100)
-    for kind in quantise:
-        check_choice(kind, "quantise", tuple(QUANTISED))
     check_rows(pair)
     report = progress or silent
     methods = named_aligners(aligners)
     collected = {name: Collected() for name in (RAW, *methods)}
-    coarse = {(kind, name): Collected() for kind in quantise for name in collected}
     failures: dict[str, str] = {}
     rng = check_random_state(random_state)
     splits = list(
@@ -457,7 +435,7 @@ def compare(
     for number, (train, test) in enumerate(splits):
         pools = draw_two_sided(pair.take_images(test), rng)
         for name, aligner in {RAW: None, **methods}.items():
-            cells.append(Cell(name, aligner, number, train, test, pools, tuple(quantise)))
+            cells.append(Cell(name, aligner, number, train, test, pools))
     judge = JudgeCell(source or Given(pair))
     total = len(splits) * len(methods)
     try:
@@ -467,8 +445,6 @@ def compare(
                 failures.setdefault(name, result.failure)
                 continue
             collected[name].absorb(result.plain, result.notes, pair)
-            for kind, judged in result.stored.items():
-                coarse[kind, name].absorb(judged, (), pair)
     finally:
         forget()
     report(total, total, "done")
@@ -477,7 +453,6 @@ def compare(
         pair,
         kept,
         failures,
-        {key: found for key, found in coarse.items() if key[1] in kept},
         n_splits=n_splits,
         n_fit=len(splits[0][0]),
         n_test=len(splits[0][1]),

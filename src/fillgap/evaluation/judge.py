@@ -14,7 +14,6 @@ from sklearn.base import clone
 
 from fillgap.aligners.base import Aligner
 from fillgap.errors import CANNOT_RUN
-from fillgap.evaluation.quantised import as_stored
 from fillgap.metrics import retrieval
 from fillgap.metrics.neighbours import ilisi_values, kept_neighbours
 from fillgap.metrics.pool import PoolScan, QueryScan, Values
@@ -184,7 +183,6 @@ class Cell:
     train: Rows
     test: Rows
     pools: list[TwoSidedPool] | None  # for search on both sides
-    quantise: tuple[str, ...] = ()
 
 
 @dataclass
@@ -198,11 +196,10 @@ class Judged:
 
 @dataclass
 class Result:
-    """What a cell gave: the rows as they are and as stored, or why the method cannot run."""
+    """What a cell gave, or why the method cannot run."""
 
     name: str
     plain: Judged = field(default_factory=Judged)
-    stored: dict[str, Judged] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     failure: str | None = None
 
@@ -234,8 +231,6 @@ class JudgeCell:
                 fitted = fit_clone(cell.aligner, split.train)
                 test, result.notes = aligned(fitted, test), fitted.notes_
             result.plain = split.judge(test, clusters=cell.number == 0)
-            for kind in cell.quantise:
-                result.stored[kind] = split.judge(as_stored(test, kind))
         except CANNOT_RUN as error:
             if cell.aligner is None:
                 raise

@@ -18,7 +18,7 @@ from fillgap.aligners.methods import METHODS, make_aligner, method_name
 from fillgap.errors import InputError, check_random_state
 from fillgap.evaluation.compare import Comparison, compare
 from fillgap.evaluation.splits import held_out_splits
-from fillgap.io._names import SUFFIXES, split_key
+from fillgap.io.names import SUFFIXES, split_key
 from fillgap.metrics.summary import measure
 from fillgap.metrics.verdict import Measurements
 from fillgap.pair import EmbeddingPair, fingerprint

@@ -20,7 +20,7 @@ from fillgap.calibration.pairwise import ZScore
 from fillgap.encoders.base import ENCODERS
 from fillgap.errors import InputError, InputTypeError, check_choice, check_flag, check_matrix
 from fillgap.files import check_target
-from fillgap.io._pairs import open_pair
+from fillgap.io.pairs import open_pair
 from fillgap.pair import iter_blocks
 from fillgap.runtime import Progress, silent
 from fillgap.search.backend import Backend

@@ -14,7 +14,7 @@ import numpy as np
 from fillgap.datasets.scenes import load_digit_scenes
 from fillgap.errors import InputError, check_random_state
 from fillgap.files import atomic_file, check_target
-from fillgap.io._pairs import load_pair
+from fillgap.io.pairs import load_pair
 from fillgap.metrics.summary import first_texts
 from fillgap.pair import EmbeddingPair, iter_blocks
 from fillgap.papers.experiment.specification import BUNDLED, EmbeddingData, Experiment

@@ -23,7 +23,7 @@ from fillgap.embed import describe_dataset, embed_dataset, is_whole
 from fillgap.encoders.base import Encoder, open_encoder
 from fillgap.encoders.torch_models import find_weights
 from fillgap.errors import InputError, InputTypeError, check_integer
-from fillgap.io._embedded import Manifest, read_manifest
+from fillgap.io.embedded import Manifest, read_manifest
 from fillgap.papers.experiment.cells import Cell, CellCache, cell_key, compute_cells
 from fillgap.papers.experiment.rows import ExperimentResults, ResultRow, divide, draw_rows
 from fillgap.papers.experiment.specification import (

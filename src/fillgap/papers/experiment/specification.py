@@ -12,7 +12,7 @@ from typing import Any, Final
 from fillgap.aligners.methods import make_aligner
 from fillgap.errors import InputError, InputTypeError, check_choice, check_integer
 from fillgap.files import missing_path
-from fillgap.io._reading import reading
+from fillgap.io.names import reading
 from fillgap.metrics.table import MEASURES, Measure
 
 #: The path of the scenes that come with the package.

@@ -15,19 +15,7 @@ import numpy as np
 
 from fillgap.errors import InputError
 from fillgap.files import atomic_file
-from fillgap.io._reading import open_binary, reading
-
-__all__ = [
-    "MANIFEST",
-    "EmbeddedShard",
-    "Manifest",
-    "check_complete",
-    "check_hashes",
-    "file_hash",
-    "read_manifest",
-    "read_metadata",
-    "write_manifest",
-]
+from fillgap.io.names import reading
 
 MANIFEST = "manifest.json"
 #: Raised when an older program could no longer read what is written.
@@ -204,7 +192,7 @@ def check_hashes(root: Path, manifest: Manifest) -> None:
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
-    with open_binary(path) as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -219,7 +207,7 @@ def read_metadata(root: Path, manifest: Manifest) -> dict[str, Any]:
     for shard in manifest.shards:
         for name in (name for name in shard.files if name.startswith("metadata/")):
             with reading(str(root / name), "a Parquet file of fillgap embed"):
-                with open_binary(root / name) as stream:
+                with (root / name).open("rb") as stream:
                     table = pq.read_table(stream).to_pydict()
                 ids += table["id"]
                 labels += table["label"]

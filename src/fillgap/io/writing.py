@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ import numpy as np
 
 from fillgap.errors import InputError, InputTypeError, check_matrix
 from fillgap.files import atomic_file, atomic_folder, check_target, written_back
-from fillgap.io._names import SUFFIXES, Modality, split_key
-from fillgap.io._open import adapter_of, open_files
-from fillgap.io._reading import Apply, Block, check_stored
+from fillgap.io.names import SUFFIXES, Apply, Block, Modality, NewRows, check_stored, split_key
+from fillgap.io.shards import open_files
+from fillgap.io.tables import ListRows, format_of, rewrite_column
 from fillgap.pair import RowSource, iter_blocks
 from fillgap.remote import is_remote
 from fillgap.runtime import Progress, silent
-
-__all__ = ["save_rows", "transform_file", "transform_files"]
 
 
 def save_rows(path: str | Path, rows: Any, *, overwrite: bool = False) -> Path:
@@ -46,13 +43,13 @@ def save_rows(path: str | Path, rows: Any, *, overwrite: bool = False) -> Path:
         If the path may not be written, or `rows` are no embeddings.
     """
     file, key = split_key(path)
-    adapter = adapter_of(file)
+    form = format_of(file)
     source = rows if isinstance(rows, RowSource) else check_matrix(rows, "rows")
     check_stored(source.shape, source.dtype, "rows")
     check_target(file, overwrite=overwrite)
     blocks = (block for _, block in iter_blocks(source, "rows"))
     with atomic_file(file) as temporary:
-        adapter.write(temporary, key, source.shape, source.dtype.newbyteorder("="), blocks)
+        form.write(temporary, key, NewRows(source.shape, source.dtype.newbyteorder("="), blocks))
     return file
 
 
@@ -67,8 +64,9 @@ def transform_files(
 ) -> list[Path]:
     """Write copies of embeddings with every row changed, block by block.
 
-    Format, type (also bfloat16), other arrays, other columns and metadata stay. Rows of .npy and
-    .npz files are written row after row in the byte order of this machine.
+    Format and type stay (also bfloat16; int8 becomes float32), and so do other columns of tables.
+    .npz and safetensors files hold these rows alone, under the same name. Rows of .npy and .npz
+    files are written row after row in the byte order of this machine.
 
     Parameters
     ----------
@@ -105,22 +103,26 @@ def transform_files(
     named = [split_key(spec)[0] for spec in specs]
     inputs = [*(part.path for part in parts), *named]
     path = check_target(target, inputs=inputs, overwrite=overwrite)
-    applies = _applies(parts, function, progress or silent)
+    ends = list(accumulate((part.shape[0] for part in parts), initial=0))
+    applies = [
+        _checked(function, part, progress or silent, before, ends[-1])
+        for part, before in zip(parts, ends, strict=False)
+    ]
     if len(named) == 1 and parts[0].path == named[0]:
         _check_file(path, parts[0].path)
-        with atomic_file(path) as temporary:
-            adapter_of(parts[0].path).rewrite(parts[0], temporary, applies[0])
-        return [path]
-    _check_folder(path, parts, inputs)
-    if is_remote(path):  # each file appears by itself: a store has no step for several
-        for part, apply in zip(parts, applies, strict=True):
-            with atomic_file(path / part.path.name) as temporary:
-                adapter_of(part.path).rewrite(part, temporary, apply)
-        return [path / part.path.name for part in parts]
+        targets = [path]
+    else:
+        targets = [path / part.path.name for part in parts]
+        _check_folder(path, targets, inputs)
+    if targets == [path] or is_remote(path):  # a store has no step for several files
+        for part, apply, file in zip(parts, applies, targets, strict=True):
+            with atomic_file(file) as temporary:
+                _rewrite(part, temporary, apply)
+        return targets
     with atomic_folder(path) as temporary:
         for part, apply in zip(parts, applies, strict=True):
-            adapter_of(part.path).rewrite(part, temporary / part.path.name, apply)
-    return [path / part.path.name for part in parts]
+            _rewrite(part, temporary / part.path.name, apply)
+    return targets
 
 
 def transform_file(
@@ -139,50 +141,57 @@ def transform_file(
     progress : callable, optional
         Called as progress(rows done, rows in all, path).
     """
-    path: Any = source.path  # type: ignore[attr-defined]
-    apply = _applies([source], function, progress or silent)[0]
+    apply = _checked(function, source, progress or silent, 0, source.shape[0])
     with atomic_file(target) as temporary, written_back(temporary):
-        adapter_of(path).rewrite(source, temporary, apply)
+        _rewrite(source, temporary, apply)
     return target
 
 
-@dataclass
-class _Checked:
-    """The function of a transformation for one file: its result checked, cast and reported."""
+def _rewrite(source: Any, target: Path, apply: Apply) -> None:
+    """Write the rows that `apply` makes of one file, in its format."""
+    if isinstance(source, ListRows):
+        rewrite_column(source, target, apply)
+        return
+    blocks = (apply(rows, start) for start, rows in iter_blocks(source, source.name))
+    first = [next(blocks)]  # its width stands in the header
+    shape = (source.shape[0], first[0].shape[1])
+    rows = NewRows(shape, source.dtype, _emptied(first, blocks), source.entry.bfloat16)
+    format_of(source.path).write(target, source.key, rows)
 
-    function: Apply
-    source: RowSource
-    progress: Progress
-    before: int
-    total: int
+
+def _emptied(first: list[Block], others: Iterator[Block]) -> Iterator[Block]:
+    """Yield all blocks, without holding the first until the end."""
+    yield first.pop()
+    yield from others
+
+
+def _checked(
+    function: Apply, source: RowSource, progress: Progress, before: int, total: int
+) -> Apply:
+    """Return the function for one file, with its result checked, cast and reported."""
     width: int | None = None
 
-    def __call__(self, block: Block, start: int) -> Block:
+    def apply(block: Block, start: int) -> Block:
+        nonlocal width
         try:
-            rows = np.asarray(self.function(block, start))
+            rows = np.asarray(function(block, start))
         except (InputError, InputTypeError) as error:
-            raise type(error)(f"{self.source.name}: {error}") from error
-        width = self.width if self.width is not None else (*rows.shape, 0, 0)[1]
+            raise type(error)(f"{source.name}: {error}") from error
+        if width is None:
+            width = (*rows.shape, 0, 0)[1]
         if rows.shape != (len(block), width):
             raise InputError(
                 f"the result of a transformation must be of shape ({len(block)}, {width}), "
                 f"got {rows.shape}. Return one row for each row, all of one length."
             )
-        self.width = width
-        self.progress(self.before + start + len(block), self.total, self.source.name)
-        return rows.astype(self.source.dtype, copy=False)
+        progress(before + start + len(block), total, source.name)
+        return rows.astype(source.dtype, copy=False)
 
-
-def _applies(parts: Sequence[RowSource], function: Apply, progress: Progress) -> list[_Checked]:
-    ends = list(accumulate((part.shape[0] for part in parts), initial=0))
-    return [
-        _Checked(function, part, progress, before, ends[-1])
-        for part, before in zip(parts, ends, strict=False)
-    ]
+    return apply
 
 
 def _check_file(target: Path, source: Path) -> None:
-    """Refuse a target of another format: other arrays and columns could not be kept there."""
+    """Refuse a target of another format: other columns could not be kept there."""
     if target.is_dir():
         raise InputError(f"{target} must be a file, got a folder. Name the new file in it.")
     if target.suffix.lower() != source.suffix.lower():
@@ -192,26 +201,39 @@ def _check_file(target: Path, source: Path) -> None:
         )
 
 
-def _check_folder(target: Path, parts: Sequence[Any], inputs: Sequence[Path]) -> None:
+def _check_folder(folder: Path, targets: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Refuse a folder in which files would collide, or old shards would mix with new ones."""
-    names = [part.path.name for part in parts]
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    check_names(targets)
+    if folder.exists():
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder} must be a folder for several files, got a file. Name a folder."
+            )
+        for target in targets:
+            check_target(target, inputs=inputs, overwrite=True)
+        check_alone(folder, targets)
+
+
+def check_names(targets: Sequence[Path]) -> None:
+    """Refuse several files of one name for one folder."""
+    twice = [name for name, n in Counter(target.name for target in targets).items() if n > 1]
     if twice:
         raise InputError(
             f"inputs must have different file names for one folder, got {twice[0]} twice. "
             "Write them one at a time."
         )
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise InputError(f"{target} must be a folder for several files, got a file. Name a folder.")
-    for name in names:
-        check_target(target / name, inputs=inputs, overwrite=True)
+
+
+def check_alone(folder: Path, targets: Sequence[Path]) -> None:
+    """Refuse a folder with other shards, which would mix with those written now."""
+    names = {target.name for target in targets}
     stale = [
-        p.name for p in target.iterdir() if p.suffix.lower() in SUFFIXES and p.name not in names
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and path.name not in names
     ]
     if stale:
         raise InputError(
-            f"{target} must hold no shards but those written now, got {stale[0]}. "
+            f"{folder} must hold no shards but those written now, got {stale[0]}. "
             "Remove it, or choose another folder."
         )
