@@ -5,7 +5,6 @@ Messages go through two pipes (--remote-debugging-pipe), so no library is needed
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import json
 import os
@@ -32,13 +31,7 @@ os.execvp(sys.argv[3], sys.argv[3:])
 
 
 class Session:
-    """One page.
-
-    Attributes
-    ----------
-    complaints : list of str
-        What the page wrote to the console, and errors that nobody caught.
-    """
+    """One page; `complaints` are what it wrote to the console, and errors that nobody caught."""
 
     def __init__(self, to: int, back: int) -> None:
         self._to, self._back, self._number, self._read = to, back, 0, b""
@@ -96,12 +89,6 @@ class Session:
         data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
-
-    def screenshot(self, path: Path) -> Path:
-        """Write the whole page as a PNG file."""
-        taken = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(taken["data"]))
-        return path
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send one message, and return its answer."""

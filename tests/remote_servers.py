@@ -1,4 +1,4 @@
-"""Servers of this machine that stand for the network: of files, of S3 and of Google storage."""
+"""Servers of this machine: of applications, of files, of S3 and of Google storage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -51,14 +52,22 @@ def range_server(folder: Path, ranges: list[int | None]) -> Iterator[str]:
 
     app = Starlette()
     app.mount("/", noting)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run)
+    with running(app) as address:
+        yield address
+
+
+@contextmanager
+def running(app: Any) -> Iterator[str]:
+    """Yield the address of an application that is served until the block ends."""
+    config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
+        assert thread.is_alive()
     try:
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()
@@ -66,7 +75,7 @@ def range_server(folder: Path, ranges: list[int | None]) -> Iterator[str]:
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Serve S3, as moto keeps it in memory, and return the address for fsspec's configuration."""
+    """Serve S3, as moto keeps it in memory."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -80,7 +89,7 @@ def s3_server() -> Iterator[str]:
 
 @contextmanager
 def google_server() -> Iterator[str]:
-    """Serve Google's storage, as an emulator keeps it in memory, and return the address."""
+    """Serve Google's storage, as an emulator keeps it in memory."""
     from gcp_storage_emulator.server import create_server
 
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -30,17 +30,7 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
 
     Nothing is left behind when the body fails or is interrupted: an old file stays as it was.
     A link is followed, so that the file behind it is the one replaced. A target in a store is
-    written on this machine, and sent at the end.
-
-    Parameters
-    ----------
-    target : str or path
-        The file that should exist afterwards. Its folder must exist.
-
-    Raises
-    ------
-    InputError
-        If the operating system refuses to write: no such folder, no permission, disk full.
+    written on this machine, and sent at the end. InputError: the system refuses to write.
     """
     path = as_path(target)
     if isinstance(path, RemotePath):
@@ -120,12 +110,7 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target`; its files move there together at the end.
 
     A new folder appears in one step. In a folder that exists each file is replaced in one step,
-    and files of other names stay.
-
-    Raises
-    ------
-    InputError
-        If the operating system refuses to write; the files of the old folder are then unchanged.
+    and files of other names stay. InputError: the system refuses to write; nothing is changed.
     """
     with _beside(target) as (final, temporary):
         temporary.mkdir()
@@ -145,22 +130,10 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
 def check_target(
     target: str | Path, *, inputs: Iterable[str | Path] = (), overwrite: bool = False
 ) -> Path:
-    """Return `target` as a path if it may be written.
+    """Return a file or folder as a path if it may be written.
 
-    Parameters
-    ----------
-    target : str or path
-        The file or folder to be written.
-    inputs : iterable of str or path
-        What is read meanwhile: never overwritten, under whatever name or link it is reached.
-    overwrite : bool
-        Whether something that exists may be replaced.
-
-    Raises
-    ------
-    InputError
-        If the target is an input, exists already, is a device, or would lie in a folder that does
-        not exist.
+    It is refused if it exists already and may not be replaced, is a device, would lie in a folder
+    that does not exist, or is one of the inputs, under whatever name or link it is reached.
     """
     path = as_path(target)
     remote = isinstance(path, RemotePath)
@@ -231,23 +204,8 @@ def write_artifact(
 ) -> Path:
     """Write arrays and metadata as one safetensors file, whole or not at all.
 
-    Parameters
-    ----------
-    path : str or path
-        Where to.
-    kind : str
-        What the file holds, for example "aligner": a reader of another kind refuses it.
-    arrays : mapping from str to array
-        Numeric arrays of any shape.
-    metadata : mapping
-        What JSON can hold; NaN and infinities are refused. Equal content gives equal bytes.
-    overwrite : bool
-        Whether an existing file may be replaced.
-
-    Raises
-    ------
-    InputError
-        If the target exists or cannot be written.
+    The metadata are what JSON can hold without NaN and infinities. Equal content gives equal bytes.
+    A reader of another kind ("aligner", for example) refuses the file.
     """
     from safetensors.numpy import save
 
@@ -264,10 +222,7 @@ def write_artifact(
 def read_artifact(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the arrays and the metadata of a file that `write_artifact` wrote.
 
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged, of another kind, or of a newer format version.
+    Refused is one that is missing, damaged, of another kind, or of a newer format version.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -6,6 +6,7 @@ import posixpath
 import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from errno import ENOENT
 from io import BufferedReader, RawIOBase, TextIOWrapper
@@ -206,20 +207,21 @@ class RemotePath:
         refuses or does not answer.
         """
         limit = PATIENCE if seconds is None else seconds
-        answer: dict[str, Any] = {}
+        answer: Future[T] = Future()
 
         def run() -> None:
             try:
-                answer["value"] = question(*args)
+                answer.set_result(question(*args))
             except BaseException as error:
-                answer["error"] = error
+                answer.set_exception(error)
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(limit)
-        error = answer.get("error", None if "value" in answer else TimeoutError())
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            error = answer.exception(limit)
+        except TimeoutError as late:
+            error = late
         if error is None:
-            return cast("T", answer["value"])
+            return answer.result()
         if isinstance(error, FileNotFoundError) and _says_missing(error):
             raise FileNotFoundError(ENOENT, "No such file or directory", str(self)) from error
         if isinstance(error, (InputError, ImportError)):

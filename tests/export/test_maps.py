@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,26 +27,20 @@ from fillgap.space import MixedSpace
 
 MODALITIES = ("image", "text")
 SIZE = 12
-Outputs = Callable[..., dict[str, np.ndarray]]
+Outputs = dict[str, np.ndarray]
+Run = Callable[..., Outputs]
 
 
-def ran(model: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Run a model in ONNX Runtime, and return its outputs by name."""
-    runtime = needed("onnxruntime")
-    session = runtime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+def onnx_outputs(space: Any, modality: Any, rows: np.ndarray, **given: Any) -> Outputs:
+    """Run a graph in ONNX Runtime, and return its outputs by name."""
+    graph = onnx_model(space, modality, **given).SerializeToString()
+    session = needed("onnxruntime").InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {"rows": rows}), strict=True))
+    narrow = rows.astype(given.get("dtype", "float32"))
+    return dict(zip(names, session.run(names, {"rows": narrow}), strict=True))
 
 
-def onnx_outputs(space: Any, modality: Any, rows: np.ndarray, **role: Any) -> dict[str, np.ndarray]:
-    return ran(onnx_model(space, modality, **role), rows.astype(np.float32))
-
-
-def torch_outputs(
-    space: Any, modality: Any, rows: np.ndarray, role: Any = "document"
-) -> dict[str, np.ndarray]:
+def torch_outputs(space: Any, modality: Any, rows: np.ndarray, role: Any = "document") -> Outputs:
     given = needed("torch").from_numpy(rows)
     modules = {"aligned": torch_module(space, modality, role=role)}
     if space.calibration is not None and role == "query":
@@ -60,7 +53,7 @@ def torch_outputs(
 
 
 @pytest.fixture(params=["onnx", "torch"])
-def outputs(request: pytest.FixtureRequest) -> Outputs:
+def outputs(request: pytest.FixtureRequest) -> Run:
     """What computes the map of a modality, as a graph and as a module."""
     needed(request.param)
     return onnx_outputs if request.param == "onnx" else torch_outputs
@@ -68,7 +61,7 @@ def outputs(request: pytest.FixtureRequest) -> Outputs:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_method_is_exported(
-    outputs: Outputs, row: Row, gapped: tuple[np.ndarray, np.ndarray]
+    outputs: Run, row: Row, gapped: tuple[np.ndarray, np.ndarray]
 ) -> None:
     space = MixedSpace(row.make().fit(*gapped))
     for modality, rows in zip(MODALITIES, gapped, strict=True):
@@ -81,7 +74,7 @@ def test_every_method_is_exported(
             assert wide["aligned"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_real_rows_to_a_millionth(coco: tuple[np.ndarray, np.ndarray], outputs: Outputs) -> None:
+def test_real_rows_to_a_millionth(coco: tuple[np.ndarray, np.ndarray], outputs: Run) -> None:
     narrow = [side.astype(np.float32) for side in coco]
     for aligner in (MeanCentering(), Whitening()):
         space = calibrated(aligner.fit(*coco), *coco)
@@ -98,7 +91,7 @@ def test_real_rows_to_a_millionth(coco: tuple[np.ndarray, np.ndarray], outputs: 
             assert np.abs(found["asked"] - asked).max() < 1e-6
 
 
-def test_queries_have_their_own_map_where_they_have_their_own_mean(outputs: Outputs) -> None:
+def test_queries_have_their_own_map_where_they_have_their_own_mean(outputs: Run) -> None:
     space = small_space(query_means=True)
     rows = make_gapped(20, SIZE, seed=3)[1].astype(np.float32)
     documents, queries = (outputs(space, "text", rows, role=r) for r in ("document", "query"))
@@ -111,7 +104,7 @@ def test_queries_have_their_own_map_where_they_have_their_own_mean(outputs: Outp
 
 
 @pytest.mark.parametrize("make", AFTER_NNN)
-def test_an_offset_after_nnn_is_exported(outputs: Outputs, make: Callable[[], Calibration]) -> None:
+def test_an_offset_after_nnn_is_exported(outputs: Run, make: Callable[[], Calibration]) -> None:
     space = hubness_space(make())
     for modality, rows in zip(MODALITIES, bank_rows(), strict=True):
         found = outputs(space, modality, rows)
@@ -127,14 +120,14 @@ def test_half_precision_and_any_number_of_rows(n: int) -> None:
     needed("onnx")
     for space in (small_space(), hubness_space(AFTER_NNN[0]())):
         rows = make_gapped(8, SIZE, seed=4)[0][:n].astype(np.float16)
-        found = ran(onnx_model(space, "image", dtype="float16"), rows)
+        found = onnx_outputs(space, "image", rows, dtype="float16")
         assert found["aligned"].dtype == np.float32
         assert found["aligned"] == pytest.approx(space.align_documents(rows, "image"), abs=1e-6)
         stored = space.stored(rows.astype(np.float32), document="image", query="text")
         assert found["stored_for_text_queries"] == pytest.approx(stored, rel=1e-5, abs=1e-4)
 
 
-def test_no_row_leaves_the_range_and_a_zero_row_is_seen(outputs: Outputs) -> None:
+def test_no_row_leaves_the_range_and_a_zero_row_is_seen(outputs: Run) -> None:
     space, rows = small_space(), make_gapped(8, SIZE, seed=5)[0].astype(np.float32)
     expected = outputs(space, "image", rows)["aligned"]
     for scale in (1e-30, 1e30):
@@ -150,21 +143,19 @@ def test_a_graph_says_what_it_is() -> None:
     needed("onnx")
     space = small_space()
     model = onnx_model(space, "text")
-    properties = {item.key: item.value for item in model.metadata_props}
-    assert properties["fillgap.fingerprint"] == space.fingerprint
-    assert properties["fillgap.modality"] == "text"
+    told = {item.key: item.value for item in model.metadata_props}
+    assert (told["fillgap.fingerprint"], told["fillgap.modality"]) == (space.fingerprint, "text")
     assert model.opset_import[0].version == 13
     assert model.SerializeToString() == onnx_model(space, "text").SerializeToString()
 
 
 def test_a_module_is_saved_and_passes_gradients() -> None:
     torch = needed("torch")
-    module = torch_module(small_space(), "image")
+    module, other = (torch_module(small_space(), side) for side in MODALITIES)
     assert not list(module.parameters())
     rows = torch.rand((3, SIZE), requires_grad=True)
     module(rows).sum().backward()
     assert torch.isfinite(rows.grad).all()
-    other = torch_module(small_space(), "image")
     other.load_state_dict(module.state_dict())
     assert torch.equal(other(rows), module(rows))
 
@@ -172,62 +163,6 @@ def test_a_module_is_saved_and_passes_gradients() -> None:
 def nearest() -> LaplaceTransport:
     aligner = LaplaceTransport(max_iter=2, tol=1.0, extension="nearest")
     return aligner.fit(*make_gapped(60, SIZE, seed=5))
-
-
-@pytest.mark.parametrize(
-    ("source", "given", "error", "words"),
-    [
-        (MeanCentering, {}, NotFittedError, "must be fitted before it is exported"),
-        (nearest, {}, InputError, "must be an affine map .* extension='affine'"),
-        (dict, {}, InputTypeError, "must be a MixedSpace or a fitted aligner, got dict"),
-        (small_space, {"modality": "images"}, InputError, "the modality must be one of"),
-        (small_space, {"dtype": "int8"}, InputError, "dtype must be one of"),
-        (small_space, {"role": "both"}, InputError, "role must be one of"),
-        *[
-            (lambda kind=kind: hubness_space(kind()), {"role": role}, InputError, words)
-            for role in ("document", "query")
-            for kind, words in (
-                (QBNorm, "one map for all .* after NNN, got QBNorm.* Keep vectors of space.stored"),
-                (CSLS, "one map for all .* after NNN, got CSLS.* Apply space.calibrate"),
-            )
-        ],
-    ],
-)
-def test_what_is_no_graph_is_refused(
-    source: Callable[[], Any], given: dict[str, Any], error: type[Exception], words: str
-) -> None:
-    needed("onnx")
-    with pytest.raises(error, match=words):
-        onnx_model(source(), **{"modality": "image", **given})
-
-
-def test_a_module_is_for_queries_of_its_own_modality() -> None:
-    needed("torch")
-    with pytest.raises(InputError, match="queries must be 'text' for text queries, got 'image'"):
-        torch_module(small_space(), "text", role="query", queries="image")
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A CLIP model of a few thousand random weights, whose text tower has a projection too."""
-    transformers = needed("transformers")
-    from tiny_models import save_clip
-
-    folder: Path = save_clip(tmp_path_factory.mktemp("clip"))
-    return transformers.CLIPModel.from_pretrained(folder).eval()
-
-
-def features(clip: Any, n: int = 40) -> dict[str, np.ndarray]:
-    """Return what the towers give for random pictures and random words."""
-    torch = needed("torch")
-    generator = torch.Generator().manual_seed(1)
-    pixels = torch.rand((n, 3, 16, 16), generator=generator)
-    words = torch.randint(4, 40, (n, 8), generator=generator)
-    words[:, -1] = 3
-    with torch.no_grad():
-        found = (clip.get_image_features(pixel_values=pixels), clip.get_text_features(words))
-    rows = [getattr(side, "pooler_output", side).numpy() for side in found]
-    return dict(zip(MODALITIES, rows, strict=True))
 
 
 FOLDING = [
@@ -238,51 +173,59 @@ FOLDING = [
 
 
 @pytest.mark.parametrize("aligner", FOLDING, ids=lambda aligner: type(aligner).__name__)
-@pytest.mark.filterwarnings("ignore:.* have a degree that is not positive")
-def test_folded_towers_give_aligned_cosines(clip: Any, aligner: Any) -> None:
-    # Positive rows, so that every degree of the spectral graph is positive; the map is then
-    # applied to whatever the towers give.
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_folded_layer_gives_aligned_cosines(aligner: Any, bias: bool) -> None:
+    torch = needed("torch")
+    # Positive rows, so that every degree of the spectral graph is positive.
     aligner.fit(*(np.abs(side) for side in make_gapped(60, SIZE, seed=3)))
-    raw = features(clip)
-    with np.errstate(all="ignore"):
-        expected = {m: MixedSpace(aligner).align_documents(raw[m], m) for m in MODALITIES}
-    kept = clip.visual_projection, clip.text_projection
-    before = kept[0].weight.detach().clone()
-    try:
-        clip.visual_projection = fold(aligner, kept[0], "image")
-        clip.text_projection = fold(aligner, kept[1], "text")
-        folded = features(clip)
-    finally:
-        clip.visual_projection, clip.text_projection = kept
-    assert needed("torch").equal(kept[0].weight, before)
-    unit = {m: rows / np.linalg.norm(rows, axis=1, keepdims=True) for m, rows in folded.items()}
+    layer, rows = torch.nn.Linear(7, SIZE, bias=bias), torch.rand((5, 7))
+    torch.nn.init.uniform_(layer.weight)
+    before = layer.weight.detach().clone()
     for modality in MODALITIES:
-        assert unit[modality] == pytest.approx(expected[modality], abs=1e-5)
+        folded = fold(aligner, layer, modality)(rows).detach().numpy()
+        unit = folded / np.linalg.norm(folded, axis=1, keepdims=True)
+        raw = layer(rows).detach().numpy()
+        assert unit == pytest.approx(MixedSpace(aligner).align_documents(raw, modality), abs=1e-5)
+    assert torch.equal(layer.weight, before)
 
 
-def test_a_bias_is_folded_too() -> None:
-    torch = needed("torch")
-    aligner = OrthogonalProcrustes(center=False).fit(*make_gapped(60, SIZE, seed=4))
-    layer, rows = torch.nn.Linear(7, SIZE), torch.rand((5, 7))
-    folded = fold(aligner, layer, "image")(rows).detach().numpy()
-    expected = aligner.transform(layer(rows).detach().numpy())
-    unit = folded / np.linalg.norm(folded, axis=1, keepdims=True)
-    assert unit == pytest.approx(expected, abs=1e-5)
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: onnx_model(MeanCentering(), "image"), "must be fitted before it is exported"),
+        (lambda: onnx_model(nearest(), "image"), "must be an affine map .* extension='affine'"),
+        (lambda: onnx_model({}, "image"), "must be a MixedSpace or a fitted aligner, got dict"),
+        (lambda: onnx_model(small_space(), "images"), "the modality must be one of"),
+        (lambda: onnx_model(small_space(), "image", dtype="int8"), "dtype must be one of"),
+        (lambda: onnx_model(small_space(), "image", role="both"), "role must be one of"),
+        *[
+            (lambda k=kind, r=role: onnx_model(hubness_space(k()), "image", role=r), words)
+            for role in ("document", "query")
+            for kind, words in (
+                (QBNorm, "one map for all .* after NNN, got QBNorm.* Keep vectors of space.stored"),
+                (CSLS, "one map for all .* after NNN, got CSLS.* Apply space.calibrate"),
+            )
+        ],
+        (
+            lambda: torch_module(small_space(), "text", role="query", queries="image"),
+            "queries must be 'text' for text queries, got 'image'",
+        ),
+        (lambda: folded(MeanCentering()), "must have no offset to be folded .* Append torch_modul"),
+        (lambda: folded(OrthogonalProcrustes()), "must have no offset to be folded"),
+        (lambda: folded(outputs=9), "must have 12 outputs, .* got 9"),
+        (lambda: fold(small_space(), None, "image"), "must be an aligner without calibration"),
+        (lambda: fold(nearest(), None, "image"), "must be an affine map"),
+        (lambda: folded(layer="ReLU"), r"must be a torch.nn.Linear, got ReLU"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(call: Callable[[], Any], words: str) -> None:
+    needed("onnx")
+    needed("torch")
+    with pytest.raises((InputError, InputTypeError, NotFittedError), match=words):
+        call()
 
 
-def test_what_cannot_be_folded_is_refused() -> None:
-    torch = needed("torch")
-    sides = make_gapped(60, SIZE, seed=5)
-    layer = torch.nn.Linear(7, SIZE, bias=False)
-    rotation = OrthogonalProcrustes(center=False).fit(*sides)
-    offers = "must have no offset to be folded .* Append torch_module"
-    for source, projection, words in (
-        (MeanCentering().fit(*sides), layer, offers),
-        (OrthogonalProcrustes().fit(*sides), layer, offers),
-        (rotation, torch.nn.Linear(7, 9), "must have 12 outputs, .* got 9"),
-        (rotation, torch.nn.ReLU(), r"must be a torch.nn.Linear, got ReLU"),
-        (small_space(), layer, "must be an aligner without calibration"),
-        (nearest(), layer, "must be an affine map"),
-    ):
-        with pytest.raises((InputError, InputTypeError), match=words):
-            fold(source, projection, "image")
+def folded(aligner: Any = FOLDING[0], *, layer: str = "Linear", outputs: int = SIZE) -> None:
+    nn = needed("torch").nn
+    projection = nn.Linear(7, outputs, bias=False) if layer == "Linear" else nn.ReLU()
+    fold(aligner.fit(*make_gapped(60, SIZE, seed=5)), projection, "image")

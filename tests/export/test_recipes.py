@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fillgap.space import MixedSpace
 from postgres import running_postgres
 
 SIZE = 12
+Search = Callable[[str, np.ndarray], list[tuple[str, float]]]
 MODALITIES = ("image", "text")
 
 
@@ -36,13 +38,9 @@ def test_every_recipe_is_whole(engine: str, space: MixedSpace) -> None:
     wanted = ["aligned"] if space.calibration is None else ["for_image_queries", "for_text_queries"]
     size = space.n_components + (space.calibration is not None)
     whole = "".join(files.values())
-    assert "{{" not in whole
-    assert "{%" not in whole
-    assert "photos" in whole
+    assert not re.search("{{|{%", whole)
     assert space.fingerprint in files["README.md"]
-    assert str(size) in whole
-    for vector in wanted:
-        assert vector in whole
+    assert all(words in whole for words in ("photos", str(size), *wanted))
     for name, text in files.items():
         assert text.endswith("\n"), name
         if name.endswith(".json"):
@@ -97,73 +95,42 @@ def test_vectors_too_long_for_an_index_have_none() -> None:
     assert "CREATE INDEX" not in schema
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Any]:
-    """A connection to a PostgreSQL of our own, with pgvector."""
-    with (
-        running_postgres() as address,
-        needed("psycopg").connect(address, autocommit=True) as connection,
-    ):
-        yield connection
-
-
-def collection() -> tuple[MixedSpace, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return a space, documents of both modalities, and queries of both."""
-    X, Y = make_gapped(40, SIZE, seed=7)
-    Q, R = make_gapped(6, SIZE, seed=8)
-    return small_space(), {"image": X, "text": Y}, {"image": Q, "text": R}
-
-
-def ranked(
-    space: MixedSpace, documents: dict[str, np.ndarray], rows: np.ndarray, query: str
-) -> list[list[tuple[str, float]]]:
-    """Return ids and calibrated scores for each query, best first, without any index."""
-    asked = space.align_queries(rows, query)
-    names, columns = [], []
-    for modality, items in documents.items():
-        cosines = asked @ space.align_documents(items, modality).T
-        columns.append(space.calibrate(cosines, query=query, document=modality))
-        names += [f"{modality}-{i}" for i in range(len(items))]
-    scores = np.concatenate(columns, axis=1)
-    return [[(names[i], float(row[i])) for i in np.argsort(-row, kind="stable")] for row in scores]
-
-
 def text_of(vector: np.ndarray) -> str:
     return "[" + ",".join(repr(float(value)) for value in vector) + "]"
 
 
-def test_pgvector_ranks_as_the_space_does(server: Any) -> None:
-    space, documents, queries = collection()
+def in_postgres(space: MixedSpace, documents: dict[str, np.ndarray], _: Path) -> Iterator[Search]:
+    """A table of a server of our own, made and asked by the recipe."""
     files = render_recipe(space, "pgvector", name="photos")
-    server.execute(files["schema.sql"])
-    for modality, rows in documents.items():
-        kept = [space.stored(rows, document=modality, query=query) for query in MODALITIES]
-        for i, vectors in enumerate(zip(*kept, strict=True)):
-            server.execute(
-                "INSERT INTO photos VALUES (%s, %s, '{}', %s::vector, %s::vector)",
-                (f"{modality}-{i}", modality, *map(text_of, vectors)),
-            )
-    server.execute(files["search.sql"])
-    server.execute("SET enable_indexscan = off")  # exact: what is tested is the arithmetic
-    for query, rows in queries.items():
-        expected = ranked(space, documents, rows, query)
-        for vector, best in zip(space.asked(rows, query=query), expected, strict=True):
-            found = server.execute(
-                f"EXECUTE photos_search_for_{query}_queries ('{text_of(vector)}', 10)"
-            ).fetchall()
-            assert [row[0] for row in found] == [name for name, _ in best[:10]]
-            assert [row[3] for row in found] == pytest.approx(
-                [score for _, score in best[:10]], abs=1e-4
-            )
-    indices = server.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'photos'")
-    assert len(indices.fetchall()) == 5  # the key, and one for each vector and modality
-    comment = server.execute("SELECT obj_description('photos'::regclass)").fetchone()[0]
-    assert space.fingerprint in comment
+    with (
+        running_postgres() as address,
+        needed("psycopg").connect(address, autocommit=True) as server,
+    ):
+        server.execute(files["schema.sql"])
+        for modality, rows in documents.items():
+            kept = [space.stored(rows, document=modality, query=query) for query in MODALITIES]
+            for i, vectors in enumerate(zip(*kept, strict=True)):
+                server.execute(
+                    "INSERT INTO photos VALUES (%s, %s, '{}', %s::vector, %s::vector)",
+                    (f"{modality}-{i}", modality, *map(text_of, vectors)),
+                )
+        server.execute(files["search.sql"])
+        server.execute("SET enable_indexscan = off")  # exact: what is tested is the arithmetic
+
+        def search(query: str, vector: np.ndarray) -> list[tuple[str, float]]:
+            asked = f"EXECUTE photos_search_for_{query}_queries ('{text_of(vector)}', 10)"
+            return [(row[0], row[3]) for row in server.execute(asked).fetchall()]
+
+        yield search
+        indices = server.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'photos'")
+        assert len(indices.fetchall()) == 5  # the key, and one for each vector and modality
+        comment = server.execute("SELECT obj_description('photos'::regclass)").fetchone()[0]
+        assert space.fingerprint in comment
 
 
-def test_qdrant_ranks_as_the_space_does(tmp_path: Path) -> None:
+def in_qdrant(space: MixedSpace, documents: dict[str, np.ndarray], path: Path) -> Iterator[Search]:
+    """A shard with the vectors that the recipe names, asked by its search."""
     edge = needed("qdrant_edge")
-    space, documents, queries = collection()
     recipe = render_recipe(space, "qdrant")
     sizes = json.loads(recipe["collection.json"])["vectors"]
     assert {spec["distance"] for spec in sizes.values()} == {"Dot"}
@@ -171,26 +138,48 @@ def test_qdrant_ranks_as_the_space_does(tmp_path: Path) -> None:
         name: edge.EdgeVectorParams(size=spec["size"], distance=edge.Distance.Dot)
         for name, spec in sizes.items()
     }
-    shard = edge.EdgeShard.create(str(tmp_path), edge.EdgeConfig(vectors=vectors))
+    shard = edge.EdgeShard.create(str(path), edge.EdgeConfig(vectors=vectors))
     names, points = [], []
     for modality, rows in documents.items():
-        kept = {f"for_{q}_queries": space.stored(rows, document=modality, query=q) for q in queries}
+        kept = {
+            f"for_{query}_queries": space.stored(rows, document=modality, query=query)
+            for query in MODALITIES
+        }
         for i in range(len(rows)):
             stored = {name: matrix[i].tolist() for name, matrix in kept.items()}
             points.append(edge.Point(len(names), stored, {"modality": modality}))
             names.append(f"{modality}-{i}")
     shard.update(edge.UpdateOperation.upsert_points(points))
-    for query, rows in queries.items():
-        search = recipe[f"search_for_{query}_queries.json"]
-        expected = ranked(space, documents, rows, query)
-        for vector, best in zip(space.asked(rows, query=query), expected, strict=True):
-            asked = json.loads(search.replace(json.dumps(PLACEHOLDER), text_of(vector)))
-            nearest = edge.Query.Nearest(asked["query"], using=asked["using"])
-            found = shard.query(edge.QueryRequest(query=nearest, limit=asked["limit"]))
-            assert [names[point.id] for point in found] == [name for name, _ in best[:10]]
-            assert [point.score for point in found] == pytest.approx(
-                [score for _, score in best[:10]], abs=1e-4
-            )
+
+    def search(query: str, vector: np.ndarray) -> list[tuple[str, float]]:
+        body = recipe[f"search_for_{query}_queries.json"]
+        asked = json.loads(body.replace(json.dumps(PLACEHOLDER), text_of(vector)))
+        nearest = edge.Query.Nearest(asked["query"], using=asked["using"])
+        found = shard.query(edge.QueryRequest(query=nearest, limit=asked["limit"]))
+        return [(names[point.id], point.score) for point in found]
+
+    yield search
+
+
+@pytest.mark.parametrize("engine", [in_postgres, in_qdrant])
+def test_an_engine_ranks_as_the_space_does(engine: Any, tmp_path: Path) -> None:
+    space = small_space()
+    documents = dict(zip(MODALITIES, make_gapped(40, SIZE, seed=7), strict=True))
+    queries = dict(zip(MODALITIES, make_gapped(6, SIZE, seed=8), strict=True))
+    names = [f"{modality}-{i}" for modality in MODALITIES for i in range(40)]
+    with contextmanager(engine)(space, documents, tmp_path) as search:
+        for query, rows in queries.items():
+            asked = space.align_queries(rows, query)
+            columns = []
+            for modality, items in documents.items():
+                cosines = asked @ space.align_documents(items, modality).T
+                columns.append(space.calibrate(cosines, query=query, document=modality))
+            scores = np.concatenate(columns, axis=1)
+            for vector, row in zip(space.asked(rows, query=query), scores, strict=True):
+                best = np.argsort(-row, kind="stable")[:10]
+                found = search(query, vector)
+                assert [name for name, _ in found] == [names[i] for i in best]
+                assert [score for _, score in found] == pytest.approx(row[best], abs=1e-4)
 
 
 @pytest.mark.parametrize("calibration", [ZScore(), NNN()], ids=["z-score", "nnn"])

@@ -49,68 +49,60 @@ def reloaded(model: Any, folder: Path) -> Any:
     return type(model)(str(folder), device="cpu", trust_remote_code=True)
 
 
-def space_of(model: Any, *, query_means: bool = False) -> MixedSpace:
-    """Return a calibrated space for the model, whatever its rows look like."""
+def space(*, query_means: bool = False) -> MixedSpace:
+    """Return a calibrated space of the model's dimension, whatever its rows look like."""
     X, Y = make_gapped(60, SIZE, seed=1)
     aligner = MeanCentering().fit(X, Y)
     means = Sides(None, aligner.mean_y_ * 0.5) if query_means else None
     return calibrated(aligner, X, Y, query_means=means)
 
 
-def test_a_module_knows_images_from_texts(model: Any) -> None:
-    space = space_of(model, query_means=True)
+def test_a_module_knows_images_from_texts_and_is_kept(model: Any, tmp_path: Path) -> None:
+    made = space(query_means=True)
     images, texts = model.encode(pictures()), model.encode(TEXTS)
-    model.append(sentence_transformer_module(space))
-    assert model.encode(pictures()) == pytest.approx(
-        space.align_documents(images, "image"), abs=1e-5
-    )
-    assert model.encode(TEXTS) == pytest.approx(space.align_documents(texts, "text"), abs=1e-5)
-    queries = space.align_queries(texts, "text")
-    assert model.encode_query(TEXTS) == pytest.approx(queries, abs=1e-5)
+    model.append(sentence_transformer_module(made))
     assert model.get_embedding_dimension() == SIZE
-
-
-def test_saved_and_loaded_it_is_identical(model: Any, tmp_path: Path) -> None:
-    space = space_of(model, query_means=True)
-    model.append(sentence_transformer_module(space))
     loaded = reloaded(model, tmp_path / "aligned")
-    for items in (TEXTS, pictures()):
-        assert np.array_equal(loaded.encode(items), model.encode(items))
-    assert np.array_equal(loaded.encode_query(TEXTS), model.encode_query(TEXTS))
+    for ask, items, expected in (
+        ("encode", pictures(), made.align_documents(images, "image")),
+        ("encode", TEXTS, made.align_documents(texts, "text")),
+        ("encode_query", TEXTS, made.align_queries(texts, "text")),
+    ):
+        found = getattr(model, ask)(items)
+        assert found == pytest.approx(expected, abs=1e-5)
+        assert np.array_equal(getattr(loaded, ask)(items), found)
     assert not list((tmp_path / "aligned").rglob("*.bin"))
     listed = json.loads((tmp_path / "aligned" / "modules.json").read_text())
     config = json.loads((tmp_path / "aligned" / listed[-1]["path"] / "config.json").read_text())
-    assert config["fingerprint"] == space.fingerprint
+    assert config["fingerprint"] == made.fingerprint
 
 
 def test_calibrated_scores_are_inner_products(model: Any) -> None:
-    space = space_of(model)
-    images, texts = model.encode(pictures()), model.encode(TEXTS)
-    model.append(sentence_transformer_module(space, queries="text"))
+    made, images, texts = space(), model.encode(pictures()), model.encode(TEXTS)
+    model.append(sentence_transformer_module(made, queries="text"))
     found = model.encode_query(TEXTS) @ model.encode(pictures()).T
-    cosines = space.align_queries(texts, "text") @ space.align_documents(images, "image").T
-    expected = space.calibrate(cosines, query="text", document="image")
+    cosines = made.align_queries(texts, "text") @ made.align_documents(images, "image").T
+    expected = made.calibrate(cosines, query="text", document="image")
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
     with pytest.raises(InputError, match="queries must be text queries"):
         model.encode_query(pictures())
 
 
 def test_an_offset_after_nnn_is_saved_with_the_model(model: Any, tmp_path: Path) -> None:
-    space = hubness_space(ZScore(on="all", after=NNN(k=5)))
+    made = hubness_space(ZScore(on="all", after=NNN(k=5)))
     images, texts = model.encode(pictures()), model.encode(TEXTS)
-    model.append(sentence_transformer_module(space, queries="text"))
+    model.append(sentence_transformer_module(made, queries="text"))
     loaded = reloaded(model, tmp_path / "aligned")
     for modality, rows, items in (("image", images, pictures()), ("text", texts, TEXTS)):
-        expected = space.stored(rows, document=modality, query="text")
+        expected = made.stored(rows, document=modality, query="text")
         assert model.encode(items) == pytest.approx(expected, rel=1e-4, abs=1e-4)
         assert np.array_equal(loaded.encode(items), model.encode(items))
 
 
 def test_the_command_writes_a_whole_model(folder: Path, model: Any, tmp_path: Path) -> None:
-    space = space_of(model)
-    expected = space.align_documents(model.encode(TEXTS), "text")
+    expected = space().align_documents(model.encode(TEXTS), "text")
     out = tmp_path / "aligned"
-    written = export_space(space, "sentence-transformers", out, model=folder)
+    written = export_space(space(), "sentence-transformers", out, model=folder)
     assert out / "modules.json" in written
     loaded = type(model)(str(out), device="cpu", trust_remote_code=True)
     assert loaded.encode(TEXTS) == pytest.approx(expected, abs=1e-5)
@@ -121,10 +113,11 @@ def test_a_space_of_another_model_is_refused(folder: Path, model: Any, tmp_path:
     model.append(sentence_transformer_module(aligner))
     with pytest.raises(InputError, match="embeddings must be of dimension 13, .* got 12"):
         model.encode(TEXTS)
-    with pytest.raises(InputError, match="must give embeddings of dimension 13, .* got 12"):
-        export_space(aligner, "sentence-transformers", tmp_path / "x", model=folder)
-    with pytest.raises(InputError, match="the model must be given"):
-        export_space(aligner, "sentence-transformers", tmp_path / "x")
-    with pytest.raises(InputError, match="must be a file or folder that exists"):
-        export_space(aligner, "sentence-transformers", tmp_path / "x", model=tmp_path / "none")
+    for given, words in (
+        ({"model": folder}, "must give embeddings of dimension 13, .* got 12"),
+        ({}, "the model must be given"),
+        ({"model": tmp_path / "none"}, "must be a file or folder that exists"),
+    ):
+        with pytest.raises(InputError, match=words):
+            export_space(aligner, "sentence-transformers", tmp_path / "x", **given)
     assert not (tmp_path / "x").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,12 +44,15 @@ def space() -> MixedSpace:
 
 
 @pytest.fixture(scope="module")
-def scenes() -> np.ndarray:
-    side = DigitSceneEncoder().size
-    pixels = np.zeros((3, side, side), np.uint8)
+def scenes(encoder: DigitSceneEncoder) -> np.ndarray:
+    pixels = np.zeros((3, encoder.size, encoder.size), np.uint8)
     pixels[:, 5:12, 5:9] = 200
     pixels[1, 15:20, 2:9] = 255
     return pixels
+
+
+def close(found: Any, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 class OnlyTexts:
@@ -81,38 +85,27 @@ def test_documents_queries_and_calibrated_vectors(
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_langchain(encoder: DigitSceneEncoder, space: MixedSpace, scenes: np.ndarray) -> None:
     own = OnlyTexts(encoder)
     wrapped = LangChainEmbeddings(own, space)
-    documents = wrapped.embed_documents(TEXTS)
-    expected = space.align_documents(encoder.encode_texts(TEXTS), "text")
-    assert np.allclose(documents, expected, atol=1e-6)
+    documents, query = wrapped.embed_documents(TEXTS), wrapped.embed_query(TEXTS[1])
+    close(documents, space.align_documents(encoder.encode_texts(TEXTS), "text"))
+    close([query], space.align_queries(np.array([own.embed_query(TEXTS[1])]), "text"))
     assert all(type(value) is float for value in documents[0])
-    asked = np.array([own.embed_query(TEXTS[0])])
-    assert np.allclose(wrapped.embed_query(TEXTS[0]), space.align_queries(asked, "text")[0])
     assert asyncio.run(wrapped.aembed_documents(TEXTS)) == documents
-    assert asyncio.run(wrapped.aembed_query(TEXTS[0])) == wrapped.embed_query(TEXTS[0])
+    assert asyncio.run(wrapped.aembed_query(TEXTS[1])) == query
     assert wrapped.embed_documents([]) == []
     with pytest.raises(InputTypeError, match="to encode images, got OnlyTexts without"):
         wrapped.embed_images(scenes)
     both = LangChainEmbeddings(encoder, space)
     assert both.embed_image(scenes) == both.embed_images(scenes)
     assert len(both.embed_image_query(scenes[0])) == space.n_components
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_vector_store_of_langchain_takes_it(
-    encoder: DigitSceneEncoder, space: MixedSpace
-) -> None:
-    stores = needed("langchain_core.vectorstores")
-    wrapped = LangChainEmbeddings(encoder, space)
-    store = stores.InMemoryVectorStore(wrapped)
+    store = needed("langchain_core.vectorstores").InMemoryVectorStore(wrapped)
     store.add_texts(TEXTS)
-    cosines = np.array(wrapped.embed_documents(TEXTS)) @ np.array(wrapped.embed_query(TEXTS[1]))
     found = store.similarity_search_with_score(TEXTS[1], k=3)
-    assert [document.page_content for document, _ in found] == [
-        TEXTS[i] for i in np.argsort(-cosines)
-    ]
+    order = np.argsort(-(np.array(documents) @ np.array(query)))
+    assert [document.page_content for document, _ in found] == [TEXTS[i] for i in order]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -121,69 +114,40 @@ def test_llama_index(encoder: DigitSceneEncoder, space: MixedSpace, scenes: np.n
     wrapped = llama_index_embedding(encoder, space)
     assert isinstance(wrapped, core.MultiModalEmbedding)
     assert wrapped.model_name == "digit-scenes"
-    rows = encoder.encode_texts(TEXTS)
-    assert np.allclose(
-        wrapped.get_text_embedding_batch(TEXTS), space.align_documents(rows, "text"), atol=1e-6
-    )
-    assert np.allclose(
-        wrapped.get_query_embedding(TEXTS[0]), space.align_queries(rows[:1], "text")[0], atol=1e-6
-    )
-    assert np.allclose(
-        wrapped.get_image_embedding_batch(list(scenes)),
-        space.align_documents(encoder.encode_images(scenes), "image"),
-        atol=1e-6,
-    )
-    assert asyncio.run(wrapped.aget_query_embedding(TEXTS[0])) == wrapped.get_query_embedding(
-        TEXTS[0]
-    )
+    rows, pictures = encoder.encode_texts(TEXTS), encoder.encode_images(scenes)
+    query = wrapped.get_query_embedding(TEXTS[0])
+    close(wrapped.get_text_embedding_batch(TEXTS), space.align_documents(rows, "text"))
+    close([query], space.align_queries(rows[:1], "text"))
+    images = wrapped.get_image_embedding_batch(list(scenes))
+    close(images, space.align_documents(pictures, "image"))
+    assert asyncio.run(wrapped.aget_query_embedding(TEXTS[0])) == query
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_haystack(encoder: DigitSceneEncoder, space: MixedSpace, scenes: np.ndarray) -> None:
     haystack = needed("haystack")
     rows, pictures = encoder.encode_texts(TEXTS), encoder.encode_images(scenes)
-    documents = [
-        haystack.Document(content=text, embedding=row.tolist())
-        for text, row in zip(TEXTS, rows, strict=True)
-    ]
     blob = haystack.dataclasses.ByteStream(b"", mime_type="image/png")
-    for place, says in ((1, {"meta": {"modality": "image"}}), (4, {"blob": blob})):
-        documents.insert(place, haystack.Document(**says, embedding=pictures[0].tolist()))
+    says = [{"content": text} for text in TEXTS] + [{"meta": {"modality": "image"}}, {"blob": blob}]
+    documents = [
+        haystack.Document(**says[i], embedding=row.tolist())
+        for i, row in enumerate([*rows, *pictures[:2]])
+    ]
+    documents.insert(1, documents.pop())  # images among the texts
     pipeline = haystack.Pipeline()
     pipeline.add_component("align", haystack_document_aligner(space))
     found = pipeline.run({"align": {"documents": documents}})["align"]["documents"]
     assert [document.id for document in found] == [document.id for document in documents]
-    for place in (1, 4):
-        aligned = space.align_documents(pictures[:1], "image")[0]
-        assert np.allclose(found[place].embedding, aligned)
-    assert np.allclose(found[2].embedding, space.align_documents(rows, "text")[1], atol=1e-6)
+    aligned = np.array([document.embedding for document in found])
+    close(aligned[[0, 2, 3]], space.align_documents(rows, "text"))
+    close(aligned[[4, 1]], space.align_documents(pictures[:2], "image"))
     assert documents[0].embedding == rows[0].tolist()
     asked = haystack.Pipeline()
     asked.add_component("align", haystack_query_aligner(space))
     found = asked.run({"align": {"embedding": rows[0].tolist()}})["align"]["embedding"]
-    assert np.allclose(found, space.align_queries(rows[:1], "text")[0], atol=1e-6)
+    close([found], space.align_queries(rows[:1], "text"))
     with pytest.raises(InputError, match="must be embedded before they are aligned"):
         haystack_document_aligner(space).run(documents=[haystack.Document(content="x")])
-
-
-def test_mteb_batches(encoder: DigitSceneEncoder, space: MixedSpace, scenes: np.ndarray) -> None:
-    wrapped = MTEBEncoder(encoder, space)
-    rows, pictures = encoder.encode_texts(TEXTS), encoder.encode_images(scenes)
-    context = {"task_metadata": None, "hf_split": "test", "hf_subset": "default", "batch_size": 2}
-    texts = wrapped.encode([{"text": TEXTS[:2]}, {"text": TEXTS[2:]}], **context)
-    assert texts == pytest.approx(space.align_documents(rows, "text"), abs=1e-6)
-    queries = wrapped.encode([{"text": TEXTS}], prompt_type="query", **context)
-    assert queries == pytest.approx(space.align_queries(rows, "text"), abs=1e-6)
-    images = wrapped.encode([{"image": list(scenes)}], **context)
-    assert images == pytest.approx(space.align_documents(pictures, "image"), abs=1e-6)
-    both = wrapped.encode([{"image": list(scenes), "text": TEXTS}], **context)
-    assert both == pytest.approx(images + texts, abs=1e-6)
-    assert wrapped.similarity(both, texts).shape == (3, 3)
-    assert wrapped.similarity_pairwise(texts, texts) == pytest.approx(1.0)
-    with pytest.raises(InputError, match="a batch must have images or texts, got audio"):
-        wrapped.encode([{"audio": []}], **context)
-    with pytest.raises(InputError, match="at least one batch"):
-        wrapped.encode([], **context)
 
 
 class ModelOfMTEB:
@@ -205,35 +169,38 @@ class ModelOfMTEB:
         return np.concatenate(found)
 
 
-def test_mteb_models(encoder: DigitSceneEncoder, space: MixedSpace) -> None:
-    wrapped = MTEBEncoder(ModelOfMTEB(encoder), space)
-    assert wrapped.mteb_model_meta == "meta"
-    found = wrapped.encode([{"text": TEXTS}], hf_split="test")
-    rows = encoder.encode_texts(TEXTS)
-    assert found == pytest.approx(space.align_documents(rows, "text"), abs=1e-6)
+def test_mteb(encoder: DigitSceneEncoder, space: MixedSpace, scenes: np.ndarray) -> None:
+    rows, pictures = encoder.encode_texts(TEXTS), encoder.encode_images(scenes)
+    context = {"hf_split": "test"}
+    for model in (encoder, ModelOfMTEB(encoder)):
+        wrapped = MTEBEncoder(model, space)
+        assert wrapped.mteb_model_meta == getattr(model, "mteb_model_meta", None)
+        texts = wrapped.encode([{"text": TEXTS[:2]}, {"text": TEXTS[2:]}], **context)
+        close(texts, space.align_documents(rows, "text"))
+        queries = wrapped.encode([{"text": TEXTS}], prompt_type="query", **context)
+        close(queries, space.align_queries(rows, "text"))
+        images = wrapped.encode([{"image": list(scenes)}], **context)
+        close(images, space.align_documents(pictures, "image"))
+        both = wrapped.encode([{"image": list(scenes), "text": TEXTS}], **context)
+        close(both, images + texts)
+    assert wrapped.similarity(both, texts).shape == (3, 3)
+    assert wrapped.similarity_pairwise(texts, texts) == pytest.approx(1.0)
+    with pytest.raises(InputError, match="a batch must have images or texts, got audio"):
+        wrapped.encode([{"audio": []}], **context)
+    with pytest.raises(InputError, match="at least one batch"):
+        wrapped.encode([], **context)
 
 
 def test_refusals(encoder: DigitSceneEncoder, space: MixedSpace, scenes: np.ndarray) -> None:
     short = SimpleNamespace(encode_texts=lambda _: np.ones((1, 128), np.float32))
+    made, narrow = partial(SpaceEncoder, encoder), np.ones((2, 5), "f4")
     for call, words in (
-        (lambda: SpaceEncoder(encoder, "space.safetensors"), "be a MixedSpace .* got str"),
-        (lambda: SpaceEncoder(encoder, space, queries="x"), "the modality must be one of"),
-        (
-            lambda: SpaceEncoder(encoder, space, queries="text").query(scenes, "image"),
-            "queries must be text queries, .* got image",
-        ),
-        (
-            lambda: SpaceEncoder(object(), space).documents(TEXTS, "text"),
-            "to encode texts, got object without",
-        ),
-        (
-            lambda: SpaceEncoder(short, space).documents(TEXTS, "text"),
-            "one row for each item, got 1 for 3",
-        ),
-        (
-            lambda: SpaceEncoder(encoder, space).document_rows(np.ones((2, 5), "f4"), "text"),
-            f"must be of dimension {space.n_features}",
-        ),
+        (lambda: made("space.safetensors"), "be a MixedSpace .* got str"),
+        (lambda: made(space, queries="x"), "the modality must be one of"),
+        (lambda: made(space, queries="text").query(scenes, "image"), "be text queries, .* image"),
+        (lambda: SpaceEncoder(object(), space).documents(TEXTS, "text"), "texts, got object with"),
+        (lambda: SpaceEncoder(short, space).documents(TEXTS, "text"), "each item, got 1 for 3"),
+        (lambda: made(space).document_rows(narrow, "text"), f"dimension {space.n_features}"),
     ):
         with pytest.raises((InputError, InputTypeError), match=words):
             call()

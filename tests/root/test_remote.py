@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -126,16 +126,15 @@ def test_a_copy_that_fails_is_not_there(memory, folder: Path) -> None:
 
 def test_an_aligner_and_rows_are_kept_in_a_store(memory, folder: Path) -> None:
     fitted = make_aligner("balanced").fit(*open_sides(folder))
-    save_aligner(fitted, "memory://kept/a.safetensors")
+    file, path = "memory://kept/a.safetensors", "memory://kept/rows.parquet"
+    save_aligner(fitted, file)
     with pytest.raises(InputError, match=r"memory://kept/a\.safetensors must be a new name"):
-        save_aligner(fitted, "memory://kept/a.safetensors")
+        save_aligner(fitted, file)
     rows = load_rows(folder, modality="image")
-    again = load_aligner("memory://kept/a.safetensors")
-    np.testing.assert_array_equal(again.transform(rows), fitted.transform(rows))
-    save_rows("memory://kept/rows.parquet", rows)
-    np.testing.assert_array_equal(load_rows("memory://kept/rows.parquet"), rows)
+    np.testing.assert_array_equal(load_aligner(file).transform(rows), fitted.transform(rows))
+    save_rows(path, rows)
+    np.testing.assert_array_equal(load_rows(path), rows)
     with pytest.raises(InputError, match="must be another file than the input"):
-        path = "memory://kept/rows.parquet"
         transform_files(path, path, lambda x, _: x, overwrite=True)
 
 
@@ -186,42 +185,38 @@ def test_workers_read_and_write_a_bucket(bucket: str, folder: Path, tmp_path: Pa
     assert found.n_images == N
 
 
-def test_a_changed_object_is_not_taken_for_finished(bucket: str, tmp_path: Path, capsys) -> None:
-    system = fsspec.filesystem(bucket.partition(":")[0])
-    np.save(tmp_path / "part_0.npy", make_rows(20, D, HALF))
-    system.put_file(str(tmp_path / "part_0.npy"), "bucket/in/part_0.npy")
-    fitted = make_aligner("whitening").fit(make_rows(50, D, HALF), make_rows(50, D, HALF, seed=1))
-    path = save_aligner(fitted, tmp_path / "a.safetensors")
-    apply = ["apply", str(path), f"{bucket}/in", "--modality", "image", "-o", f"{bucket}/made"]
-    apply += ["--workers", "1"]
-    assert run(apply) == 0
-    np.save(tmp_path / "part_0.npy", make_rows(20, D, HALF, seed=2))
-    system.put_file(str(tmp_path / "part_0.npy"), "bucket/in/part_0.npy")
-    assert run(apply) == 2
-    assert f"{bucket}/made/part_0.npy must be a new name" in capsys.readouterr().err
-
-
 def test_commands_take_addresses(bucket: str, folder: Path, tmp_path: Path, capsys) -> None:
     assert run(["measure", f"{bucket}/laion", "--json"]) == 0
     there = capsys.readouterr().out
     assert run(["measure", str(folder), "--json"]) == 0
     assert there.splitlines()[2:] == capsys.readouterr().out.splitlines()[2:]
-    assert run(["compare", f"{bucket}/laion", "-m", "mean-centering", "--splits", "1"]) == 0
     out = f"{bucket}/fitted.safetensors"
     assert run(["fit", "mean-centering", f"{bucket}/laion", "-o", out]) == 0
     assert out in capsys.readouterr().out
     assert run(["fit", "mean-centering", f"{bucket}/laion", "-o", out]) == 2
     assert f"{out} must be a new name" in capsys.readouterr().err
+    # An object that has changed is not taken for finished.
+    system = fsspec.filesystem(bucket.partition(":")[0])
+    for seed, code in ((0, 0), (2, 2)):
+        np.save(tmp_path / "part_0.npy", make_rows(20, D, HALF, seed=seed))
+        system.put_file(str(tmp_path / "part_0.npy"), "bucket/in/part_0.npy")
+        apply = ["apply", out, f"{bucket}/in", "--modality", "image", "-o", f"{bucket}/made"]
+        assert run([*apply, "--workers", "1"]) == code
+    assert f"{bucket}/made/part_0.npy must be a new name" in capsys.readouterr().err
+    nothing = bucket.replace("bucket", "nothing")
+    assert run(["measure", f"{nothing}/images.npy", f"{nothing}/texts.npy"]) == 2
+    told = capsys.readouterr().err
+    assert f"{nothing}/images.npy must be a file or folder that exists" in told
+    assert run(["fit", "balanced", f"{bucket}/laion", "-o", f"{nothing}/a.safetensors"]) == 2
+    words = "a.safetensors must be writable, got '.*(bucket does not exist|/b/nothing)"
+    assert re.search(words, capsys.readouterr().err)
 
 
-def test_refusals_of_stores(memory, tmp_path: Path) -> None:
+def test_refusals_of_stores(memory) -> None:
     with memory.open("/bad/objects.npy", "wb") as file:
         np.save(file, np.array([{}, []], dtype=object), allow_pickle=True)
-    with memory.open("/bad/pickle.npy", "wb") as file:
-        pickle.dump({"rows": 1}, file)
     for spec, words in (
         ("memory://bad/objects.npy", "pickled objects, which are never loaded"),
-        ("memory://bad/pickle.npy", "other or damaged content"),
         ("memory://none", "must be a file or folder that exists"),
         ("nowhere://bucket/rows.npy", "protocol that fsspec knows, got 'nowhere'"),
     ):
@@ -229,28 +224,12 @@ def test_refusals_of_stores(memory, tmp_path: Path) -> None:
             open_rows(spec)
 
 
-def test_a_bucket_that_is_not_there(bucket: str, capsys) -> None:
-    nothing = bucket.replace("bucket", "nothing")
-    assert run(["measure", f"{nothing}/images.npy", f"{nothing}/texts.npy"]) == 2
-    error = capsys.readouterr().err
-    assert f"{nothing}/images.npy must be a file or folder that exists" in error
-    assert run(["fit", "balanced", f"{bucket}/laion", "-o", f"{nothing}/a.safetensors"]) == 2
-    error = capsys.readouterr().err
-    assert re.search(
-        "a.safetensors must be writable, got '.*(bucket does not exist|/b/nothing)", error
-    )
-
-
-def test_a_package_that_is_missing_is_named(capsys) -> None:
-    try:
-        import gcsfs  # noqa: F401
-    except ImportError:
-        assert run(["measure", "gs://bucket/images.npy", "gs://bucket/texts.npy"]) == 2
-        error = capsys.readouterr().err
-        assert "pip install 'fillgap[remote]'" in error
-        assert error.count("\n") == 1
-    else:
-        pytest.skip("gcsfs is installed")
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "ossfs", None)
+    assert run(["measure", "oss://bucket/images.npy", "oss://bucket/texts.npy"]) == 2
+    told = capsys.readouterr().err
+    assert "pip install 'fillgap[remote]'" in told
+    assert told.count("\n") == 1
 
 
 def test_silence_and_refusal_take_bounded_time(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

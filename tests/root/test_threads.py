@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,25 +15,23 @@ from fillgap.metrics.scan import scan_pool
 from fillgap.runtime import MAX_THREADS, map_blocks, n_threads
 
 
-def test_results_come_in_order_whichever_is_done_first() -> None:
+def test_results_come_in_order_and_blocks_are_not_read_far_ahead() -> None:
+    begun: list[int] = []
+
+    def blocks() -> Iterator[int]:
+        for i in range(30):
+            begun.append(i)
+            yield i
+
     def work(i: int) -> int:
         time.sleep(0.02 if i == 0 else 0)
         return i
 
-    assert list(map_blocks(work, range(20), threads=4)) == list(range(20))
+    for expected, i in enumerate(map_blocks(work, blocks(), threads=3)):
+        assert i == expected
+        assert len(begun) <= i + 5
+    assert len(begun) == 30
     assert list(map_blocks(work, [], threads=4)) == []
-
-
-def test_blocks_are_not_read_far_ahead() -> None:
-    alive: list[int] = []
-
-    def blocks():
-        for i in range(30):
-            alive.append(i)
-            yield i
-
-    for i in map_blocks(lambda i: i, blocks(), threads=3):
-        assert len(alive) <= i + 5
 
 
 def test_overlapping_callers_give_back_what_the_first_one_found() -> None:
@@ -69,22 +68,17 @@ def test_the_environment_sets_the_number(monkeypatch: pytest.MonkeyPatch) -> Non
     assert n_threads() >= 1
 
 
-@pytest.mark.parametrize("aligner", [BalancedAligner, SpectralAligner])
-def test_a_fit_does_not_depend_on_threads(aligner: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     X, Y = (side.astype(np.float32) for side in make_gapped(20_000, 8, seed=0))
-    arguments = {"n_components": 4}
-    maps = []
+    maps, scans = [], []
     for threads in ("1", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        maps.append(aligner(**arguments).fit(X, Y).transform(X[:50]))
+        fitted = (
+            aligner(n_components=4).fit(X, Y) for aligner in (BalancedAligner, SpectralAligner)
+        )
+        maps.append([aligner.transform(X[:50]) for aligner in fitted])
+        found = scan_pool(X[:700], Y[:700], n_neighbors=15, memory_bytes=200_000).image_queries
+        scans.append(vars(found))
     np.testing.assert_allclose(*maps, atol=1e-6)
-
-
-def test_a_scan_does_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    X, Y = make_gapped(700, 8, seed=1)
-    found = []
-    for threads in ("1", "3"):
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        found.append(scan_pool(X, Y, n_neighbors=15, memory_bytes=200_000).image_queries)
     for name in ("items", "mixed_rank", "cross_rank", "best_other_rank", "own_items"):
-        np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
+        np.testing.assert_array_equal(*(scan[name] for scan in scans))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -24,14 +25,14 @@ IMAGES, TEXTS = RNG.normal(size=(2, N, D)).astype(np.float32)
 
 def by_sorting(queries, parts, k):
     """All products, sorted; of equal ones the lower number first."""
-    blocks, first, gone = [], 0, []
+    blocks, n_dead = [], 0
     for terms, dead in parts:
-        blocks.append(sum(q @ rows.T for q, rows in zip(queries, terms, strict=True)))
-        gone += [first + row for row in dead]
-        first += len(terms[0])
+        scores = sum(q @ rows.T for q, rows in zip(queries, terms, strict=True))
+        scores[:, dead] = -np.inf
+        blocks.append(scores)
+        n_dead += len(dead)
     scores = np.concatenate(blocks, axis=1)
-    scores[:, gone] = -np.inf
-    order = np.argsort(-scores, axis=1, kind="stable")[:, : min(k, first - len(gone))]
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : min(k, scores.shape[1] - n_dead)]
     return order, np.take_along_axis(scores, order, axis=1)
 
 
@@ -61,75 +62,69 @@ def test_it_is_what_sorting_gives(order, k, n_queries, n_terms, monkeypatch) -> 
     expected_items, expected_scores = by_sorting(queries, parts, k)
     np.testing.assert_array_equal(scores, expected_scores)
     np.testing.assert_array_equal(items, expected_items)
+    parts = [(rows, np.arange(len(rows[0]))) for rows, _ in parts]  # all are dead
+    assert [part.shape for part in nearest(queries, parts, k)] == [(n_queries, 0)] * 2
 
 
-def test_where_all_are_dead_there_is_nothing() -> None:
-    part = ([np.ones((3, 2), np.float32)], np.arange(3))
-    items, scores = nearest([np.ones((2, 2), np.float32)], [part], 5)
-    assert items.shape == scores.shape == (2, 0)
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[MixedIndex]:
+    with create_index(tmp_path / "index", MixedSpace(n_features=D)) as made:
+        made.add_images([f"i{k}" for k in range(N)], IMAGES)
+        yield made
 
 
-class TestSegments:
-    @pytest.fixture
-    def index(self, tmp_path: Path) -> Iterator[MixedIndex]:
-        with create_index(tmp_path / "index", MixedSpace(n_features=D)) as made:
-            made.add_images([f"i{k}" for k in range(N)], IMAGES)
-            yield made
-
-    def test_a_reader_sees_what_a_writer_adds(self, index: MixedIndex) -> None:
-        with open_index(index.path) as reader:
-            for i in range(9):  # small segments are merged meanwhile
-                index.add_images([f"new{i}"], IMAGES[i : i + 1])
-                assert len(reader) == N + i + 1
-            assert reader.get("new3").modality == "image"
-            assert index.delete(["new3", "nobody"]) == 1
-            assert "new3" not in {hit.id for hit in reader.search(image=IMAGES[3], k=1000)}
-            assert len(list((index.path / "vectors").glob("*.arrow"))) < 4
-
-    def test_a_list_is_known_by_what_it_says(self, index: MixedIndex, tmp_path: Path) -> None:
-        """A list that replaces another may get its inode back, and have its size and time."""
-        listed, kept = index.path / "vectors" / "segments.json", tmp_path / "kept"
-        index.add_images(["changing"], IMAGES[:1], [{"now": 1}])
-        with open_index(index.path) as reader:
-            assert reader.get("changing").payload == {"now": 1}
-            before = listed.stat()
-            os.link(listed, kept)  # so that the inode is not given to another file
-            index.add_images(["changing"], IMAGES[:1], [{"now": 2}], replace=True)
-            kept.write_bytes(listed.read_bytes())
-            os.utime(kept, ns=(before.st_atime_ns, before.st_mtime_ns))
-            kept.replace(listed)
-            after = listed.stat()
-            for name in ("st_ino", "st_mtime_ns", "st_size"):
-                assert getattr(after, name) == getattr(before, name)
-            assert reader.get("changing").payload == {"now": 2}
-
-    def test_a_crash_leaves_the_index_as_it_was(
-        self, index: MixedIndex, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def fail(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        before = [hit.id for hit in index.search(image=IMAGES[0], k=1000)]
-        with monkeypatch.context() as patch:
-            patch.setattr("fillgap.search.exact.ExactBackend._write_list", fail)
-            with pytest.raises(KeyboardInterrupt):
-                index.add_images(["late"], IMAGES[:1])
-        with open_index(index.path) as again:
-            assert [hit.id for hit in again.search(image=IMAGES[0], k=1000)] == before
-            again.add_images(["later"], IMAGES[:1])
-            names = {entry["name"] for entry in again._backend._list["segments"]}
-        files = (index.path / "vectors").glob("*.npy")
-        assert {path.name.partition(".")[0] for path in files} == names
+def test_a_reader_sees_what_a_writer_adds(index: MixedIndex) -> None:
+    with open_index(index.path) as reader:
+        for i in range(9):  # small segments are merged meanwhile
+            index.add_images([f"new{i}"], IMAGES[i : i + 1])
+            assert len(reader) == N + i + 1
+        assert reader.get("new3").modality == "image"
+        assert index.delete(["new3", "nobody"]) == 1
+        assert "new3" not in {hit.id for hit in reader.search(image=IMAGES[3], k=1000)}
+        assert len(list((index.path / "vectors").glob("*.arrow"))) < 4
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("damaged") / "index"
-    with create_index(path, MixedSpace(n_features=D)) as index:
+def test_a_list_is_known_by_what_it_says(index: MixedIndex, tmp_path: Path) -> None:
+    """A list that replaces another may get its inode back, and have its size and time."""
+    listed, kept = index.path / "vectors" / "segments.json", tmp_path / "kept"
+    index.add_images(["changing"], IMAGES[:1], [{"now": 1}])
+    with open_index(index.path) as reader:
+        assert reader.get("changing").payload == {"now": 1}
+        before = listed.stat()
+        os.link(listed, kept)  # so that the inode is not given to another file
+        index.add_images(["changing"], IMAGES[:1], [{"now": 2}], replace=True)
+        kept.write_bytes(listed.read_bytes())
+        os.utime(kept, ns=(before.st_atime_ns, before.st_mtime_ns))
+        kept.replace(listed)
+        after = listed.stat()
+        for name in ("st_ino", "st_mtime_ns", "st_size"):
+            assert getattr(after, name) == getattr(before, name)
+        assert reader.get("changing").payload == {"now": 2}
+
+
+def test_a_crash_leaves_the_index_as_it_was(
+    index: MixedIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [hit.id for hit in index.search(image=IMAGES[0], k=1000)]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        fail = Mock(side_effect=KeyboardInterrupt)
+        patch.setattr("fillgap.search.exact.ExactBackend._write_list", fail)
+        index.add_images(["late"], IMAGES[:1])
+    with open_index(index.path) as again:
+        assert [hit.id for hit in again.search(image=IMAGES[0], k=1000)] == before
+        again.add_images(["later"], IMAGES[:1])
+        names = {entry["name"] for entry in again._backend._list["segments"]}
+    files = (index.path / "vectors").glob("*.npy")
+    assert {path.name.partition(".")[0] for path in files} == names
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with create_index(tmp_path / "index", MixedSpace(n_features=D)) as index:
         index.add_images([f"i{k}" for k in range(N)], IMAGES, [{"n": k} for k in range(N)])
         index.add_texts([f"t{k}" for k in range(N)], TEXTS)
         index.delete(["i3"])
-    return path
+        return index.path
 
 
 def use(folder: Path) -> str | None:
@@ -144,21 +139,6 @@ def use(folder: Path) -> str | None:
     return None
 
 
-@contextmanager
-def kept(path: Path) -> Iterator[bytes]:
-    """Yield the bytes of a file, and put them back."""
-    data = path.read_bytes()
-    try:
-        yield data
-    finally:
-        path.write_bytes(data)
-
-
-def each_damage(data: bytes) -> list[bytes]:
-    flipped = [data[:i] + bytes([data[i] ^ 0xFF]) + data[i + 1 :] for i in range(0, len(data), 7)]
-    return flipped + [data[:i] for i in range(0, len(data), 41)]
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -168,57 +148,51 @@ def each_damage(data: bytes) -> list[bytes]:
 )  # fmt: skip
 def test_any_wrong_byte_is_refused_or_harmless(folder: Path, name: str) -> None:
     path = folder / name
-    refusals = []
-    with kept(path) as data:
-        for damaged in each_damage(data):
-            path.write_bytes(damaged)
-            refusals.append(use(folder))
-    told = [one for one in refusals if one is not None]
-    assert len(told) > len(refusals) / 10
-    assert all("\n" not in one for one in told)
     assert use(folder) is None
+    data = path.read_bytes()
+    cut = [data[:i] for i in range(0, len(data), 41)]
+    flipped = [data[:i] + bytes([data[i] ^ 0xFF]) + data[i + 1 :] for i in range(0, len(data), 7)]
+    told = [use(folder) for _ in map(path.write_bytes, cut + flipped)]
+    assert sum(one is not None for one in told) > len(told) / 10
+    assert not any("\n" in one for one in told if one)
 
 
-def with_segments(change: Callable[[dict[str, Any]], Any]) -> Callable[[bytes], bytes]:
+def listed(change: Callable[[dict[str, Any]], Any]) -> Callable[[bytes], bytes]:
+    """Change the list of segments."""
+
     def changed(data: bytes) -> bytes:
-        content = json.loads(data)
-        change(content)
+        change(content := json.loads(data))
         return json.dumps(content).encode()
 
     return changed
 
 
+def array(rows: list[Any]) -> Callable[[bytes], bytes]:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array(rows))
+    return lambda _: buffer.getvalue()
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("name", "change"),
     [
-        lambda _: b"[" * 100_000,
-        with_segments(lambda c: c["segments"][0].update(modality="imbge")),
-        with_segments(lambda c: c["segments"][0].update(count=-1)),
-        with_segments(lambda c: c["segments"][0].update(dead=5)),
-        with_segments(lambda c: c["segments"].append(c["segments"][0])),
-        with_segments(lambda c: c.update(next="x")),
-        with_segments(lambda c: c.update(next=None)),
+        ("segments.json", lambda _: b"[" * 100_000),
+        ("segments.json", listed(lambda c: c["segments"][0].update(modality="imbge"))),
+        ("segments.json", listed(lambda c: c["segments"][0].update(count=-1))),
+        ("segments.json", listed(lambda c: c["segments"][0].update(dead=5))),
+        ("segments.json", listed(lambda c: c["segments"].append(c["segments"][0]))),
+        ("segments.json", listed(lambda c: c.update(next="x"))),
+        ("segments.json", listed(lambda c: c.update(next=None))),
+        ("000001.raw.npy", None),
+        *[("000001-000003.dead.npy", array(r)) for r in ([N], [3, 3], [-1], [[3]], [3.0])],
     ],
 )
-def test_a_list_of_segments_that_no_writer_writes_is_refused(
-    folder: Path, change: Callable[[bytes], bytes]
+def test_what_no_writer_writes_is_refused_by_name(
+    folder: Path, name: str, change: Callable[[bytes], bytes] | None
 ) -> None:
-    path = folder / "vectors/segments.json"
-    with kept(path) as data:
+    path = folder / "vectors" / name
+    data = path.read_bytes()
+    path.unlink()
+    if change is not None:
         path.write_bytes(change(data))
-        assert "segments.json must be a whole file of an index" in str(use(folder))
-
-
-def test_a_file_that_is_missing_is_named(folder: Path) -> None:
-    path = folder / "vectors/000001.raw.npy"
-    with kept(path):
-        path.unlink()
-        assert "000001.raw.npy must be a whole file" in str(use(folder))
-
-
-def test_rows_that_are_gone_must_be_rows(folder: Path) -> None:
-    path = folder / "vectors/000001-000003.dead.npy"
-    with kept(path):
-        for rows in ([N], [3, 3], [-1], [[3]], [3.0]):
-            np.save(path, np.array(rows))
-            assert "dead.npy must be a whole file" in str(use(folder))
+    assert f"{name} must be a whole file of an index" in str(use(folder))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,13 @@ from fillgap.cli.app import run
 from fillgap.datasets import load_digit_scenes
 from fillgap.encoders import DigitSceneEncoder
 from fillgap.errors import InputError
-from fillgap.search import create_index, open_index
-from fillgap.serve import build_demo_index
+from fillgap.search import create_index
+from fillgap.serve import create_app
 from fillgap.serve.queries import QueryEncoder
 from fillgap.space import MixedSpace
-from served import serving
+from remote_servers import running
 
 httpx = pytest.importorskip("httpx")
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of the bundled scenes on a free port."""
-    folder = tmp_path_factory.mktemp("serve")
-    with (
-        open_index(build_demo_index(folder / "demo")) as index,
-        serving(index, max_bytes=200_000, max_pixels=10_000) as running,
-    ):
-        yield running
 
 
 def asked(address: str, **body: Any) -> Any:
@@ -47,7 +35,7 @@ def picture(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_text_finds_images_once_calibrated(address: str) -> None:
+def test_a_text_finds_images_once_calibrated_and_a_picture_itself(address: str) -> None:
     found = asked(address, text="a purple large three at the top", k=10)
     assert found["unknown_words"] == ["purple"]
     assert found["stage"] == "calibrated"
@@ -55,12 +43,8 @@ def test_a_text_finds_images_once_calibrated(address: str) -> None:
     assert {hit["modality"] for hit in found["chosen"]} == {"image", "text"}
     assert set(found["query_place"]) == {"raw", "aligned"}
     assert all(hit["thumbnail"].startswith("data:image/png") for hit in found["chosen"])
-
-
-def test_a_picture_finds_itself(address: str) -> None:
-    pixels = load_digit_scenes().thumbnails
-    assert pixels is not None
-    found = httpx.post(f"{address}/api/search/image", content=picture(pixels[5]), timeout=60).json()
+    sent = picture(load_digit_scenes().thumbnails[5])
+    found = httpx.post(f"{address}/api/search/image", content=sent, timeout=60).json()
     assert found["chosen"][0]["id"] == "image:5"
 
 
@@ -82,57 +66,63 @@ def test_a_payload_that_is_half_a_character_is_sent_as_it_is(tmp_path: Path) -> 
     with create_index(tmp_path / "index", MixedSpace(n_features=3)) as index:
         index.add_images(["a"], np.eye(3)[:1], [{"image": "\ud800", "b": ["\udfff"]}])
         index.add_texts(["b"], np.eye(3)[:1], [{"image": "a", "c": "\ud800"}])
-        with serving(index) as address:
+        with running(create_app(index)) as address:
             found = asked(address, vector=[1, 1, 1])
             payloads = [hit["payload"] for hit in found["chosen"]]
             assert {"image": "\ud800", "b": ["\udfff"]} in payloads
             assert httpx.get(f"{address}/api/index", timeout=60).status_code == 200
 
 
-JSON = {"Content-Type": "application/json"}
-REFUSED = [
-    ({"json": {}}, 422, "one of text, document and vector"),
-    ({"json": {"text": " "}}, 422, "at least one word"),
-    ({"json": {"text": "purple"}}, 422, "unknown: purple"),
-    ({"json": {"vector": [1.0, 2.0]}}, 422, "dimension 128"),
-    ({"json": {"document": "'; DROP TABLE x"}}, 422, "must be the id"),
-    ({"content": '{"document": "\\ud800"}', "headers": JSON}, 422, "an id must be"),
-    ({"json": {"text": "three", "k": True}}, 422, "valid integer"),
-    ({"json": {"text": "three", "k": "5"}}, 422, "valid integer"),
-    ({"json": {"vector": ["1", True]}}, 422, "valid number"),
-    ({"json": {"text": "three", "k": 0}}, 422, "greater than or equal to 1"),
-    ({"json": {"text": "three", "nonsense": 1}}, 422, "not permitted"),
-    ({"content": '{"vector": [NaN, 1.0]}', "headers": JSON}, 422, "finite number"),
-    ({"content": "{bad", "headers": JSON}, 422, "JSON decode error"),
-    ({"json": {"vector": [1e39] * 3}}, 422, "dimension 128"),
-    ({"json": {"text": "three"}, "headers": {"Host": "evil.example"}}, 421, "Host header"),
-    ({"json": {"text": "three"}, "headers": {"Origin": "http://evil.example"}}, 403, "other sites"),
-]
+def raw(content: str) -> dict[str, Any]:
+    return {"content": content, "headers": {"Content-Type": "application/json"}}
 
 
-@pytest.mark.parametrize(("sent", "status", "message"), REFUSED)
-def test_refusals(address: str, sent: dict, status: int, message: str) -> None:
-    answer = httpx.post(f"{address}/api/search", timeout=60, **sent)
-    assert answer.status_code == status
-    assert message in answer.text
-    assert "demo" not in answer.text
+def of_header(name: str, value: str) -> dict[str, Any]:
+    return {"json": {"text": "three"}, "headers": {name: value}}
 
 
 @pytest.mark.parametrize(
-    ("data", "status", "message"),
+    ("path", "sent", "status", "message"),
     [
-        (b"no picture", 422, "must be a picture"),
-        (b"", 422, "must be a picture"),
-        (picture(np.zeros((200, 200), np.uint8)), 422, "at most 10000 pixels"),
-        (b"P5 20000 20000 255\n", 422, "at most 10000 pixels, got far more"),
-        (b"x" * 200_001, 413, "at most 200000 bytes"),
-        ((b"x" * 50_000 for _ in range(5)), 413, "at most 200000 bytes"),  # of unknown length
+        *[
+            ("", {"json": body}, 422, message)
+            for body, message in (
+                ({}, "one of text, document and vector"),
+                ({"text": " "}, "at least one word"),
+                ({"text": "purple"}, "unknown: purple"),
+                ({"vector": [1.0, 2.0]}, "dimension 128"),
+                ({"document": "'; DROP TABLE x"}, "must be the id"),
+                ({"text": "three", "k": True}, "valid integer"),
+                ({"text": "three", "k": "5"}, "valid integer"),
+                ({"vector": ["1", True]}, "valid number"),
+                ({"text": "three", "k": 0}, "greater than or equal to 1"),
+                ({"text": "three", "nonsense": 1}, "not permitted"),
+                ({"vector": [1e39] * 3}, "dimension 128"),
+            )
+        ],
+        ("", raw('{"document": "\\ud800"}'), 422, "an id must be"),
+        ("", raw('{"vector": [NaN, 1.0]}'), 422, "finite number"),
+        ("", raw("{bad"), 422, "JSON decode error"),
+        ("", of_header("Host", "evil.example"), 421, "Host header"),
+        ("", of_header("Origin", "http://evil.example"), 403, "other sites"),
+        *[
+            ("/image", {"content": content}, status, message)
+            for content, status, message in (
+                (b"no picture", 422, "must be a picture"),
+                (b"", 422, "must be a picture"),
+                (picture(np.zeros((200, 200), np.uint8)), 422, "at most 10000 pixels"),
+                (b"P5 20000 20000 255\n", 422, "at most 10000 pixels, got far more"),
+                (b"x" * 200_001, 413, "at most 200000 bytes"),
+                ((b"x" * 50_000 for _ in range(5)), 413, "at most 200000 bytes"),  # unknown length
+            )
+        ],
     ],
 )
-def test_pictures_that_are_refused(address: str, data: Any, status: int, message: str) -> None:
-    answer = httpx.post(f"{address}/api/search/image", content=data, timeout=60)
+def test_refusals(address: str, path: str, sent: dict, status: int, message: str) -> None:
+    answer = httpx.post(f"{address}/api/search{path}", timeout=60, **sent)
     assert answer.status_code == status
     assert message in answer.text
+    assert "demo" not in answer.text
 
 
 def test_no_answer_names_a_place_on_this_machine(address: str) -> None:
@@ -160,7 +150,7 @@ def test_names_that_are_paths_lose_their_place(tmp_path: Path) -> None:
     rows = load_digit_scenes().images[:2]
     with create_index(tmp_path / "index", space, encoder=f"clip:{model}") as index:
         index.add_images(["a", "b"], rows, [{"name": name, **kept} for name in names])
-        with serving(index, encoder=QueryEncoder(Refusing())) as address:
+        with running(create_app(index, encoder=QueryEncoder(Refusing()))) as address:
             about = httpx.get(f"{address}/api/index", timeout=60)
             found = httpx.post(f"{address}/api/search", json={"text": "a three"}, timeout=60)
             refused = httpx.post(f"{address}/api/search", json={"text": "nothing"}, timeout=60)

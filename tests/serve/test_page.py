@@ -13,9 +13,9 @@ from PIL import Image
 from browser_session import Session, session
 from conftest import make_gapped
 from fillgap.datasets import load_digit_scenes
-from fillgap.search import create_index, fit_space, open_index
-from fillgap.serve import build_demo_index
-from served import serving
+from fillgap.search import create_index, fit_space
+from fillgap.serve import create_app
+from remote_servers import running
 
 HOSTILE = "<img src=x onerror=\"document.body.dataset.hacked='yes'\">'; DROP TABLE x; --"
 #: What the page shows of one ranking.
@@ -31,16 +31,9 @@ WIDE = """[...document.querySelectorAll("body *")].filter(element =>
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("page")
-    with open_index(build_demo_index(folder / "demo")) as index, serving(index) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def chromium() -> Iterator[Session]:
-    with session() as running:
-        yield running
+    with session() as started:
+        yield started
 
 
 @pytest.fixture(params=[1280, 400])
@@ -115,23 +108,16 @@ def test_switching_the_stage_changes_the_ranking(page: Session) -> None:
     assert kinds(rankings(page)[1]) == {"image"}
 
 
-@pytest.mark.parametrize("way", ["choose", "drop"])
-def test_a_picture_that_is_given_finds_itself(page: Session, way: str, tmp_path: Path) -> None:
+def test_a_picture_that_is_given_finds_itself(page: Session, tmp_path: Path) -> None:
     pixels = load_digit_scenes().thumbnails
-    assert pixels is not None
-    Image.fromarray(pixels[7]).save(tmp_path / "seven.png")
-    if way == "choose":
-        page.choose_file("#file", tmp_path / "seven.png")
-    else:
-        page.drop("#drop", tmp_path / "seven.png")
-    shown(page, "seven.png")
-    _, chosen = rankings(page)
-    assert chosen[0]["words"] == "scene 7"
-    assert kinds(chosen) == {"image", "text"}
-    assert page.ask("document.getElementById('preview').naturalWidth") == pixels.shape[2]
-
-
-def test_a_file_that_is_no_picture_is_one_sentence(page: Session, tmp_path: Path) -> None:
+    for give, name in ((page.choose_file, "#file"), (page.drop, "#drop")):
+        Image.fromarray(pixels[7]).save(tmp_path / f"seven{name}.png")
+        give(name, tmp_path / f"seven{name}.png")
+        shown(page, f"seven{name}.png")
+        _, chosen = rankings(page)
+        assert chosen[0]["words"] == "scene 7"
+        assert kinds(chosen) == {"image", "text"}
+        assert page.ask("document.getElementById('preview').naturalWidth") == pixels.shape[2]
     (tmp_path / "notes.txt").write_text("nothing")
     page.drop("#drop", tmp_path / "notes.txt")
     page.wait("!document.getElementById('message').hidden")
@@ -172,9 +158,9 @@ def test_what_an_index_holds_is_never_markup(chromium: Session, tmp_path: Path, 
         index.add_images([f"{HOSTILE}{i}" for i in range(60)], X, [{"name": HOSTILE}] * 60)
         thumbnail = {"caption": HOSTILE * 3, "thumbnail": "javascript:alert(1)"}
         index.add_texts([f"t{i}" for i in range(60)], Y, [thumbnail] * 60)
-        with serving(index) as running:
+        with running(create_app(index)) as started:
             chromium.complaints.clear()
-            chromium.open(running, width=width)
+            chromium.open(started, width=width)
             assert chromium.ask("document.getElementById('name').textContent") == HOSTILE
             chromium.click("#examples .chip")  # without an encoder, documents are what is asked
             chromium.wait("document.querySelectorAll('.hit').length === 20")

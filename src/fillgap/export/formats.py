@@ -57,11 +57,6 @@ def export_space(
     overwrite : bool
         Whether files in a folder that exists may be replaced.
 
-    Returns
-    -------
-    list of path
-        The files.
-
     Raises
     ------
     InputError

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from itertools import product
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from fillgap.errors import InputError, InputTypeError, check_choice
 from fillgap.maps import AffineMap
 from fillgap.space import MixedSpace
 
-Array: TypeAlias = NDArray[np.float64]
+Array = NDArray[np.float64]
 Role = Literal["document", "query"]
 ROLES: tuple[Role, Role] = ("document", "query")
 
@@ -35,10 +36,10 @@ class Bank:
 
 @dataclass(frozen=True, eq=False)
 class RowMap:
-    """Rows to unit rows u = normalise((x / ‖x‖ − center) · matrix + offset), and then slope · u.
+    """Rows to slope · u, with u = normalise((x / ‖x‖ − center) · matrix + offset), and `extra`.
 
-    Where they are given, slope · u is followed by the coordinate `extra`, which the bank lowers by
-    what u is to it: inner products are then calibrated scores. Parts that are None do nothing.
+    That last coordinate, lowered by what u is to the bank, makes inner products calibrated scores.
+    Parts that are None do nothing.
     """
 
     n_features: int
@@ -126,14 +127,8 @@ def query_shift(space: MixedSpace, modality: Modality) -> Array | None:
 
 def calibrated_pairs(space: MixedSpace) -> list[tuple[Modality, Modality]]:
     """Return the (query, document) modalities that the calibration of a space was fitted for."""
-    if space.calibration is None:
-        return []
-    return [
-        (query, document)
-        for query in MODALITIES
-        for document in MODALITIES
-        if space.calibration.is_fitted_for(query, document)
-    ]
+    calibration, pairs = space.calibration, list(product(MODALITIES, MODALITIES))
+    return [] if calibration is None else [p for p in pairs if calibration.is_fitted_for(*p)]
 
 
 def _coefficients(

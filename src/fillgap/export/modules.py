@@ -41,10 +41,6 @@ def torch_module(
         Add the coordinate of the calibration for queries of this modality, so that inner products
         are calibrated scores: documents as `MixedSpace.stored`, queries as `MixedSpace.asked`.
 
-    Returns
-    -------
-    torch.nn.Module
-
     Raises
     ------
     InputError
@@ -58,10 +54,10 @@ def torch_module(
 def fold(source: MixedSpace | Aligner, projection: Any, modality: Modality) -> Any:
     """Return a projection layer that gives aligned embeddings, up to the length of each row.
 
-    The model's own code stays as it is: `model.visual_projection = fold(aligner,
-    model.visual_projection, "image")`, and likewise `text_projection`. This is exact only for maps
-    without offset, since a layer does not see the length of the rows that it makes: unshifted
-    spectral embedding, shared-space projection, orthogonal Procrustes without centring.
+    `model.visual_projection = fold(aligner, model.visual_projection, "image")`, and likewise
+    `text_projection`. This is exact only for maps without offset, since a layer does not see the
+    length of the rows that it makes: unshifted spectral embedding, shared-space projection,
+    orthogonal Procrustes without centring.
 
     Parameters
     ----------
@@ -206,11 +202,6 @@ def sentence_transformer_module(
         gives `MixedSpace.asked` and everything else `MixedSpace.stored`, to be compared by inner
         product.
 
-    Returns
-    -------
-    SpaceModule
-        A `sentence_transformers.base.modules.Module`.
-
     Raises
     ------
     InputError
@@ -222,7 +213,6 @@ def sentence_transformer_module(
     --------
     >>> model = SentenceTransformer("clip-ViT-B-32")  # doctest: +SKIP
     >>> model.append(sentence_transformer_module(space))  # doctest: +SKIP
-    >>> model.save("aligned-clip")  # doctest: +SKIP
     """
     space = as_space(source)
     require("sentence_transformers", "encoders", "A module of sentence-transformers")

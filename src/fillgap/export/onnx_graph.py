@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fillgap.aligners.base import Aligner
-from fillgap.calibration.base import ITSELF, MODALITIES, Modality
+from fillgap.calibration.base import ITSELF, Modality
 from fillgap.errors import check_choice, require
 from fillgap.export.maps import Bank, Role, RowMap, as_space, calibrated_pairs, query_shift, row_map
 from fillgap.space import MixedSpace
@@ -48,11 +48,6 @@ def onnx_model(
     dtype : {"float32", "float16"}
         Of the input; the outputs are float32.
 
-    Returns
-    -------
-    onnx.ModelProto
-        Checked. Its metadata name the fingerprint of the space and the model.
-
     Raises
     ------
     InputError
@@ -64,20 +59,20 @@ def onnx_model(
     space = as_space(source)
     check_choice(dtype, "dtype", DTYPES)
     trunk = row_map(space, modality, role=role)
-    outputs = {_ALIGNED: trunk}
+    extended: dict[str, RowMap] = {}
     pairs = calibrated_pairs(space)
     both = query_shift(space, modality) is None
-    for query in MODALITIES if role == "document" or both else ():
-        if (query, modality) in pairs:
+    for query, document in pairs if role == "document" or both else ():
+        if document == modality:
             stored = row_map(space, modality, queries=query)
-            outputs[f"stored_for_{query}_queries"] = stored
+            extended[f"stored_for_{query}_queries"] = stored
     if (role == "query" or both) and any(query == modality for query, _ in pairs):
-        outputs["asked"] = row_map(space, modality, role="query", queries=modality)
+        extended["asked"] = row_map(space, modality, role="query", queries=modality)
     graph = _Graph(onnx)
     graph.add_trunk(trunk, half=dtype == "float16")
-    for name, map_ in outputs.items():
-        if map_ is not trunk:
-            graph.add_extended(map_, name)
+    for name, map_ in extended.items():
+        graph.add_extended(map_, name)
+    outputs = {_ALIGNED: trunk, **extended}
     helper, kinds = onnx.helper, onnx.TensorProto
     describe = helper.make_tensor_value_info
     given = kinds.FLOAT16 if dtype == "float16" else kinds.FLOAT

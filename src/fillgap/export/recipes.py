@@ -141,22 +141,12 @@ def _qdrant(layout: Layout) -> dict[str, str]:
                 continue
             slope, offset = layout.slopes[query, document]
             condition = {"key": "modality", "match": {"value": document}}
-            prefetch.append(
-                {
-                    "query": PLACEHOLDER,
-                    "using": "aligned",
-                    "filter": {"must": [condition]},
-                    "limit": 100,
-                }
-            )
+            found = {"using": "aligned", "filter": {"must": [condition]}, "limit": 100}
+            prefetch.append({"query": PLACEHOLDER, **found})
             terms.append({"mult": [condition, {"sum": [{"mult": [slope, "$score"]}, offset]}]})
         if terms:
-            formula = {
-                "prefetch": prefetch,
-                "query": {"formula": {"sum": terms}},
-                "limit": 10,
-                "with_payload": True,
-            }
+            formula: dict[str, Any] = {"prefetch": prefetch, "query": {"formula": {"sum": terms}}}
+            formula |= {"limit": 10, "with_payload": True}
             files[f"formula_for_{query}_queries.json"] = _json(formula)
     return files
 
@@ -206,27 +196,23 @@ def _vespa(layout: Layout) -> dict[str, str]:
 
 def _milvus(layout: Layout) -> dict[str, str]:
     """Return bodies of POST /v2/vectordb/collections/create and …/entities/search."""
-    fields: list[dict[str, Any]] = [
-        _milvus_field("id", "VarChar", max_length=512) | {"isPrimary": True},
-        _milvus_field("modality", "VarChar", max_length=8),
-    ]
-    fields += [_milvus_field(vector, "FloatVector", dim=layout.size) for vector in layout.vectors]
+
+    def field(name: str, kind: str, **parameters: int) -> dict[str, Any]:
+        return {"fieldName": name, "dataType": kind, "elementTypeParams": parameters}
+
+    graph = {"M": 16, "efConstruction": 200}
     indices = [
-        {
-            "fieldName": vector,
-            "indexName": vector,
-            "metricType": "IP",
-            "indexType": "HNSW",
-            "params": {"M": 16, "efConstruction": 200},
-        }
-        for vector in layout.vectors
+        {"fieldName": v, "indexName": v, "metricType": "IP", "indexType": "HNSW", "params": graph}
+        for v in layout.vectors
+    ]
+    fields = [
+        field("id", "VarChar", max_length=512) | {"isPrimary": True},
+        field("modality", "VarChar", max_length=8),
+        *(field(vector, "FloatVector", dim=layout.size) for vector in layout.vectors),
     ]
     schema = {"autoId": False, "enableDynamicField": True, "fields": fields}
-    files = {
-        "collection.json": _json(
-            {"collectionName": layout.name, "schema": schema, "indexParams": indices}
-        )
-    }
+    collection = {"collectionName": layout.name, "schema": schema, "indexParams": indices}
+    files = {"collection.json": _json(collection)}
     for vector in layout.vectors:
         search = {
             "collectionName": layout.name,
@@ -238,10 +224,6 @@ def _milvus(layout: Layout) -> dict[str, str]:
         }
         files[f"search_{vector}.json"] = _json(search)
     return files
-
-
-def _milvus_field(name: str, kind: str, **parameters: int) -> dict[str, Any]:
-    return {"fieldName": name, "dataType": kind, "elementTypeParams": parameters}
 
 
 def _pgvector(layout: Layout) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from fillgap.calibration.base import Modality, check_modality
 from fillgap.errors import InputError, InputTypeError
 from fillgap.space import MixedSpace
 
-Array: TypeAlias = NDArray[np.float32]
+Array = NDArray[np.float32]
 
 #: Methods that take a list, in the order in which they are looked for: fillgap, LangChain,
 #: LlamaIndex, sentence-transformers.
@@ -31,7 +31,7 @@ _SINGLE = ("embed_query", "get_query_embedding")
 
 
 class SpaceEncoder:
-    """An encoder whose images and texts can be compared: the user's own, followed by a space.
+    """The user's own encoder, followed by a space: images and texts that can be compared.
 
     Parameters
     ----------
@@ -93,18 +93,15 @@ class SpaceEncoder:
         """Return the rows of the user's encoder as an array, one for each item."""
         single = _SINGLE if (modality, role) == ("text", "query") else ()
         names = _LISTS[modality, role]
-        methods = [
-            (name, method)
-            for name in (*single, *names)
-            if callable(method := getattr(self.encoder, name, None))
-        ]
-        if not methods:
+        methods = {name: getattr(self.encoder, name, None) for name in (*single, *names)}
+        name = next((name for name, method in methods.items() if callable(method)), None)
+        if name is None:
             raise InputTypeError(
                 f"the encoder must have one of the methods {', '.join(names)} to encode "
                 f"{modality}s, got {type(self.encoder).__name__} without. Wrap it in a class that "
                 "has one."
             )
-        name, encode = methods[0]
+        encode: Any = methods[name]
         given = list(items)
         rows = as_rows([encode(item) for item in given] if name in single else encode(given))
         if len(rows) != len(items):

@@ -19,16 +19,8 @@ class LangChainEmbeddings:
     """The methods of LangChain's `Embeddings`, and `embed_images` beside them.
 
     Vector stores call nothing else, so it needs no LangChain to be made. `embed_image` is another
-    name of `embed_images`, the one that multimodal stores look for.
-
-    Parameters
-    ----------
-    encoder : object
-        An `Embeddings` of LangChain, or any other encoder that `SpaceEncoder` takes.
-    space : MixedSpace or Aligner
-        Fitted to embeddings of that encoder.
-    queries : {"image", "text"}, optional
-        Add the coordinate of the calibration, for a store that compares by inner product.
+    name of `embed_images`, the one that multimodal stores look for. Parameters as for
+    `SpaceEncoder`; with `queries` the store must compare by inner product.
     """
 
     def __init__(
@@ -74,17 +66,7 @@ def llama_index_embedding(
 ) -> Any:
     """Return a `MultiModalEmbedding` of LlamaIndex that gives aligned embeddings.
 
-    LlamaIndex accepts only objects of its own classes, so the subclass is made here, when it is
-    asked for.
-
-    Parameters
-    ----------
-    encoder : object
-        A `BaseEmbedding` of LlamaIndex, or any other encoder that `SpaceEncoder` takes.
-    space : MixedSpace or Aligner
-        Fitted to embeddings of that encoder.
-    queries : {"image", "text"}, optional
-        Add the coordinate of the calibration, for a store that compares by inner product.
+    Parameters as for `SpaceEncoder`; with `queries` the store must compare by inner product.
 
     Raises
     ------
@@ -99,6 +81,7 @@ def llama_index_embedding(
 
 @cache
 def _embedding_class() -> type:
+    """Return a subclass: LlamaIndex accepts only objects of its own classes."""
     from llama_index.core.bridge.pydantic import PrivateAttr
     from llama_index.core.embeddings import MultiModalEmbedding
 
@@ -167,21 +150,8 @@ def haystack_query_aligner(
 ) -> Any:
     """Return a component that aligns the embedding of a query, to stand behind any text embedder.
 
-    Its input and its output are `embedding`.
-
-    Parameters
-    ----------
-    space : MixedSpace or Aligner
-        Fitted to embeddings of that embedder.
-    modality : {"image", "text"}
-        Of the queries.
-    queries : {"image", "text"}, optional
-        Add the coordinate of the calibration; it must then be the modality of the queries.
-
-    Raises
-    ------
-    ImportError
-        If haystack-ai is not installed.
+    Its input and its output are `embedding`; `modality` is that of the queries. Other parameters
+    and errors as for `haystack_document_aligner`.
     """
     require("haystack", "haystack", "A component of Haystack")
     check_modality(modality)
@@ -208,7 +178,12 @@ def _haystack_classes() -> tuple[type, type]:
                         f"documents must be embedded before they are aligned, got document {place} "
                         "without an embedding. Put an embedder before this component."
                     )
-                groups[_modality(document)].append(place)
+                stated = document.meta.get("modality")
+                if stated is None:
+                    kind = getattr(document.blob, "mime_type", None) or ""
+                    picture = document.content is None and kind.startswith("image/")
+                    stated = "image" if picture else "text"
+                groups[check_modality(stated)].append(place)
             aligned = list(documents)
             for modality, places in groups.items():
                 if places:
@@ -235,12 +210,3 @@ def _haystack_classes() -> tuple[type, type]:
     component.output_types(documents=list[Document])(SpaceDocumentAligner.run)
     component.output_types(embedding=list[float])(SpaceQueryAligner.run)
     return component(SpaceDocumentAligner), component(SpaceQueryAligner)
-
-
-def _modality(document: Any) -> Modality:
-    """Return what a document of Haystack says of itself."""
-    stated = document.meta.get("modality")
-    if stated is not None:
-        return check_modality(stated)
-    kind = getattr(document.blob, "mime_type", None) or ""
-    return "image" if document.content is None and kind.startswith("image/") else "text"

@@ -25,15 +25,10 @@ class MTEBEncoder:
     Parameters
     ----------
     encoder : object
-        A model of MTEB, whose `encode` takes batches, or any other encoder that `SpaceEncoder`
-        takes.
+        A model of MTEB, whose `encode` takes batches, or any other that `SpaceEncoder` takes. Its
+        `mteb_model_meta`, which names the model in results, is kept.
     space : MixedSpace or Aligner
         Fitted to embeddings of that encoder.
-
-    Attributes
-    ----------
-    mteb_model_meta : object
-        That of the encoder, which names the model in results; None where it has none.
     """
 
     def __init__(self, encoder: Any, space: MixedSpace | Aligner) -> None:
@@ -54,8 +49,10 @@ class MTEBEncoder:
         **context
             The task, its split and subset, and options; passed on to a model of MTEB.
         """
+        encoder, rows = self._encoder, []
         query = getattr(prompt_type, "value", prompt_type) == "query"
-        rows = []
+        map_rows = encoder.query_rows if query else encoder.document_rows
+        map_items = encoder.query if query else encoder.documents
         for batch in inputs:
             sides: list[Modality] = [side for side in ("image", "text") if side in batch]
             if not sides:
@@ -64,10 +61,15 @@ class MTEBEncoder:
                     f"a batch must have images or texts, got {columns}. "
                     "Choose tasks of these modalities."
                 )
-            total = sum(
-                self._aligned(batch[side], side, query, prompt_type, context) for side in sides
-            )
-            rows.append(np.asarray(total, dtype=np.float32))
+            parts = []
+            for side in sides:
+                if hasattr(encoder.encoder, "mteb_model_meta"):
+                    alone = _Batches([{side: batch[side]}])
+                    raw = encoder.encoder.encode(alone, prompt_type=prompt_type, **context)
+                    parts.append(map_rows(as_rows(raw), side))
+                else:
+                    parts.append(map_items(batch[side], side))
+            rows.append(np.sum(parts, axis=0, dtype=np.float32))
         if not rows:
             raise InputError("inputs must be at least one batch, got none. Check the data set.")
         return np.concatenate(rows)
@@ -79,16 +81,6 @@ class MTEBEncoder:
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> NDArray[Any]:
         """Return the cosine of row i of the first with row i of the second."""
         return np.einsum("ij,ij->i", _unit(embeddings1), _unit(embeddings2))
-
-    def _aligned(
-        self, items: Any, side: Modality, query: bool, prompt_type: Any, context: dict[str, Any]
-    ) -> NDArray[np.float32]:
-        encoder = self._encoder
-        if not hasattr(encoder.encoder, "mteb_model_meta"):
-            return encoder.query(items, side) if query else encoder.documents(items, side)
-        batches = _Batches([{side: items}])
-        rows = as_rows(encoder.encoder.encode(batches, prompt_type=prompt_type, **context))
-        return encoder.query_rows(rows, side) if query else encoder.document_rows(rows, side)
 
 
 class _Batches(list[Any]):

@@ -48,11 +48,10 @@ class Found(NamedTuple):
 
 
 class Backend:
-    """An engine. Documents are added, replaced by id, found, fetched and deleted.
+    """An engine: documents are added, replaced by id, found, fetched and deleted.
 
-    It is opened as `Engine(folder, fields, create=..., **options)`: `fields` are the dimensions by
-    name, `create` says whether it is made or must exist. Where engines have graphs, `exact=True`
-    leaves them aside in a search.
+    It is opened as `Engine(folder, fields, create=..., **options)`: `fields` are dimensions by
+    name, `create` says whether it is made or must exist; `exact=True` leaves graphs aside.
     """
 
     #: Options that an index must keep beyond those given.
@@ -83,13 +82,10 @@ class Backend:
         lists = [self._nearest(term, _LONGER * k + 100, modalities, True) for term in terms]
         best = []
         for i in range(len(terms[0].queries)):
-            union = {found.id: found for single in lists for found in single[i]}
-            scored = [
-                found._replace(
-                    score=float(sum(t.queries[i] @ found.vectors[t.field] for t in terms))
-                )
-                for found in union.values()
-            ]
+            scored = []
+            for found in {found.id: found for single in lists for found in single[i]}.values():
+                score = sum(term.queries[i] @ found.vectors[term.field] for term in terms)
+                scored.append(found._replace(score=float(score)))
             best.append(sorted(scored, key=lambda found: -found.score)[:k])
         return best
 

@@ -34,11 +34,7 @@ _TOLD_BY = 8192
 
 
 def fields_of(space: MixedSpace) -> dict[str, int]:
-    """Return the dimension of each column that an index of this space keeps.
-
-    `raw` always; `aligned` with an aligner; one stored vector for each query modality where a
-    calibration folds.
-    """
+    """Return the dimension of each column that an index of this space keeps."""
     fields = {RAW: space.n_features}
     if space.aligner is not None:
         fields[ALIGNED] = space.n_components
@@ -59,12 +55,8 @@ def vectors(space: MixedSpace, rows: Mapping[Modality, Any]) -> dict[str, NDArra
         kept[ALIGNED] = mean_rows(list(aligned.values()))
     for query, name in STORED.items():
         if name in fields:
-            kept[name] = mean_rows(
-                [
-                    space.stored_aligned(part, document=side, query=query)
-                    for side, part in aligned.items()
-                ]
-            )
+            halves = [space.stored_aligned(aligned[s], document=s, query=query) for s in aligned]
+            kept[name] = mean_rows(halves)
     return kept
 
 
@@ -74,39 +66,37 @@ def mean_rows(parts: Sequence[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(total, dtype=np.float32)
 
 
-def check_rows(space: MixedSpace, rows: Any, side: Modality, what: str | None = None) -> Any:
-    """Return rows of the dimension of a space; `what` they are, images or texts if left out."""
-    what = what or _SIDE[side]
+def check_rows(
+    space: MixedSpace, rows: Any, side: Modality, *, queries: bool = False, check_side: bool = True
+) -> Any:
+    """Return rows of the dimension of a space that lie, along its gap, on the side they are of.
+
+    Of documents the mean of the first tells, of queries each one.
+    """
+    what = f"{side} queries" if queries else _SIDE[side]
     matrix = check_matrix(rows, what)
     if matrix.shape[1] != space.n_features:
         raise InputError(
             f"{what} must be of dimension {space.n_features}, as in this index, got "
             f"{matrix.shape[1]}. Use embeddings of the model that the index was built for."
         )
-    return matrix
-
-
-def refuse_other_side(
-    space: MixedSpace, rows: Any, side: Modality, what: str | None = None
-) -> None:
-    """Refuse checked rows that lie, along the gap, on the side of the other modality."""
-    what = what or _SIDE[side]
-    unit = unit_rows(rows[:_TOLD_BY], what)
-    if space.aligner is None:
-        return
+    if space.aligner is None or not check_side:
+        return matrix
     image_mean, text_mean = (
         np.asarray(mean, dtype=np.float64)
         for mean in (space.aligner.mean_x_, space.aligner.mean_y_)
     )
     gap = image_mean - text_mean
     if gap @ gap < _LEAST_GAP**2:
-        return
-    along = float((unit.mean(axis=0) - text_mean) @ gap / (gap @ gap))
-    if (along if side == "image" else 1 - along) >= _OTHER_SIDE:
-        return
+        return matrix
+    unit = unit_rows(matrix if queries else matrix[:_TOLD_BY], what)
+    along = (unit - text_mean) @ gap / (gap @ gap)  # 0 at the mean text, 1 at the mean image
+    own = along if side == "image" else 1 - along
+    if (own.min() if queries else own.mean()) >= _OTHER_SIDE:
+        return matrix
     other = "text" if side == "image" else "image"
     remedy = f"Pass them as {_SIDE[other]}"
-    if what != _SIDE[side]:
+    if queries:
         remedy = f"Ask with {other} queries (--vector-modality {other})"
     raise InputError(
         f"{what} must be {side} embeddings, got some that lie where {other} embeddings of this "

@@ -34,7 +34,6 @@ from fillgap.search.documents import (
     check_rows,
     encode_payloads,
     mean_rows,
-    refuse_other_side,
     vectors,
 )
 from fillgap.space import MixedSpace
@@ -57,38 +56,23 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Hit:
-    """A document that was found.
-
-    Attributes
-    ----------
-    id : str
-    modality : {"image", "text", "image+text"}
-    score : float
-        In units of the stage that was searched: a cosine, or a calibrated score.
-    rank, rank_in_modality : int
-        Place in the list, and among the documents of its modality, from 1.
-    payload : mapping
-        What was added with it.
-    explanation : Explanation or None
-        Where it was asked for: its `raw` and `aligned` cosine and its `calibrated` score.
-    """
+    """A document that was found."""
 
     id: str
-    modality: str
-    score: float
-    rank: int
-    rank_in_modality: int
-    payload: Mapping[str, Any]
-    explanation: Explanation | None = None
+    modality: str  # "image", "text" or "image+text"
+    score: float  # a cosine or a calibrated score, by the stage that was searched
+    rank: int  # from 1
+    rank_in_modality: int  # among the documents of its modality
+    payload: Mapping[str, Any]  # what was added with it
+    explanation: Explanation | None = None  # where it was asked for
 
 
 class MixedIndex:
     """Images, texts, and documents of both in one index, ranked by comparable scores.
 
-    An index is a folder: a description, the space, and the vectors of the engine. `create_index`
-    makes an empty one, `open_index` opens one. All vectors that are added, and all queries, are
-    embeddings as the model gives them; the space is applied here. A batch is seen whole or not at
-    all by those who search meanwhile.
+    `create_index` makes an empty one, `open_index` opens one. Vectors that are added, and queries,
+    are embeddings as the model gives them; the space is applied here. A batch is seen whole or not
+    at all by those who search meanwhile.
 
     Attributes
     ----------
@@ -117,12 +101,8 @@ class MixedIndex:
     def __init__(self, path: Path, space: MixedSpace, manifest: Manifest, backend: Backend) -> None:
         self.path, self.space, self.manifest = path, space, manifest
         self._backend = backend
-        stages: list[Stage] = ["raw"]
-        if space.aligner is not None:
-            stages.append("aligned")
-        if space.calibration is not None:
-            stages.append("calibrated")
-        self.stages = tuple(stages)
+        has = {"raw": True, "aligned": space.aligner, "calibrated": space.calibration}
+        self.stages: tuple[Stage, ...] = tuple(s for s in get_args(Stage) if has[s] is not None)
 
     def add_images(
         self,
@@ -246,13 +226,9 @@ class MixedIndex:
         check_flag(check_side, "check_side")
         chosen, wanted = self.check_stage(stage), check_modalities(modalities)
         rows = {
-            side: check_rows(self.space, given, side, f"{side} queries")
+            side: check_rows(self.space, given, side, queries=True, check_side=check_side)
             for side, given in given_sides(images, texts).items()
         }
-        if check_side:
-            for side, given in rows.items():
-                for row in given:
-                    refuse_other_side(self.space, row[None], side, f"{side} queries")
         if len(rows) == 2:
             check_same_count(rows["image"], rows["text"], "of one query each")
         asked = Asked(self.space, self._backend, rows)
@@ -343,11 +319,10 @@ class MixedIndex:
                 f"embeddings must be of the model of the index, {self.manifest.model!r}, got "
                 f"{model!r}. Embed with that model, or build another index."
             )
-        checked = {}
-        for side, part in rows.items():
-            checked[side] = check_rows(self.space, part, side)
-            if check_side:
-                refuse_other_side(self.space, checked[side], side)
+        checked = {
+            side: check_rows(self.space, part, side, check_side=check_side)
+            for side, part in rows.items()
+        }
         if len(checked) == 2:
             check_same_count(checked["image"], checked["text"], "in documents of both")
         n = len(next(iter(checked.values())))
@@ -382,17 +357,17 @@ class Asked:
     ) -> list[list[Found]]:
         """Return the k best documents of each query at a stage."""
         self._depth, self._lists = max(_LONGER * k, _AT_LEAST), {}
-        if stage == "calibrated" and not self._space.folds:
-            return self._rescored(k, modalities)
-        if stage == "calibrated":
+        if stage == "raw":
+            terms = [Term(RAW, self._raw)]
+        elif stage == "aligned":
+            terms = [Term(self._field, self._aligned)]
+        elif self._space.folds:
             terms = [
                 Term(STORED[side], (rows / len(self._of)).astype(np.float32))
                 for side, rows in self._with_one.items()
             ]
-        elif stage == "aligned":
-            terms = [Term(self._field, self._aligned)]
         else:
-            terms = [Term(RAW, self._raw)]
+            return self._rescored(k, modalities)
         return self._backend.search(terms, k, modalities, with_vectors=with_vectors)
 
     def explain(self, found: Found, i: int) -> Explanation:
@@ -417,13 +392,12 @@ class Asked:
         lists = [self._list(modality) for modality in kinds]
         best = []
         for i in range(len(self._aligned)):
-            union: list[Found] = []
-            for found in (single[i] for single in lists if single[i]):
-                scores = self._rescore(found, i)
-                union += [
-                    document._replace(score=float(score))
-                    for document, score in zip(found, scores, strict=True)
-                ]
+            union = [
+                document._replace(score=float(score))
+                for single in lists
+                if single[i]
+                for document, score in zip(single[i], self._rescore(single[i], i), strict=True)
+            ]
             best.append(sorted(union, key=lambda document: -document.score)[:k])
         return best
 
@@ -468,17 +442,16 @@ def one_row(row: Any, side: str) -> Any:
             f"the {side} query must be one vector, got shape {vector.shape}. "
             "Use search_batch for several."
         )
+    got = None
     if vector.dtype.kind == "f":  # other types, and lengths, are refused as those of documents are
         if not vector.size:
-            raise InputError(
-                f"the {side} query must be a vector, got an empty one. Look for a failed encoding."
-            )
-        if not np.isfinite(vector).all() or not vector.any():
-            got = "all zeros" if np.isfinite(vector).all() else "NaN or infinity"
-            raise InputError(
-                f"the {side} query must be finite numbers that are not all zero, got {got}. "
-                "Look for a failed encoding."
-            )
+            got = "be a vector, got an empty one"
+        elif not np.isfinite(vector).all():
+            got = "be finite numbers that are not all zero, got NaN or infinity"
+        elif not vector.any():
+            got = "be finite numbers that are not all zero, got all zeros"
+    if got is not None:
+        raise InputError(f"the {side} query must {got}. Look for a failed encoding.")
     return vector[None]
 
 

@@ -38,7 +38,7 @@ BACKENDS = {
 _SPACE, _VECTORS = "space.safetensors", "vectors"
 #: Documents added at a time: 4 fields of 512 float32 are 128 MB.
 _BATCH = 16_384
-#: Rows of each side that the calibration is fitted to.
+#: Rows of each side that the calibration is fitted to, at even distances.
 _SAMPLE = 4096
 
 
@@ -296,32 +296,27 @@ def index_files(
     sides: dict[Modality, Any] = {"image": image_rows, "text": text_rows}
     total, done = sum(rows.shape[0] for rows in sides.values()), 0
     parameters.setdefault("name", Path(images).stem)
+
+    def payload(side: Modality, number: int) -> dict[str, str]:
+        parts = {"caption": known.get("captions"), "name": known.get(f"{side}_ids")}
+        if side == "image":
+            del parts["caption"]
+        made = {key: "" if part is None else str(part[number]) for key, part in parts.items()}
+        if side == "text" and known["paired"]:
+            owner = known.get("image_index")
+            made["image"] = f"image:{number if owner is None else int(owner[number])}"
+        return made
+
     with new_index(target, space, model=model, notes=notes, **parameters) as index:
         for side, rows in sides.items():
             add = index.add_images if side == "image" else index.add_texts
             for start, block in iter_blocks(rows, side, _BATCH):
                 numbers = range(start, start + len(block))
-                payloads = [_payload(side, number, known) for number in numbers]
+                payloads = [payload(side, number) for number in numbers]
                 add([f"{side}:{number}" for number in numbers], block, payloads)
                 done += len(block)
                 (progress or silent)(done, total, "indexing")
         return {"count": index.count(), "notes": notes, "fingerprint": space.fingerprint}
-
-
-def _payload(side: Modality, number: int, known: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is known about one row, and where a text belongs."""
-
-    def part(name: str) -> str:
-        values = known.get(name)
-        return "" if values is None else str(values[number])
-
-    if side == "image":
-        return {"name": part("image_ids")}
-    payload = {"caption": part("captions"), "name": part("text_ids")}
-    if known["paired"]:
-        owner = known.get("image_index")
-        payload["image"] = f"image:{number if owner is None else int(owner[number])}"
-    return payload
 
 
 def fit_space(
@@ -347,18 +342,14 @@ def fit_space(
         for side, what in ((images, "images"), (texts, "texts"))
     )
     aligner = MeanCentering().fit(images, texts, progress=progress)
-    sample = Sides(
-        aligner.transform(_sample(images, "images")), aligner.transform_y(_sample(texts, "texts"))
-    )
+    parts = []
+    for rows, what in ((images, "images"), (texts, "texts")):
+        wanted = np.unique(np.linspace(0, rows.shape[0] - 1, _SAMPLE).astype(int))
+        blocks = []
+        for start, block in iter_blocks(rows, what):
+            low, high = np.searchsorted(wanted, (start, start + len(block)))
+            blocks.append(np.array(block[wanted[low:high] - start]))
+        parts.append(np.concatenate(blocks))
+    sample = Sides(aligner.transform(parts[0]), aligner.transform_y(parts[1]))
     calibration = ZScore(on="all", after=NNN()).fit(sample, sample, progress=progress)
     return MixedSpace(aligner, calibration, model=model)
-
-
-def _sample(rows: Any, what: str) -> Any:
-    """Return at most _SAMPLE rows at even distances, read in a stream."""
-    wanted = np.unique(np.linspace(0, rows.shape[0] - 1, _SAMPLE).astype(int))
-    parts = []
-    for start, block in iter_blocks(rows, what):
-        low, high = np.searchsorted(wanted, (start, start + len(block)))
-        parts.append(np.array(block[wanted[low:high] - start]))
-    return np.concatenate(parts)

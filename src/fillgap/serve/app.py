@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib import resources
 from typing import Annotated, Any, Literal, get_args
@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route
 
 import fillgap
 from fillgap.errors import InputError, InputTypeError, unit_rows
@@ -33,10 +34,9 @@ _PLACE = re.compile(
 
 
 def without_place(value: Any) -> Any:
-    """Return a value of a payload or a description, of a place on a machine its last part alone.
+    """Return a value of a payload or a description; of a path only its last part.
 
-    Embeddings that name their rows by the paths of pictures, and models in a folder, would
-    otherwise tell how this machine is laid out.
+    Paths of pictures and of models would tell how this machine is laid out.
     """
     path = _PLACE.fullmatch(value) if isinstance(value, str) else None
     return value if path is None else (path["kind"] or "") + path["last"]
@@ -55,16 +55,12 @@ def without(hits: list[Hit], identity: str | None) -> list[Hit]:
     gone = next((hit for hit in hits if hit.id == identity), None)
     if gone is None:
         return hits
-    return [
-        replace(
-            hit,
-            rank=hit.rank - (hit.rank > gone.rank),
-            rank_in_modality=hit.rank_in_modality
-            - (hit.modality == gone.modality and hit.rank > gone.rank),
-        )
-        for hit in hits
-        if hit is not gone
-    ]
+    kept = []
+    for hit in hits:
+        later = hit.rank > gone.rank
+        rank = hit.rank_in_modality - (later and hit.modality == gone.modality)
+        kept.append(replace(hit, rank=hit.rank - later, rank_in_modality=rank))
+    return [hit for hit in kept if hit.id != identity]
 
 
 Array = NDArray[Any]
@@ -73,10 +69,9 @@ _SAMPLE = 500
 
 
 class Atlas:
-    """Two maps of one sample: `raw`, and `aligned` where the index has an aligner.
+    """Two maps of one sample, within −1 to 1: `raw`, and `aligned` where there is an aligner.
 
-    `points` has a list of [x, y] for each map, in the order of `modalities`; coordinates are within
-    −1 to 1 for the sample.
+    `points` has a list of [x, y] for each map, in the order of `modalities`.
     """
 
     def __init__(self, index: MixedIndex) -> None:
@@ -84,22 +79,25 @@ class Atlas:
         kinds = [kind for kind in get_args(Kind) if kind in index.count()]
         found = [one for kind in kinds for one in index.sample(kind, _SAMPLE)]
         self.modalities = [one.modality for one in found]
-        names = ["raw", *(["aligned"] if "aligned" in index.stages else [])]
         self._maps: dict[str, _Plane] = {}
-        self.points: dict[str, list[list[float]]] = {name: [] for name in names}
-        for name in names if len(found) > 2 else ():
-            rows = np.stack([one.vectors[name] for one in found])
-            self._maps[name] = _Plane(rows)
-            self.points[name] = self._maps[name](rows)
+        self.points: dict[str, list[list[float]]] = {}
+        for name in ("raw", "aligned"):
+            if name not in index.stages:
+                continue
+            self.points[name] = []
+            if len(found) > 2:
+                rows = np.stack([one.vectors[name] for one in found])
+                self._maps[name] = _Plane(rows)
+                self.points[name] = self._maps[name](rows)
 
-    def place_query(self, sides: Mapping[str, Array]) -> dict[str, list[float]]:
+    def place_query(self, sides: Mapping[Any, Array]) -> dict[str, list[float]]:
         """Return where a query lies on each map; of one of both kinds, the mean."""
         space = self.index.space
-        rows: dict[str, list[Array]] = {"raw": [], "aligned": []}
-        for side, vector in sides.items():
-            one = np.asarray(vector)[None]
-            rows["raw"].append(unit_rows(one, "the query"))
-            rows["aligned"].append(space.align_queries(one, side))  # type: ignore[arg-type]
+        one = {side: np.asarray(vector)[None] for side, vector in sides.items()}
+        rows = {
+            "raw": [unit_rows(row, "the query") for row in one.values()],
+            "aligned": [space.align_queries(row, side) for side, row in one.items()],
+        }
         return {name: plane(np.mean(rows[name], axis=0))[0] for name, plane in self._maps.items()}
 
     def place_documents(self, ids: list[str]) -> dict[str, dict[str, list[float]]]:
@@ -175,14 +173,14 @@ class _Service:
         }
 
     def by_request(self, request: SearchRequest) -> dict[str, Any]:
-        given = [request.text, request.document, request.vector]
+        given = (request.text, request.document, request.vector)
         n_given = sum(value is not None for value in given)
         if n_given != 1:
             raise InputError(
                 "a query must be one of text, document and vector, got "
                 f"{n_given} of them. Send one."
             )
-        sides: dict[str, Any]
+        sides: dict[Any, Any]
         unknown: list[str] = []
         if request.text is not None:
             sides, unknown = self.encoded(request.text, None)
@@ -199,21 +197,23 @@ class _Service:
         asked = request.k, request.stage, request.modality
         return self.answer(sides, unknown, *asked, leave_out=request.document)
 
-    def encoded(self, text: str | None, picture: bytes | None) -> tuple[dict[str, Any], list[str]]:
+    def encoded(self, text: str | None, picture: bytes | None) -> tuple[dict[Any, Any], list[str]]:
         """Return the vectors of a query by modality, and words that the encoder does not know."""
         if self.encoder is None:
             raise InputError(
                 "a query must be a vector or a document of this index, which names no encoder, got "
                 "a text or a picture. Build the index with --encoder."
             )
-        sides = {} if picture is None else {"image": self.encoder.image(picture)}
-        if text is None:
-            return sides, []
-        return {**sides, "text": self.encoder.text(text)}, self.encoder.unknown_words(text)
+        sides: dict[Any, Any] = {}
+        if picture is not None:
+            sides["image"] = self.encoder.image(picture)
+        if text is not None:
+            sides["text"] = self.encoder.text(text)
+        return sides, [] if text is None else self.encoder.unknown_words(text)
 
     def answer(
         self,
-        sides: Mapping[str, Any],
+        sides: Mapping[Any, Any],
         unknown: list[str],
         k: int,
         stage: Stage | None,
@@ -248,25 +248,20 @@ class _Service:
 
     def _shown(self, hit: Hit, places: Mapping[str, int] | None = None) -> dict[str, Any]:
         """Return a hit for the page; pictures only as data that can be nothing but a picture."""
-        payload = {
-            key: without_place(value) for key, value in hit.payload.items() if key != "thumbnail"
-        }
+        payload = dict(hit.payload)
+        picture, owner = payload.pop("thumbnail", None), payload.get("image")
+        if picture is None and isinstance(owner, str) and hit.modality == "text":
+            found = self.index.fetch([owner])  # the image that a text says it belongs to
+            picture = self.index.get(owner).payload.get("thumbnail") if found else None
+        safe = isinstance(picture, str) and _PICTURE.fullmatch(picture)
         return {
             **vars(hit),
             "score": None if np.isnan(hit.score) else hit.score,
-            "payload": payload,
-            "thumbnail": self._thumbnail(hit),
+            "payload": {key: without_place(value) for key, value in payload.items()},
+            "thumbnail": picture if safe else None,
             "explanation": None if hit.explanation is None else vars(hit.explanation),
             "raw_rank": None if places is None else places.get(hit.id),
         }
-
-    def _thumbnail(self, hit: Hit) -> str | None:
-        """Return the picture of a hit, or of the image that a text says it belongs to."""
-        picture, owner = hit.payload.get("thumbnail"), hit.payload.get("image")
-        if picture is None and isinstance(owner, str) and hit.modality == "text":
-            found = self.index.fetch([owner])
-            picture = self.index.get(owner).payload.get("thumbnail") if found else None
-        return picture if isinstance(picture, str) and _PICTURE.fullmatch(picture) else None
 
 
 def make_app(
@@ -283,18 +278,14 @@ def make_app(
         chosen.max_bytes, chosen.max_pixels = max_bytes, max_pixels
     service = _Service(index, chosen)
     app = FastAPI(
-        title="fillgap",
-        version=fillgap.__version__,
+        title="fillgap", version=fillgap.__version__, default_response_class=AsciiJSON,
         description="Search an index of images and texts by either.",
-        openapi_url="/api/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-        default_response_class=AsciiJSON,
-    )
+        openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
+    )  # fmt: skip
     folder = resources.files("fillgap.serve") / "page"
     for path, (name, kind) in _FILES.items():
-        send = _sender((folder / name).read_bytes(), kind)
-        app.add_api_route(path, send, include_in_schema=False)
+        content = Response((folder / name).read_bytes(), media_type=kind)
+        app.router.routes.append(Route(path, content, methods=["GET"]))
     _add_interface(app, service)
 
     @app.exception_handler(InputError)
@@ -317,15 +308,6 @@ def make_app(
 
     app.add_middleware(Guard, hosts=hosts, max_bytes=max_bytes)
     return app
-
-
-def _sender(content: bytes, kind: str) -> Callable[[], Response]:
-    """Return an end point that sends one file of the page."""
-
-    def send() -> Response:
-        return Response(content, media_type=kind)
-
-    return send
 
 
 def _add_interface(app: FastAPI, service: _Service) -> None:

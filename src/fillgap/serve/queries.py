@@ -23,11 +23,7 @@ def open_query_encoder(spec: str | None) -> QueryEncoder | None:
 
 
 class QueryEncoder:
-    """One text or one picture at a time, checked.
-
-    Pictures of more than `max_bytes` are refused, and those of more than `max_pixels` before they
-    are decoded.
-    """
+    """One text or one picture at a time; a larger picture is refused before it is decoded."""
 
     def __init__(
         self, encoder: Encoder, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS

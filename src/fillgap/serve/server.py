@@ -52,14 +52,13 @@ def serve(
     ready: Callable[[], None] | None = None,
     **options: Any,
 ) -> None:
-    """Serve the page until it is interrupted.
+    """Serve the page until it is interrupted; there is no password.
 
     Parameters
     ----------
     index : MixedIndex
-    host : str
-        Address to listen on: only this machine by default. There is no password.
-    port : int
+    host, port : str and int
+        Address to listen on: only this machine by default.
     ready : callable, optional
         Called once the address is ours.
     **options
@@ -92,19 +91,8 @@ def serve(
 def build_demo_index(target: str | Path, **parameters: Any) -> Path:
     """Build an index of the 2500 bundled scenes and their 5000 captions.
 
-    Aligner and calibration are fitted to other scenes, the 1000 for fitting.
-
-    Parameters
-    ----------
-    target : str or path
-        The index, which appears when it is complete.
-    **parameters
-        As for `fillgap.search.create_index`.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
+    Aligner and calibration are fitted to other scenes, the 1000 for fitting. `target`, parameters
+    and errors are those of `fillgap.search.create_index`.
     """
     fitting, scenes = load_digit_scenes("fitting"), load_digit_scenes()
     space = fit_space(fitting.images, fitting.texts, model="digit-scenes")
