@@ -109,3 +109,16 @@ def test_known_values_on_coco(scans):
         found = retrieval.mixed_recall_at_k(scan, k=k).image_to_text
         assert found == pytest.approx(mixed, abs=0.0021)
         assert retrieval.recall_at_k(scan, k=k).image_to_text == pytest.approx(alone, abs=0.0021)
+
+
+def test_promised_probabilities_and_precision():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(size=200_000)
+    error = retrieval.expected_calibration_error
+    assert error(p, rng.uniform(size=p.size) < p) < 0.01
+    assert error(p, rng.uniform(size=p.size) < p**2) > 0.1
+    assert error([0.3, 0.3], [True, False]) == pytest.approx(0.2)
+    marks = [False, True, True, False]
+    precision = retrieval.precision_at_threshold
+    assert precision([0.9, 0.8, 0.7, 0.1], marks, threshold=0.7) == 2 / 3
+    assert np.isnan(precision([0.1], [True], threshold=0.5))
