@@ -14,7 +14,7 @@ from conftest import of_another_kind, two_texts
 from fillgap import EmbeddingPair, InputError, InputTypeError, MeanCentering, Sides, recommend
 from fillgap.bench.mixed import bench_mixed
 from fillgap.bench.pages import against_published, is_published, sentence_of, to_html, to_markdown
-from fillgap.calibration import QuantileMap, ZScore, reciprocal_rank_fusion
+from fillgap.calibration import QuantileMap, RelevanceProbability, ZScore, reciprocal_rank_fusion
 from fillgap.evaluation import Estimate
 from fillgap.evaluation.combine import FUSIONS, fused
 from fillgap.evaluation.leaderboard import Combination, Leaderboard, Tally
@@ -115,15 +115,17 @@ class TestRecommend:
         monkeypatch.setattr("fillgap.evaluation.combine._SAMPLE", 40)
         images, texts, seen = unit(pair.images), unit(pair.texts), []
 
-        class Watched(QuantileMap):
+        class Watched(ZScore):
             def fit(self, queries, documents, *, relevant, **rest):  # type: ignore[no-untyped-def]
                 seen.append((queries.images, documents.texts, relevant["image", "text"]))
                 return super().fit(queries, documents, **rest)
 
-        options = QUICK | {"aligners": [], "calibrations": {"watched": Watched()}}
-        found = recommend(pair, max_loss=1.0, **options)
-        assert found.chosen is not None
-        assert len(seen) == 3  # in two folds, and to all rows
+        chosen = Combination("raw", "p")
+        monkeypatch.setattr("fillgap.evaluation.recommend.choose", lambda *_: (chosen, {}))
+        tried = {"watched": Watched(on="all"), "p": RelevanceProbability()}
+        found = recommend(pair, **QUICK | {"aligners": [], "calibrations": tried})
+        assert found.space.calibration.is_fitted_for("text", "image")
+        assert len(seen) == 2
         for asked, shown, pairs in seen:
             assert len(asked) == len(shown) == 40
             assert len(pairs) > 5
