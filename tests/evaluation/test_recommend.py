@@ -121,7 +121,7 @@ class TestRecommend:
                 return super().fit(queries, documents, **rest)
 
         chosen = Combination("raw", "p")
-        monkeypatch.setattr("fillgap.evaluation.recommend.choose", lambda *_: (chosen, {}))
+        monkeypatch.setitem(recommend.__globals__, "choose", lambda *_: (chosen, {}))
         tried = {"watched": Watched(on="all"), "p": RelevanceProbability()}
         found = recommend(pair, **QUICK | {"aligners": [], "calibrations": tried})
         assert found.space.calibration.is_fitted_for("text", "image")
@@ -190,15 +190,9 @@ class TestRecommend:
         [
             ({"queries": Sides(texts=np.ones((1, 24)))}, "text queries must be at least 2 rows"),
             ({"queries": Sides(NAN[:3])}, "^image queries must be finite .* in row 1 "),
-            (
-                {"queries": Sides(texts=np.ones((3, 5)))},
-                "text queries must be of dimension 24, .* 5",
-            ),
+            ({"queries": Sides(texts=np.ones((3, 5)))}, "text queries .* be of dimension 24, .* 5"),
             ({"queries": np.ones((9, 24))}, r"queries must be Sides\(images, texts\)"),
-            (
-                {"fit_on": EmbeddingPair(*np.ones((2, 9, 5)))},
-                "data to fit on must be of dimension 24",
-            ),
+            ({"fit_on": EmbeddingPair(*np.ones((2, 9, 5)))}, "data to fit on must be of dimension"),
             ({"fit_on": SAME}, "others than the collection, got the same images"),
             ({"fit_on": ZERO}, "^texts to fit on must be non-zero .* in row 4 "),
             ({"pair": EmbeddingPair(NAN, NAN)}, "^images must be finite .* in row 1 "),
