@@ -25,7 +25,6 @@ from fillgap.evaluation.judge import draw_two_sided
 from fillgap.evaluation.leaderboard import Combination
 from fillgap.evaluation.recommend import calibrations_to_try
 from fillgap.evaluation.shortlists import (
-    all_scores,
     calibrated,
     levelled,
     levelled_pools,
@@ -34,7 +33,7 @@ from fillgap.evaluation.shortlists import (
     lists_within_pools,
 )
 from fillgap.runtime import silent
-from reference_lists import one_sided_values, two_sided_values
+from reference_lists import all_scores, one_sided_values, two_sided_values
 
 N, D = 150, 16
 INDEX = np.repeat(np.arange(N), 2)

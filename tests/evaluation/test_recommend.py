@@ -19,10 +19,10 @@ from fillgap.evaluation import Estimate
 from fillgap.evaluation.combine import FUSIONS, fused
 from fillgap.evaluation.leaderboard import Combination, Leaderboard, Tally
 from fillgap.evaluation.recommend import choose
-from fillgap.evaluation.shortlists import all_scores, calibrated
+from fillgap.evaluation.shortlists import calibrated
 from fillgap.metrics import exposure_at_k, mixed_ndcg_at_k, recall_at_k
 from reference import unit
-from reference_lists import one_sided_values
+from reference_lists import all_scores, one_sided_values
 
 QUICK = {
     "n_splits": 2,
