@@ -9,16 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fillgap.calibration.base import Modality
-from fillgap.evaluation.judge import IMAGE_SHARES, TwoSidedPool
+from fillgap.evaluation.judge import TwoSidedPool
 from fillgap.evaluation.shortlists import (
     Scorer,
     Scores,
+    all_cosines,
     ndcg_of_lists,
     ranks_among,
     recall_of_ranks,
+    scored,
 )
 
 Array = NDArray[Any]
+
+
+def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
+    """Return the scores of all rows as queries with all rows as documents, less themselves."""
+    return scored(all_cosines(rows), rows, scorer)
 
 
 def one_sided_values(
@@ -60,7 +67,7 @@ def two_sided_values(
 ) -> list[tuple[str, NDArray[np.intp], NDArray[np.float64]]]:
     """Return (name of the share, rows of the query texts, their NDCG@10) of each pool."""
     found = []
-    for share, pool in zip(IMAGE_SHARES, pools, strict=False):
+    for pool in pools:
         within: dict[Modality, Array] = {"text": pool.documents, "image": pool.images}
         documents = {side: rows[side][chosen] for side, chosen in within.items()}
         queries = rows["text"][pool.queries]
@@ -72,7 +79,7 @@ def two_sided_values(
         together = np.concatenate([lists["text"], lists["image"]], axis=1)
         each = np.arange(len(pool.queries))
         ranks = ranks_among((together,), each, together[each, pool.answer])
-        found.append((f"{share:.0%} images", pool.queries, ndcg_of_lists(ranks, each, len(each))))
+        found.append((pool.share, pool.queries, ndcg_of_lists(ranks, each, len(each))))
     return found
 
 

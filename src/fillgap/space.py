@@ -93,7 +93,7 @@ class MixedSpace:
         self.metadata: dict[str, Any] = {}
         for value, kind, what, where in (
             (aligner, Aligner, "aligner", "aligners"),
-            (calibration, Calibration, "calibration", "scores"),
+            (calibration, Calibration, "calibration", "calibration"),
         ):
             if value is not None and not isinstance(value, kind):
                 raise InputTypeError(
@@ -120,7 +120,14 @@ class MixedSpace:
                 f"aligner gives them, got {calibration.n_features_in_}. Fit it to aligned rows."
             )
         self.folds = calibration is None or bool(calibration.folds)
-        self.fingerprint = self._digest()
+        arrays, header = self.state()
+        deciding = {key: header.get(key) for key in _DECIDING}
+        digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
+        for name in sorted(arrays):
+            array = np.ascontiguousarray(arrays[name])
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+        self.fingerprint = digest.hexdigest()
 
     def align_documents(self, rows: Any, modality: Modality) -> Array:
         """Return documents of one modality as float32 unit rows of shape (n, n_components)."""
@@ -233,18 +240,19 @@ class MixedSpace:
     def _dimension(self, n_features: int | None) -> int:
         part: Any = self.aligner if self.aligner is not None else self.calibration
         fitted = None if part is None else int(part.n_features_in_)
-        if n_features is not None:
-            check_integer(n_features, "n_features", low=2, high=_MOST_FEATURES)
-        elif fitted is None:
+        if n_features is None and fitted is None:
             raise InputError(
                 "n_features must be given without an aligner and a calibration, got None. "
                 "Pass the dimension of the embeddings."
             )
-        if n_features is not None and fitted is not None and n_features != fitted:
+        if n_features is None:
+            return int(fitted or 0)
+        n_features = check_integer(n_features, "n_features", low=2, high=_MOST_FEATURES)
+        if fitted not in (None, n_features):
             raise InputError(
                 f"n_features must be {fitted}, as in the fit, got {n_features}. Leave it out."
             )
-        return int(fitted or n_features or 0)
+        return n_features
 
     def _checked_means(self, means: Sides | None) -> Sides:
         if not isinstance(means, tuple | None) or len(means or (None, None)) != 2:
@@ -273,17 +281,6 @@ class MixedSpace:
             rows.append(None if row is None else row.astype(np.float64))
         return Sides(*rows)
 
-    def _digest(self) -> str:
-        """Return the hash of all numbers and words that decide a score."""
-        arrays, header = self.state()
-        deciding = {key: header.get(key) for key in _DECIDING}
-        digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
-        for name in sorted(arrays):
-            array = np.ascontiguousarray(arrays[name])
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(array.tobytes())
-        return digest.hexdigest()
-
 
 def save_space(
     space: MixedSpace,
@@ -298,16 +295,10 @@ def save_space(
     ----------
     space : MixedSpace
     path : str or path
-        Where to.
     provenance : Provenance, optional
         Kept in the header; its model must be that of the space, or None.
     overwrite : bool
         Whether an existing file may be replaced.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
     """
     arrays, header = space.state()
     if space.aligner is None:
@@ -343,15 +334,15 @@ def load_space(path: str | Path) -> MixedSpace:
     path = beside if beside.is_file() else path
     arrays, header = read_artifact(path, "aligner")
     aligner = restore_aligner(path, arrays, header)
+    fitted, means = (
+        {name.removeprefix(p): array for name, array in arrays.items() if name.startswith(p)}
+        for p in (_CALIBRATION, _QUERY_MEAN)
+    )
     state = header.get("calibration")
     try:
-        calibration = (
-            None if state is None else restore_calibration(_part(arrays, _CALIBRATION), state)
-        )
-        means = _part(arrays, _QUERY_MEAN)
         space = MixedSpace(
             None if header.get("identity") else aligner,
-            calibration,
+            None if state is None else restore_calibration(fitted, state),
             n_features=aligner.n_features_in_,
             model=header.get("model"),
             query_means=Sides(**means),
@@ -363,12 +354,3 @@ def load_space(path: str | Path) -> MixedSpace:
         ) from error
     space.metadata = header
     return space
-
-
-def _part(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    """Return the arrays whose names begin with `prefix`, without it."""
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }

@@ -16,9 +16,10 @@ from fillgap.bench.mixed import in_thirds
 from fillgap.calibration import ZScore
 from fillgap.cli.app import run
 from fillgap.datasets import load_digit_scenes
-from fillgap.datasets.judged import is_judged, open_judged
+from fillgap.datasets.judged import open_judged
 from fillgap.evaluation.leaderboard import Combination
 from judged_folders import N, write_beir, write_embeddings, write_mixbench
+from reference import unit
 
 QUICK = {"aligners": ["gr-clip"], "calibrations": {"z-score": ZScore()}, "n_resamples": 100}
 
@@ -34,34 +35,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_mixbench_is_read_as_it_is(mixbench: Path) -> None:
-    judged = open_judged(mixbench)
-    assert [item.kind for item in judged.documents[:3]] == ["image", "text", "image+text"]
-    assert {item.kind for item in judged.queries} == {"text"}
-    assert judged.relevant == [(i, i, 1.0) for i in range(N)]
-    assert is_judged(mixbench)
-    assert not is_judged(mixbench / "images")
-
-
 def test_graded_ndcg_is_that_of_ir_measures(tmp_path: Path) -> None:
     ir = pytest.importorskip("ir_measures")
     grades, folder = write_beir(tmp_path / "beir")
     judged = open_judged(folder)
     queries, documents = read_embeddings(judged, folder / "embeddings")
     board = bench_judged(judged, queries, documents, **QUICK)
-    unit = {
-        name: rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        for name, rows in (
-            ("q", queries.rows["text"]),
-            ("t", documents.rows["text"]),
-            ("i", documents.rows["image"]),
-        )
-    }
+    asked = unit(queries.rows["text"])
     ranked = [
-        ir.ScoredDoc(q, f"{side}{j}", float(score))
+        ir.ScoredDoc(q, f"{side[0]}{j}", float(score))
         for q in grades
-        for side in "ti"
-        for j, score in enumerate(unit[side] @ unit["q"][int(q)])
+        for side, rows in documents.rows.items()
+        for j, score in enumerate(unit(rows) @ asked[int(q)])
     ]
     qrels = [ir.Qrel(q, doc, grade) for q, docs in grades.items() for doc, grade in docs.items()]
     wanted = {m.query_id: m.value for m in ir.iter_calc([ir.nDCG @ 10], qrels, ranked)}
@@ -71,6 +56,11 @@ def test_graded_ndcg_is_that_of_ir_measures(tmp_path: Path) -> None:
     assert board.line(Combination()).estimates["mixed_ndcg_at_10"].value == pytest.approx(
         np.mean(list(wanted.values())), abs=1e-6
     )
+    with pytest.raises(InputError, match="judged queries must be at least 40, for 20 parts"):
+        bench_judged(judged, queries, documents, n_splits=20)
+    documents.rows.pop("image")
+    with pytest.raises(InputError, match="texts alone. There is no gap"):
+        bench_judged(judged, queries, documents, **QUICK)
 
 
 def test_ids_decide_which_row_is_whose(folder: Path) -> None:
@@ -100,50 +90,52 @@ def test_an_encoder_gives_what_embeddings_give(
             [lines[name]["estimates"]["mixed_ndcg_at_10"]["value"] for name in sorted(lines)]
         )
         raw, centred = lines["raw+none"], lines["gr-clip+none"]
-        for measure in (
-            "mixed_ndcg_at_10",
-            "mixed_ndcg_at_10.image",
-            "mixed_ndcg_at_10.image+text",
-        ):
-            assert measure in raw["estimates"]
+        assert {"mixed_ndcg_at_10.image", "mixed_ndcg_at_10.image+text"} <= set(raw["estimates"])
         assert raw["exposure"]["image"]["value"] < centred["exposure"]["image"]["value"]
-        assert (
-            raw["estimates"]["mixed_ndcg_at_10"]["value"]
-            < centred["estimates"]["mixed_ndcg_at_10"]["value"]
-        )
+        before, after = (line["estimates"]["mixed_ndcg_at_10"]["value"] for line in (raw, centred))
+        assert before < after
     np.testing.assert_allclose(*values, atol=0.02)  # thumbnails are rounded to 8 bits
 
 
 def test_what_a_query_is_judged_by_is_never_fitted_to(folder: Path) -> None:
     judged = open_judged(folder)
     queries, documents = read_embeddings(judged, folder / "embeddings")
-    seen: list[np.ndarray] = []
+    seen: list[Any] = []
 
     class Watched(ZScore):
-        def fit(self, queries, documents, **rest):  # type: ignore[no-untyped-def]
-            seen.append(np.concatenate([queries.texts, documents.images, documents.texts]))
+        def fit(self, queries, documents, *, relevant, **rest):  # type: ignore[no-untyped-def]
+            seen.append((queries, documents, relevant))
             return super().fit(queries, documents, **rest)
 
-    calibrations = {"watched": Watched(on="all")}
-    bench_judged(judged, queries, documents, aligners=["gr-clip"], calibrations=calibrations,
-                 n_resamples=100)  # fmt: skip
-    raw = seen[::2]  # each part fits raw first, then the aligner
+    board = bench_judged(judged, queries, documents, aligners=["gr-clip"],
+                         calibrations={"watched": Watched(on="all")}, n_resamples=100)  # fmt: skip
+    raw, asked = seen[::2], queries.rows["text"]  # each part fits raw first, then the aligner
     assert len(raw) == 4
+    rows = [np.concatenate([part.texts, *shown]) for part, shown, _ in raw]
     for i in range(N):  # one of the four fits saw neither the query nor the documents of scene i
-        mine = [queries.rows["text"][i]]
-        mine += [documents.rows[s][documents.of[s] == i][0] for s in documents.rows
-                 if i in documents.of[s]]  # fmt: skip
-        without = [all(np.abs(rows - row).max(axis=1).min() > 1e-6 for row in mine) for rows in raw]
+        mine = [asked[i], *(documents.rows[s][of == i] for s, of in documents.of.items())]
+        mine = np.vstack(mine)
+        without = [all(np.abs(part - row).max(axis=1).min() > 1e-6 for row in mine)
+                   for part in rows]  # fmt: skip
         assert sum(without) == 1
-
-
-def test_the_page_names_what_it_shows(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "board.md"
-    assert run(["bench", "mixed", str(folder), "-m", "balanced", "-o", str(out), "-q"]) == 0
-    text = out.read_text()
-    assert "48 judged queries, 48 documents (16 image, 16 image+text, 16 text)" in text
-    assert "| mixed NDCG@10 | of images | of both in one | of texts | p | exposure |" in text
-    assert "balanced + rrf" in text
+    told = []
+    for part, shown, relevant in raw:  # just what is relevant to its queries among its documents
+        for (_, side), pairs in relevant.items():
+            query = np.argmax(part.texts[pairs[:, 0]] @ asked.T, axis=1)
+            row = np.argmax(shown.of(side)[pairs[:, 1]] @ documents.rows[side].T, axis=1)
+            np.testing.assert_array_equal(query, documents.of[side][row])
+            assert len(query) > len(documents.of[side]) // 2
+            told += query.tolist()
+    assert set(told) == set(range(N))
+    # The score of a document that is an image and a text is the mean of both.
+    total, halves = np.zeros((N, N)), np.zeros(N)
+    for side, of in documents.of.items():
+        total[:, of] += unit(asked) @ unit(documents.rows[side]).T
+        halves[of] += 1
+    scores = total / halves
+    rank = 1 + (scores > np.diag(scores)[:, None] + 1e-6).sum(axis=1)
+    expected = np.where(rank <= 10, 1 / np.log2(1 + rank), 0)
+    np.testing.assert_allclose(board.values[Combination()]["mixed_ndcg_at_10"], expected, atol=1e-6)
 
 
 class TestThirds:
@@ -184,6 +176,8 @@ class TestThirds:
         assert run([*words, "--image-index", str(tmp_path / "x.npy")]) == 0
         told = capsys.readouterr().out
         assert "80 judged queries, 60 documents (20 image, 20 image+text, 20 text)" in told
+        assert "| mixed NDCG@10 | of images | of both in one | of texts | p | exposure |" in told
+        assert "balanced + rrf" in told
         assert run(words) == 2
         assert "images with two texts must be at least 12" in capsys.readouterr().err
 
@@ -260,14 +254,3 @@ def test_a_folder_is_named_or_needed(folder: Path, capsys: pytest.CaptureFixture
     assert "Pass one of its folders: set." in capsys.readouterr().err
     assert run(["bench", "mixed", "--encoder", "digit-scenes"]) == 2
     assert "must be given with a folder of queries" in capsys.readouterr().err
-
-
-def test_one_modality_is_refused(tmp_path: Path) -> None:
-    _, folder = write_beir(tmp_path / "beir")
-    judged = open_judged(folder)
-    queries, documents = read_embeddings(judged, folder / "embeddings")
-    documents.rows.pop("image")
-    with pytest.raises(InputError, match="texts alone. There is no gap"):
-        bench_judged(judged, queries, documents, **QUICK)
-    with pytest.raises(InputError, match="judged queries must be at least 40, for 20 parts"):
-        bench_judged(judged, *read_embeddings(judged, folder / "embeddings"), n_splits=20)

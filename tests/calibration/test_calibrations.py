@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 import reference_scores as slow
 from calibration_table import ROWS, Row
+from conftest import make_gapped
 from fillgap import InputError, InputTypeError
 from fillgap.calibration import (
     CALIBRATIONS,
@@ -30,6 +32,7 @@ from fillgap.calibration import (
 )
 from fillgap.calibration.base import MODALITIES
 from fillgap.calibration.methods import calibration_state, restore_calibration
+from fillgap.calibration.probability import ScoreHistogram
 from reference import unit
 
 PAIRS = [(q, d) for q in ("image", "text") for d in ("image", "text")]
@@ -368,6 +371,145 @@ def test_a_threshold_means_the_same_for_images_and_texts() -> None:
                 spread = np.sqrt((p * (1 - p))[likely].sum())
                 assert abs(mark[likely].sum() - p[likely].sum()) < 5 * spread, document
             assert abs(p.mean() - mark.mean()) < 0.001, (kind, document)
+
+
+class TestTogether:
+    def test_each_is_what_it_is_alone(self) -> None:
+        made: dict[str, Calibration] = {row.name: row.make() for row in ROWS}
+        found = fit_together(made, QUERIES, DOCUMENTS, relevant=RELEVANT)
+        assert list(found) == list(made)
+        for row in ROWS:
+            alone, together = fitted(row), found[row.name]
+            assert isinstance(together, type(alone))
+            assert together.fitted_.keys() == alone.fitted_.keys()
+            for key, array in alone.fitted_.items():
+                np.testing.assert_allclose(together.fitted_[key], array, rtol=1e-12)
+            for query in MODALITIES:
+                arguments = {"query": query, "document": "text", "documents": DOCUMENTS.texts}
+                got, expected = (
+                    one.calibrate(QUERIES.of(query) @ DOCUMENTS.texts.T, **arguments)
+                    for one in (together, alone)
+                )
+                np.testing.assert_allclose(got, expected, rtol=1e-12, err_msg=row.name)
+
+    def test_what_is_applied_first_is_fitted_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        count, learn = Counter[int](), NNN._learn
+
+        def counted(self: NNN, *arguments: Any) -> None:
+            count[self.k] += 1
+            learn(self, *arguments)
+
+        monkeypatch.setattr(NNN, "_learn", counted)
+        made = {
+            "nnn": NNN(),
+            "z": ZScore(after=NNN()),
+            "all": ZScore(on="all", after=NNN()),
+            "twice": QuantileMap(after=ZScore(after=NNN())),
+            "other": QuantileMap(after=NNN(k=3)),
+        }
+        found = fit_together(made, QUERIES, DOCUMENTS)
+        assert count == {16: 1, 3: 1}
+        assert found["z"].after_ is found["nnn"]
+        assert found["twice"].after_ is found["z"]
+
+    def test_one_that_fails_leaves_the_others_alone(self) -> None:
+        made = {
+            "unknown": ZScore(on="some"),
+            "none relevant": RelevanceProbability(),
+            "bad k": QuantileMap(after=NNN(k=0)),
+            "q": QuantileMap(),
+        }
+        found = fit_together(made, QUERIES, DOCUMENTS)
+        failed = {name: str(one) for name, one in found.items() if isinstance(one, Exception)}
+        assert failed.keys() == made.keys() - {"q"}
+        assert "k must be at least 1" in failed["bad k"]
+        bad = np.where(np.arange(DIM) == 3, np.nan, DOCUMENTS.images)
+        failed = fit_together(made, QUERIES, Sides(images=bad))
+        assert all(isinstance(one, InputError) for one in failed.values())
+
+    def test_a_class_with_a_fit_of_its_own_is_left_to_it(self) -> None:
+        class Shifted(ZScore):
+            def fit(self, queries: Any, documents: Any, **rest: Any) -> Any:
+                fit = super().fit(queries, documents, **rest)
+                self.fitted_["text.text.mean"] = np.array(7.0)
+                return fit
+
+        found = fit_together({"own": QuantileMap(after=Shifted())}, QUERIES, DOCUMENTS)
+        assert found["own"].after_.fitted_["text.text.mean"] == 7
+
+
+class TestModalitiesNeverJudged:
+    rows = Sides(*map(unit, make_gapped(200, 16, seed=0, gap=0.5)))
+    every = np.repeat(np.arange(200)[:, None], 2, axis=1)
+
+    @pytest.mark.parametrize("kind", ["logistic", "isotonic"])
+    def test_they_are_as_likely_at_as_many_deviations(self, kind: str) -> None:
+        relevant = {("text", "image"): self.every}
+        fit = RelevanceProbability(kind=kind).fit(self.rows, self.rows, relevant=relevant)
+        cosines = {side: self.rows.texts @ self.rows.of(side).T for side in MODALITIES}
+        own = cosines["text"][~np.eye(200, dtype=bool)]
+        for z in (-1.0, 0.5, 1.9, 7.0):
+            odds = [
+                fit.calibrate(
+                    np.array([[values.mean() + z * values.std()]]), query="text", document=document
+                ).item()
+                for document, values in (("image", cosines["image"]), ("text", own))
+            ]
+            assert odds[0] == pytest.approx(odds[1], abs=0.02), z
+        assert fit.probability(cosines["image"], query="text", document="image").shape == (200, 200)
+        with pytest.raises(InputError, match="text queries with text documents must have been ju"):
+            fit.probability(cosines["text"], query="text", document="text")
+
+    @pytest.mark.parametrize("query", MODALITIES)
+    def test_where_nothing_is_known_the_order_is_that_of_the_z_score(self, query: str) -> None:
+        relevant = {("text", "image"): self.every, ("image", "text"): self.every}
+        lists = []
+        for one in (RelevanceProbability(after=NNN(k=5)), ZScore(on="all", after=NNN(k=5))):
+            one.fit(self.rows, self.rows, relevant=relevant)
+            scored = [
+                one.calibrate(self.rows.of(query) @ D.T, query=query, document=side, documents=D)
+                for side, D in zip(MODALITIES, self.rows, strict=True)
+            ]
+            lists.append(np.concatenate(scored, axis=1))
+        for odds, z in zip(*lists, strict=True):
+            slope, offset = np.polyfit(z, odds, 1)
+            assert slope > 0
+            np.testing.assert_allclose(odds, slope * z + offset, atol=0.02)
+
+    def test_what_is_judged_later_is_borrowed_no_more(self) -> None:
+        relevant = {("text", "image"): self.every}
+        fit = RelevanceProbability().fit(self.rows, self.rows, relevant=relevant)
+        noise = 0.02 * np.random.default_rng(1).normal(size=(200, 16))
+        queries = Sides(texts=unit(self.rows.texts + noise))
+        fit.partial_fit(queries, self.rows, relevant={("text", "text"): self.every})
+        assert fit.probability(np.ones((1, 1)), query="text", document="text").item() > 0.5
+
+
+class TestHistogram:
+    scores = np.random.default_rng(0).normal(scale=3.0, size=5000)
+
+    def test_scores_beyond_its_limit_are_counted(self) -> None:
+        found = ScoreHistogram()
+        found.add(self.scores[:2000] / 10)
+        assert found.limit == 4
+        found.add(self.scores[2000:])
+        assert (found.limit, found.total) == (16, 5000)
+        every = np.concatenate([self.scores[:2000] / 10, self.scores[2000:]])
+        levels = np.linspace(0.01, 0.99, 50)
+        np.testing.assert_allclose(found.quantiles(levels), np.quantile(every, levels), atol=0.02)
+        found.add(np.array([np.inf, -np.inf]))  # in the outermost bins
+        assert found.limit == 16
+
+    @pytest.mark.parametrize("scales", [(0.1, 1.0), (1.0, 0.1)])
+    def test_two_of_different_limits_are_read_together(self, scales: tuple[float, float]) -> None:
+        parts = [self.scores[i::2] * scale for i, scale in enumerate(scales)]
+        both = [ScoreHistogram(), ScoreHistogram()]
+        for histogram, part in zip(both, parts, strict=True):
+            histogram.add(part)
+        middles, *counts = both[0].with_others(both[1])
+        for count, part in zip(counts, parts, strict=True):
+            assert count.sum() == 2500
+            assert (count @ middles) / 2500 == pytest.approx(part.mean(), abs=1e-3)
 
 
 class TestRefusals:

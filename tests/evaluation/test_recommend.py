@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from conftest import of_another_kind, two_texts
-from fillgap import EmbeddingPair, InputError, InputTypeError, Sides, recommend
+from fillgap import EmbeddingPair, InputError, InputTypeError, MeanCentering, Sides, recommend
 from fillgap.bench.mixed import bench_mixed
 from fillgap.bench.pages import against_published, is_published, sentence_of, to_html, to_markdown
-from fillgap.calibration import QuantileMap, ZScore, reciprocal_rank_fusion
-from fillgap.errors import unit_rows
+from fillgap.calibration import QuantileMap, RelevanceProbability, ZScore, reciprocal_rank_fusion
 from fillgap.evaluation import Estimate
 from fillgap.evaluation.combine import FUSIONS, fused
 from fillgap.evaluation.leaderboard import Combination, Leaderboard, Tally
 from fillgap.evaluation.recommend import choose
-from fillgap.evaluation.shortlists import all_scores, calibrated
-from fillgap.metrics import (
-    expected_calibration_error,
-    exposure_at_k,
-    mixed_ndcg_at_k,
-    precision_at_threshold,
-    recall_at_k,
-)
-from reference_lists import one_sided_values
+from fillgap.evaluation.shortlists import calibrated
+from fillgap.metrics import exposure_at_k, mixed_ndcg_at_k, recall_at_k
+from reference import unit
+from reference_lists import all_scores, one_sided_values
 
 QUICK = {
     "n_splits": 2,
@@ -48,10 +44,7 @@ def pair() -> EmbeddingPair:
 class TestScoredMeasures:
     def test_without_a_calibration_they_are_those_of_the_scan(self, pair: EmbeddingPair) -> None:
         part = pair.take_images(np.arange(60))
-        rows = {
-            "image": part.images / np.linalg.norm(part.images, axis=1, keepdims=True),
-            "text": part.texts / np.linalg.norm(part.texts, axis=1, keepdims=True),
-        }
+        rows = {"image": unit(part.images), "text": unit(part.texts)}
         found = one_sided_values(all_scores(rows, calibrated(None)), np.asarray(part.image_index))
         for name, expected in (
             ("mixed_ndcg_at_10", mixed_ndcg_at_k(part)),
@@ -61,21 +54,16 @@ class TestScoredMeasures:
             for direction in ("image_to_text", "text_to_image"):
                 got = found[name, direction].mean()
                 assert got == pytest.approx(getattr(expected, direction), abs=1e-9), name
-
-    def test_a_query_is_in_no_list_that_is_fused(self) -> None:
-        """With as many of each kind, ranks alone show as many of each kind."""
-        rng = np.random.default_rng(0)
-        rows = {side: unit_rows(rng.normal(size=(31, 8)), side) for side in ("image", "text")}
-        scorer = fused(reciprocal_rank_fusion)
-        scores = all_scores(rows, scorer)
+        # A query is in no list that is fused: with as many of each kind, ranks show as many.
+        rows = {side: of[:31] for side, of in rows.items()}
+        scores = all_scores(rows, fused(reciprocal_rank_fusion))
         found = one_sided_values(scores, np.arange(31))
         for query, other in (("image", "text"), ("text", "image")):
             best = [scores[query][side].max(axis=1).tolist() for side in (query, other)]
             assert best == [[1 / 61] * 31] * 2
             assert (np.diag(scores[query][query]) == -np.inf).all()
-        for direction in ("image_to_text", "text_to_image"):
-            together = found["exposure_at_10", direction] * 31 / 61  # share of the first ten
-            assert together.tolist() == pytest.approx([0.5] * 31), direction
+            together = found["exposure_at_10", f"{query}_to_{other}"] * 31 / 61  # of the first ten
+            assert together.tolist() == pytest.approx([0.5] * 31)
 
 
 class TestRecommend:
@@ -100,15 +88,50 @@ class TestRecommend:
     def test_its_figures_are_of_images_that_had_no_part_in_the_choice(
         self, pair: EmbeddingPair, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        halves, real = [], Leaderboard.from_tally
+        halves, fits, real, fit = [], Counter[int](), Leaderboard.from_tally, MeanCentering.fit
+
+        def counted(self: MeanCentering, X: Any, Y: Any = None) -> MeanCentering:
+            fits[len(X)] += 1
+            return fit(self, X, Y)
 
         def watched(*given, images, **options):  # type: ignore[no-untyped-def]
             halves.append(images)
             return real(*given, images=images, **options)
 
         monkeypatch.setattr(Leaderboard, "from_tally", watched)
-        recommend(pair, aligners=["mean-centering"], **QUICK)
+        monkeypatch.setattr(MeanCentering, "fit", counted)
+        found = recommend(pair, aligners=["mean-centering"], **QUICK)
         assert (halves[0] != halves[1]).all()
+        assert fits[80] == 2  # once in a fold, for all calibrations together
+        assert fits.keys() <= {80, 160}
+        assert found.fitted_on is None
+        one_sided = EmbeddingPair(pair.images, pair.texts[::2])
+        assert recommend(one_sided, **QUICK).objective == "mixed_ndcg_at_10"
+
+    def test_a_calibration_is_fitted_to_a_sample_whose_pairs_are_known(
+        self, pair: EmbeddingPair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of more rows than a bank should hold, some are taken; what is relevant is renumbered."""
+        monkeypatch.setattr("fillgap.evaluation.combine._SAMPLE", 40)
+        images, texts, seen = unit(pair.images), unit(pair.texts), []
+
+        class Watched(ZScore):
+            def fit(self, queries, documents, *, relevant, **rest):  # type: ignore[no-untyped-def]
+                seen.append((queries.images, documents.texts, relevant["image", "text"]))
+                return super().fit(queries, documents, **rest)
+
+        chosen = Combination("raw", "p")
+        monkeypatch.setitem(recommend.__globals__, "choose", lambda *_: (chosen, {}))
+        tried = {"watched": Watched(on="all"), "p": RelevanceProbability()}
+        found = recommend(pair, **QUICK | {"aligners": [], "calibrations": tried})
+        assert found.space.calibration.is_fitted_for("text", "image")
+        assert len(seen) == 2
+        for asked, shown, pairs in seen:
+            assert len(asked) == len(shown) == 40
+            assert len(pairs) > 5
+            image = np.argmax(asked[pairs[:, 0]] @ images.T, axis=1)
+            text = np.argmax(shown[pairs[:, 1]] @ texts.T, axis=1)
+            np.testing.assert_array_equal(image, np.asarray(pair.image_index)[text])
 
     def test_without_a_gap_it_leaves_the_embeddings_alone(self) -> None:
         rng = np.random.default_rng(0)
@@ -126,10 +149,6 @@ class TestRecommend:
         assert found.space.aligner is None
         assert found.space.calibration is None
 
-    def test_one_text_an_image_is_judged_one_sided(self, pair: EmbeddingPair) -> None:
-        found = recommend(EmbeddingPair(pair.images, pair.texts[::2]), **QUICK)
-        assert found.objective == "mixed_ndcg_at_10"
-
     def test_data_of_another_kind_are_told(self, pair: EmbeddingPair) -> None:
         other = of_another_kind(pair)
         found = recommend(pair, fit_on=other, aligners=["mean-centering"], max_loss=1.0, **QUICK)
@@ -146,17 +165,12 @@ class TestRecommend:
         assert own.chosen is not None
         means = [board.line(own.chosen).estimates for board in (found.leaderboard, own.leaderboard)]
         assert means[0] != means[1]
-
-    def test_advice_against_other_data_says_whose_figures_they_are(
-        self, pair: EmbeddingPair
-    ) -> None:
         rng = np.random.default_rng(0)
         noise = EmbeddingPair(rng.normal(size=(90, 24)), rng.normal(size=(70, 24)), name="noise")
         found = recommend(pair, fit_on=noise, aligners=["spectral"], max_loss=0.0, **QUICK)
         assert found.chosen is None
-        assert found.sentence.endswith(
-            "These are figures of fits to other data (noise: 90 images, 70 texts)."
-        )
+        ending = "These are figures of fits to other data (noise: 90 images, 70 texts)."
+        assert found.sentence.endswith(ending)
 
     def test_a_log_of_texts_alone_calibrates_text_queries(self, pair: EmbeddingPair) -> None:
         """And queries that are images are calibrated with the collection's own."""
@@ -176,15 +190,9 @@ class TestRecommend:
         [
             ({"queries": Sides(texts=np.ones((1, 24)))}, "text queries must be at least 2 rows"),
             ({"queries": Sides(NAN[:3])}, "^image queries must be finite .* in row 1 "),
-            (
-                {"queries": Sides(texts=np.ones((3, 5)))},
-                "text queries must be of dimension 24, .* 5",
-            ),
+            ({"queries": Sides(texts=np.ones((3, 5)))}, "text queries .* be of dimension 24, .* 5"),
             ({"queries": np.ones((9, 24))}, r"queries must be Sides\(images, texts\)"),
-            (
-                {"fit_on": EmbeddingPair(*np.ones((2, 9, 5)))},
-                "data to fit on must be of dimension 24",
-            ),
+            ({"fit_on": EmbeddingPair(*np.ones((2, 9, 5)))}, "data to fit on must be of dimension"),
             ({"fit_on": SAME}, "others than the collection, got the same images"),
             ({"fit_on": ZERO}, "^texts to fit on must be non-zero .* in row 4 "),
             ({"pair": EmbeddingPair(NAN, NAN)}, "^images must be finite .* in row 1 "),
@@ -197,36 +205,6 @@ class TestRecommend:
     def test_what_it_refuses(self, pair: EmbeddingPair, options: dict, message: str) -> None:
         with pytest.raises((InputError, InputTypeError), match=message):
             recommend(options.pop("pair", pair), **options)
-
-
-def test_a_calibration_is_fitted_to_a_sample_whose_pairs_are_known(
-    monkeypatch: pytest.MonkeyPatch, pair: EmbeddingPair
-) -> None:
-    """Of more rows than a bank should hold, some are taken; what is relevant is numbered anew."""
-    monkeypatch.setattr("fillgap.evaluation.combine._SAMPLE", 40)
-    sides = [
-        side / np.linalg.norm(side, axis=1, keepdims=True) for side in (pair.images, pair.texts)
-    ]
-    seen = []
-
-    class Watched(ZScore):
-        def fit(self, queries, documents, *, relevant=None, progress=None):  # type: ignore[no-untyped-def]
-            if not seen:  # the first fit is to raw rows, whose origin can be told
-                images, texts = (
-                    np.argmax(part @ whole.T, axis=1)
-                    for part, whole in zip((queries.images, documents.texts), sides, strict=True)
-                )
-                assert len(images) == len(texts) == 40
-                for image, text in relevant["image", "text"]:
-                    seen.append(images[image] == np.asarray(pair.image_index)[texts[text]])
-            return super().fit(queries, documents)
-
-    recommend(
-        pair, aligners=["mean-centering"], calibrations={"watched": Watched(on="all")},
-        n_splits=1, n_resamples=100,
-    )  # fmt: skip
-    assert len(seen) > 5
-    assert all(seen)
 
 
 def test_the_leaderboard_holds_every_combination(pair: EmbeddingPair) -> None:
@@ -296,9 +274,7 @@ class TestEachStepMustBeSure:
             chosen, passed_over = choose(self.board(scores, geometry, noise), 0.02)
             assert chosen == expected
             assert (self.both in passed_over) == (expected != self.both)
-
-    def test_one_that_may_not_be_chosen_takes_no_place(self) -> None:
-        board = self.board(0.497, 0.3, 0.1)
+        board = self.board(0.497, 0.3, 0.1)  # one that may not be chosen takes no place
         unfair = {"image_to_text": Estimate(2.0, 2.0, 2.0)}
         lines = tuple(
             replace(line, exposure=unfair) if line.what == self.scores else line
@@ -326,13 +302,10 @@ class TestAgainstPublished:
         assert found.ours.value == 0
         assert found.change.value == pytest.approx(-0.4)
         assert found.p_value < 0.001
-
-    def test_the_difference_is_paired(self) -> None:
-        noise = np.random.default_rng(1).uniform(0.2, 0.8, 200)
+        noise = np.random.default_rng(1).uniform(0.2, 0.8, 200)  # the difference is paired
         values = {self.raw: np.zeros(200), self.ours[0]: noise + 0.01, self.z: noise}
         (found,) = against_published(board_of(values))
-        assert found.change.low == pytest.approx(0.01)
-        assert found.change.high == pytest.approx(0.01)
+        assert (found.change.low, found.change.high) == pytest.approx((0.01, 0.01))
 
     def test_unfair_rivals_and_choices_do_not_count_one_sided(self) -> None:
         values = {self.raw: np.zeros(200), self.ours[0]: np.ones(200), self.z: np.full(200, 0.4)}
@@ -361,27 +334,3 @@ def test_many_rivals_do_not_hide_a_sure_gain() -> None:
     values = {Combination(): np.zeros(200)}
     values |= {Combination("balanced", str(i)): np.ones(200) for i in range(120)}
     assert all(line.p_values["mixed_ndcg_at_10"] < 0.05 for line in board_of(values).lines[:-1])
-
-
-class TestProbabilities:
-    def test_a_true_promise_has_no_error(self) -> None:
-        rng = np.random.default_rng(0)
-        p = rng.uniform(size=200_000)
-        assert expected_calibration_error(p, rng.uniform(size=p.size) < p) < 0.01
-        assert expected_calibration_error(p, rng.uniform(size=p.size) < p**2) > 0.1
-        assert expected_calibration_error([0.3, 0.3], [True, False]) == pytest.approx(0.2)
-
-    def test_precision(self) -> None:
-        marks = [False, True, True, False]
-        assert precision_at_threshold([0.9, 0.8, 0.7, 0.1], marks, threshold=0.7) == 2 / 3
-        assert np.isnan(precision_at_threshold([0.1], [True], threshold=0.5))
-
-    def test_what_they_refuse(self) -> None:
-        with pytest.raises(InputError, match="probabilities must be between 0 and 1, got 0 to 2"):
-            expected_calibration_error([0.0, 2.0], [True, False])
-        with pytest.raises(InputError, match="must be of one shape and not empty"):
-            precision_at_threshold([0.1], [True, False], threshold=0.5)
-        with pytest.raises(InputError, match="scores must be finite"):
-            precision_at_threshold([np.nan], [True], threshold=0.5)
-        with pytest.raises(InputError, match="n_bins must be at least 1"):
-            expected_calibration_error([0.5], [True], n_bins=0)

@@ -16,12 +16,9 @@ from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import zero_shot
 from fillgap.metrics import bootstrap_interval
 from fillgap.pair import BLOCK_ROWS
+from reference import unit
 
 FAST = {"n_resamples": 100}
-
-
-def unit(rows):
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def labelled(n: int, n_classes: int, d: int = 8, *, seed: int = 0, noise: float = 0.6):
@@ -64,6 +61,16 @@ def test_agrees_with_loops(n: int, n_classes: int, seed: int) -> None:
     for k, correct in found.correct.items():
         np.testing.assert_array_equal(correct, slow(*data, k))
         assert found.accuracy[k].value == pytest.approx(correct.mean())
+    # Classes keep their labels, and a long prompt does not outweigh the others of its class.
+    names, lengths = (
+        np.array([70, -3, 12, 5, 9, 40, 8]),
+        np.random.default_rng(seed).uniform(0.1, 9),
+    )
+    images, labels, prompts, prompt_labels = data
+    prompts = prompts * lengths ** np.arange(len(prompts))[:, None]
+    named = zero_shot(images, names[labels], prompts, names[prompt_labels], k=1, **FAST)
+    np.testing.assert_array_equal(named.predicted, names[found.predicted])
+    assert named.classes.tolist() == sorted(names[:n_classes])
 
 
 @pytest.mark.parametrize("cls", [MeanCentering, BalancedAligner, EmbeddingShift])
@@ -79,30 +86,6 @@ def test_an_aligner_maps_prompts_as_texts_before_they_are_averaged(cls) -> None:
     np.testing.assert_array_equal(found.predicted, long.predicted)
 
 
-def test_unit_prompts_weigh_alike_in_an_ensemble() -> None:
-    """A long prompt must not outweigh the others of its class."""
-    prompts = np.array([[100.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
-    image = np.array([[0.3, 1.0, 0.8]])  # with raw means class 0 would be about (1, .01, 0)
-    assert zero_shot(image, [0], prompts, [0, 0, 1], **FAST).predicted[0] == 0
-
-
-def test_classes_keep_their_labels() -> None:
-    images, labels, prompts, prompt_labels = labelled(50, 4, noise=0.0)
-    names = np.array([70, -3, 12, 5])
-    found = zero_shot(images, names[labels], prompts, names[prompt_labels], **FAST)
-    assert found.classes.tolist() == [-3, 5, 12, 70]
-    np.testing.assert_array_equal(found.predicted, names[labels])
-    assert found.accuracy[1].value == found.accuracy[1].low == found.accuracy[1].high == 1.0
-
-
-def test_collapsed_embeddings_classify_nothing() -> None:
-    images, prompts = np.tile([1.0, 0, 0, 0], (40, 1)), np.tile([1.0, 0, 0, 0], (10, 1))
-    found = zero_shot(images, np.arange(40) % 10, prompts, np.arange(10), **FAST)
-    assert found.accuracy[1].value == found.accuracy[5].value == 0.0
-    assert found.hub_share == 1.0
-    assert found.hub_ratio == 10.0
-
-
 def test_the_hub_is_the_class_that_swallows_images() -> None:
     # Three classes on the axes; every image leans to the first, a third of them truly.
     images = np.array([[1.0, 0, 0], [0.8, 0.6, 0], [0.8, 0, 0.6], [0, 1.0, 0]])
@@ -111,9 +94,6 @@ def test_the_hub_is_the_class_that_swallows_images() -> None:
     assert (found.hub, found.hub_share, found.hub_fair_share) == (0, 0.75, 0.25)
     assert found.hub_ratio == 3.0
     assert found.to_dict()["hub"] == {"class": 0, "share": 0.75, "fair_share": 0.25, "ratio": 3.0}
-
-
-def test_a_hub_without_images_has_an_infinite_ratio_and_null_in_json() -> None:
     found = zero_shot(np.eye(3)[[0, 0]], [1, 2], np.eye(3), [0, 1, 2], **FAST)
     assert (found.hub, found.hub_share, found.hub_fair_share) == (0, 1.0, 0.0)
     assert found.hub_ratio == math.inf
@@ -121,6 +101,10 @@ def test_a_hub_without_images_has_an_infinite_ratio_and_null_in_json() -> None:
     assert document["hub"]["ratio"] is None
     assert document["accuracy"]["top_1"]["value"] == 0.0
     assert (document["n_images"], document["n_classes"]) == (2, 3)
+    same = np.tile([1.0, 0, 0, 0], (40, 1))  # collapsed embeddings classify nothing
+    found = zero_shot(same, np.arange(40) % 10, same[:10], np.arange(10), **FAST)
+    assert found.accuracy[1].value == found.accuracy[5].value == 0.0
+    assert (found.hub_share, found.hub_ratio) == (1.0, 10.0)
 
 
 def test_intervals_are_those_of_the_bootstrap_over_images() -> None:
@@ -159,17 +143,13 @@ REFUSED = [
     ({"labels": np.zeros(19, int)}, r"labels must be one number for each of the 20 images, got sh"),
     ({"labels": np.zeros((20, 1), int)}, r"got shape \(20, 1\)"),
     ({"labels": np.zeros(20)}, "labels must be integers, got float64"),
-    ({"labels": np.full(20, "cat")}, "labels must be integers, got <U3"),
     ({"labels": np.full(20, True)}, "labels must be integers, got bool"),
     (
         {"labels": np.where(np.arange(20) < 3, 9, 0)},
-        r"be classes that prompts name, got 9 without a prompt \(3 images of such classes\)",
+        r"got 9 without a prompt \(3 images of such cl",
     ),
     ({"prompt_labels": np.zeros(3, int)}, "prompt_labels must be one number for each of the 7 pro"),
-    (
-        {"prompt_labels": np.zeros(7, int), "labels": np.zeros(20, int)},
-        "prompt_labels must name at least 2 classes, got 1",
-    ),
+    ({"prompt_labels": np.zeros(7, int)}, "prompt_labels must name at least 2 classes, got 1"),
     ({"prompts": np.ones((7, 3))}, "images and prompts must be of one dimension, got 8 and 3"),
     ({"prompts": np.zeros((7, 8))}, "prompts must be non-zero in every row"),
     ({"images": np.full((20, 8), np.nan)}, "images must be finite numbers in every row"),

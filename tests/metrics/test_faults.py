@@ -29,45 +29,29 @@ def sound():
 
 
 def test_unusable_rows_are_counted_and_the_first_is_named(sound):
-    X, Y = (side.copy() for side in sound)
-    X[[5, 9], 3] = np.nan, np.inf
+    X, Y = (np.tile(side, (110, 1)) for side in sound)  # of more rows than a block
+    X[[8505, 8509], 3] = np.nan, np.inf
     Y[7] = 0
-    found = examine_rows(EmbeddingPair(X, Y))
+    found = examine_rows(EmbeddingPair(X, Y[:80]))
     assert kinds(found) == ["not_finite", "zero_rows"]
     assert found[0].message.startswith("2 rows hold NaN or infinity among the images, the first in")
-    assert "in row 5." in found[0].message
+    assert "in row 8505." in found[0].message
     assert found[1].message.startswith("1 row holds nothing but zeros among the texts")
     assert all(finding.is_fault for finding in found)
 
 
-def test_rows_are_numbered_across_blocks(monkeypatch):
-    X = np.random.default_rng(0).normal(size=(9000, 2))
-    X[8500] = np.nan
-    found = examine_rows(EmbeddingPair(X, X[:100] + 1))
-    assert "in row 8500." in next(f.message for f in found if f.kind == "not_finite")
-
-
-@pytest.mark.parametrize("noise", [0.0, 1e-8])
-def test_one_point_is_a_collapse(sound, noise):
-    X, _ = sound
-    point = np.ones_like(X) + noise * np.random.default_rng(0).normal(size=X.shape)
-    found = examine_rows(EmbeddingPair(X, 3 * point))
-    assert "collapsed" in kinds(found)
-    assert "All texts have the same direction" in found[0].message
-    spread = np.ones_like(X) + 1e-4 * np.random.default_rng(0).normal(size=X.shape)
-    assert "collapsed" not in kinds(examine_rows(EmbeddingPair(X, spread)))
-
-
-def test_mostly_duplicates(sound):
+def test_signs_of_a_failed_encoding_and_mere_remarks(sound):
     X, Y = sound
+    noise = np.random.default_rng(0).normal(size=X.shape)
+    for share in (0.0, 1e-8):
+        found = examine_rows(EmbeddingPair(X, 3 * (np.ones_like(X) + share * noise)))
+        assert "collapsed" in kinds(found)
+        assert "All texts have the same direction" in found[0].message
+    assert "collapsed" not in kinds(examine_rows(EmbeddingPair(X, np.ones_like(X) + 1e-4 * noise)))
     found = examine_rows(EmbeddingPair(X[np.arange(80) % 20], Y))
     assert kinds(found) == ["duplicates"]
     assert "Only 20 of 80 images are different" in found[0].message
     assert examine_rows(EmbeddingPair(X[np.arange(80) % 50], Y)) == []
-
-
-def test_lengths_and_coordinates_are_remarks_only(sound):
-    X, Y = sound
     loud = Y.copy()
     loud[:, 4] += 1
     found = examine_rows(EmbeddingPair(5 * X, loud / np.linalg.norm(loud, axis=1)[:, None]))
@@ -79,19 +63,6 @@ def test_lengths_and_coordinates_are_remarks_only(sound):
 
 def check_pairs(X, Y):
     return kinds(examine_pairing(scan_pool(X, Y), paired_moments(X, Y)))
-
-
-def test_the_permutation_test_is_that_of_many_permutations(sound):
-    X, Y = sound
-    rng = np.random.default_rng(0)
-    Y = 0.05 * Y + 0.95 * Y[rng.permutation(80)]
-    moments = paired_moments(X, Y)
-    U, V = X, Y / np.linalg.norm(Y, axis=1)[:, None]
-    draws = np.array([np.mean(np.sum(U * V[rng.permutation(80)], axis=1)) for _ in range(4000)])
-    simulated = np.mean(draws >= np.mean(np.sum(U * V, axis=1)))
-    assert faults.permutation_pvalue(moments) == pytest.approx(simulated, abs=0.03)
-    z = (np.mean(np.sum(U * V, axis=1)) - draws.mean()) / draws.std()
-    assert norm.isf(faults.permutation_pvalue(moments)) == pytest.approx(z, abs=0.1)
 
 
 def test_the_variance_is_that_of_all_permutations():
@@ -146,21 +117,17 @@ def test_verdicts_on_real_embeddings(real_data, name):
     else:
         assert verdict.kind == FILES[name]
         assert not any(finding.is_fault for finding in findings)
+    if name.startswith("coco_clip"):
+        verdict, findings = judged(arrays["images_random_init"], arrays["texts_random_init"])
+        assert (verdict.kind, kinds(findings)) == ("fault", ["random_vectors"])
+        assert "no alignment at all" in verdict.text
+        assert "the centroids are 1.14 apart" in verdict.text
 
 
 def judged(X, Y):
     pair, scan = EmbeddingPair(X, Y), scan_pool(X, Y)
     findings = examine_rows(pair) + examine_pairing(scan, paired_moments(pair))
     return give_verdict(scan, findings), findings
-
-
-def test_untrained_vectors_are_a_fault(real_data):
-    arrays = load_npz(real_data / "coco_clip_vitb16_500" / "coco_clip_vitb16_500.npz")
-    verdict, findings = judged(arrays["images_random_init"], arrays["texts_random_init"])
-    assert verdict.kind == "fault"
-    assert kinds(findings) == ["random_vectors"]
-    assert "no alignment at all" in verdict.text
-    assert "the centroids are 1.14 apart" in verdict.text
 
 
 def test_the_verdict_says_what_a_query_sees(coco):
@@ -171,37 +138,16 @@ def test_the_verdict_says_what_a_query_sees(coco):
     assert verdict.seen.text_to_image == 0
     assert verdict.fair.image_to_text == pytest.approx(500 / 999)
     assert "in 86 % of cases when it searches images alone, and in 0 % when" in verdict.text
-
-
-@pytest.mark.parametrize(
-    ("exposures", "kind"),
-    [
-        ([0.2, 1.0], "gap"),
-        ([1.4, 0.2], "gap"),
-        ([0.5, 1.6], "small gap"),
-        ([0.8, 1.25], "no gap"),
-        ([0.9, 1.3], "reversed gap"),
-    ],
-)
-def test_the_direction_that_sees_least_decides(exposures, kind):
-    assert kind_of(exposures) == kind
-
-
-def test_unpaired_sets_are_judged_by_what_is_seen(sound):
-    X, Y = sound
-    verdict = give_verdict(scan_pool(X, Y[:-1]), [])
-    assert verdict.sentences[-1].startswith("Without pairs it cannot be checked")
-
-
-def test_a_gap_turned_round_is_told_from_none():
-    """Each item sits beside its own of the other modality, far from the rest."""
-    X = np.eye(12)
-    verdict = give_verdict(scan_pool(X, X), [], k=1)
-    assert verdict.kind == "reversed gap"
-    assert verdict.seen.mean == 1
-
-
-def test_a_small_pool_has_a_short_list():
+    # Each item beside its own of the other modality, in a pool that is smaller than the list.
     verdict = give_verdict(scan_pool(np.eye(3), np.eye(3)), [])
     assert verdict.k == 5
     assert "in its first 5;" in verdict.text
+    verdict = give_verdict(scan_pool(np.eye(12), np.eye(12)), [], k=1)
+    assert (verdict.kind, verdict.seen.mean) == ("reversed gap", 1)
+
+
+def test_the_direction_that_sees_least_decides():
+    assert kind_of([0.2, 1.0]) == kind_of([1.4, 0.2]) == "gap"
+    assert kind_of([0.5, 1.6]) == "small gap"
+    assert kind_of([0.8, 1.25]) == "no gap"
+    assert kind_of([0.9, 1.3]) == "reversed gap"

@@ -1,4 +1,4 @@
-"""Geometry and distributions against dense formulas, theorems, and published values."""
+"""Distances and geometry against loops, dense formulas and published values."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from scipy import stats
 from scipy.linalg import sqrtm, subspace_angles
 
 import reference
 from conftest import load_npz, make_gapped
 from fillgap import linalg
-from fillgap.datasets import load_digit_scenes
-from fillgap.errors import InputError
-from fillgap.metrics import geometry
+from fillgap.metrics import distances, geometry
 from fillgap.metrics.geometry import both_moments
+from fillgap.pair import EmbeddingPair
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +37,6 @@ def test_frechet_distance_is_the_formula_with_a_dense_square_root(units):
     assert geometry.frechet_distance(16 * X, Y).value == pytest.approx(found.value)
 
 
-def test_frechet_distance_of_gaussians_on_a_line():
-    """In one effective dimension it is (μ − ν)² + (σ − τ)²."""
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(2, 3, 500), rng.normal(5, 1, 400)
-    X, Y = (np.column_stack([line, np.full(len(line), 7.0)]) for line in (a, b))
-    expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
-    assert geometry.frechet_distance(X, Y, unit=False).value == pytest.approx(expected)
-
-
 def test_known_values_on_coco(coco):
     X, Y = coco
     centred = [side - side.mean(axis=0) for side in (X, Y)]
@@ -60,6 +49,9 @@ def test_known_values_on_coco(coco):
     after = geometry.frechet_distance(*centred)
     assert after.value == pytest.approx(0.787, abs=5e-4)
     assert after.covariance_term == pytest.approx(0.786, abs=5e-4)
+    found = geometry.subspace_overlap(X, Y, n_draws=1)
+    assert "500 rows are few for 512 dimensions" in str(found.warning)
+    assert found.sentence.startswith("Too few rows to say whether the modalities collapsed")
 
 
 def test_published_centroid_distances(real_data):
@@ -72,18 +64,11 @@ def test_published_centroid_distances(real_data):
         assert geometry.centroid_distance(X, Y) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_gap_angle_is_exact_where_it_is_small():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(50, 3)) * 0.01 + [5, 0, 0]
-    angle = 1e-7
-    turn = np.array(
-        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
-    )
-    assert np.radians(geometry.gap_angle(X, X @ turn.T)) == pytest.approx(angle, rel=1e-5)
-    assert geometry.gap_angle(X, -X) == pytest.approx(180)
-
-
 def test_spectra_are_those_of_a_singular_value_decomposition(units):
+    moments = both_moments(*units)
+    bases = [linalg.energy_basis(side.second_moment(), 0.9) for side in (moments.x, moments.y)]
+    angles = np.sort(np.degrees(subspace_angles(*bases)))
+    np.testing.assert_allclose(geometry.principal_angles(moments, energy=0.9), angles, atol=1e-9)
     for side, found in enumerate(geometry.explained_variance(*units)):
         centred = units[side] - units[side].mean(axis=0)
         sigma = np.linalg.svd(centred, compute_uv=False)
@@ -103,20 +88,16 @@ def subspace_rows(rng, basis, n):
     return rng.normal(size=(n, basis.shape[1])) @ basis.T
 
 
-def test_principal_angles_are_those_of_scipy(units):
-    moments = both_moments(*units)
-    bases = [linalg.energy_basis(side.second_moment(), 0.9) for side in (moments.x, moments.y)]
-    expected = np.sort(np.degrees(subspace_angles(*bases)))
-    np.testing.assert_allclose(geometry.principal_angles(moments, energy=0.9), expected, atol=1e-9)
-
-
-def test_principal_angles_near_zero_keep_their_digits():
+def test_small_angles_keep_their_digits():
     rng = np.random.default_rng(0)
     tilted = np.eye(9)[:, 1:4].copy()
     tilted[:, 0] = np.cos(1e-7) * np.eye(9)[1] + np.sin(1e-7) * np.eye(9)[5]
     rows = (subspace_rows(rng, basis, 40) for basis in (np.eye(9)[:, :4], tilted))
     angles = geometry.principal_angles(*rows, energy=1 - 1e-9)
     np.testing.assert_allclose(angles[-1], np.degrees(1e-7), rtol=1e-3)
+    X, turn = rng.normal(size=(50, 2)) * 0.01 + [5, 0], np.array([[1, -1e-7], [1e-7, 1]])
+    assert np.radians(geometry.gap_angle(X, X @ turn.T)) == pytest.approx(1e-7, rel=1e-5)
+    assert geometry.gap_angle(X, -X) == pytest.approx(180)
 
 
 def test_shared_dimensions_are_counted_beside_chance():
@@ -127,7 +108,6 @@ def test_shared_dimensions_are_counted_beside_chance():
     found = geometry.subspace_overlap(X, Y, energy=1 - 1e-9)
     assert (found.images_dimension, found.texts_dimension, found.value) == (12, 10, 5)
     assert found.random == 0
-    assert found.random_mean == 0
     assert found.closeness == pytest.approx(0.5)
     assert found.excess == pytest.approx((0.5 - 12 / 40) / (1 - 12 / 40))
     assert found.warning is None
@@ -145,6 +125,10 @@ def hyperplanes(rng, n, d, angle):
     return [Z - np.outer(Z @ normal, normal) for Z, normal in zip(clouds, normals, strict=True)]
 
 
+def random_basis(d, size, seed):
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(d, size)))[0]
+
+
 APART = "The modalities collapsed into different subspaces"
 PART = "The modalities share a part of their subspaces"
 NEARER = "The modalities lie in different subspaces, but nearer to each other than random"
@@ -157,21 +141,17 @@ NEARER = "The modalities lie in different subspaces, but nearer to each other th
         (np.eye(60)[:, :10], 0.8 * np.eye(60)[:, :10] + 0.6 * np.eye(60)[:, 20:30], NEARER),
         (np.eye(60)[:, :20], np.eye(60)[:, 5:15], "The modalities share a subspace"),
         (np.eye(60)[:, :20], np.eye(60)[:, 5:30], PART),
+        (random_basis(60, 20, 0), random_basis(60, 20, 1), APART),
+        (random_basis(60, 45, 0), random_basis(60, 45, 1), APART),
+        (np.eye(60), np.eye(60), "The modalities fill the space, so that angles say nothing"),
     ],
 )
 def test_the_sentence_goes_by_the_angles(images, texts, beginning):
     rng = np.random.default_rng(1)
     rows = (subspace_rows(rng, basis, 400) for basis in (images, texts))
-    assert geometry.subspace_overlap(*rows, energy=1 - 1e-9).sentence.startswith(beginning)
-
-
-def test_random_subspaces_are_called_apart():
-    rng = np.random.default_rng(2)
-    for size in (3, 20, 45):
-        bases = (np.linalg.qr(rng.normal(size=(60, size)))[0] for _ in range(2))
-        rows = (subspace_rows(rng, basis, 400) for basis in bases)
-        found = geometry.subspace_overlap(*rows, energy=1 - 1e-9)
-        assert found.sentence.startswith(APART), found
+    found = geometry.subspace_overlap(*rows, energy=1 - 1e-9)
+    assert found.sentence.startswith(beginning)
+    if beginning == APART and found.random:  # at the angles of random subspaces
         assert found.median_angle == pytest.approx(found.random_median_angle, abs=8)
 
 
@@ -182,6 +162,7 @@ def test_hyperplanes_are_judged_by_the_one_angle_that_is_free(angle, beginning):
     found = geometry.subspace_overlap(X, Y, energy=1.0)
     assert (found.images_dimension, found.texts_dimension, found.random) == (11, 11, 10)
     assert found.median_angle == pytest.approx(np.degrees(angle), abs=1e-4)
+    assert geometry.hyperplane_angle(X, Y) == pytest.approx(np.degrees(angle), abs=1e-4)
     assert found.sentence.startswith(beginning)
     assert f"the median angle of the others is {np.degrees(angle):.0f}°" in found.sentence
 
@@ -195,80 +176,85 @@ def test_the_closeness_of_random_subspaces_is_known():
     assert drawn.std() == pytest.approx(deviation, rel=0.05)
 
 
-def test_subspaces_that_fill_the_space_tell_nothing():
-    full = geometry.subspace_overlap(*np.random.default_rng(1).normal(size=(2, 100, 6)))
-    assert full.excess is None
-    assert full.value == full.random == full.random_mean
-    assert full.median_angle == full.random_median_angle == 0
-    assert "angles say nothing" in full.sentence
+@pytest.fixture
+def several():
+    rng = np.random.default_rng(2)
+    X, Y = rng.normal(size=(9, 5)), rng.normal(size=(23, 5)) + 0.5
+    return X, Y, rng.integers(0, 9, 23)
 
 
-@pytest.mark.parametrize(("variant", "beginning"), [("gap", NEARER), ("no_gap", PART)])
-def test_the_bundled_scenes_are_not_called_collapsed(variant, beginning):
-    pair = load_digit_scenes(variant=variant)
-    found = geometry.subspace_overlap(pair)
-    assert found.median_angle < found.random_median_angle / 2
-    assert found.sentence.startswith(beginning)
+def test_distances_are_what_their_definitions_say(several):
+    X, Y, index = several
+    U, V = reference.unit(X), reference.unit(Y)
+    for measured, expected in (
+        (distances.mean_distance(X, Y, index), reference.mean_distance(U, V, index)),
+        (distances.mean_distance(X, Y, index, unit=False), reference.mean_distance(X, Y, index)),
+        (distances.mean_squared_distance(X, Y, index), reference.mean_distance(U, V, index, 2)),
+        (distances.pair_cosine_distance(X, Y, index), reference.pair_cosine_distance(X, Y, index)),
+        (distances.cross_cosine_distance(X, Y), reference.cross_cosine_distance(X, Y)),
+        (distances.within_cosine(X, Y).images, reference.within_cosine(X)),
+        (distances.within_cosine(X, Y).texts, reference.within_cosine(Y)),
+        (distances.relative_modality_gap(X, Y, index),
+         reference.relative_modality_gap(X, Y, index)),
+        (distances.relative_modality_gap(np.ones((3, 2)), np.ones((3, 2))), 0),
+    ):  # fmt: skip
+        assert measured == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
-def test_few_rows_are_a_warning(coco):
-    found = geometry.subspace_overlap(*coco, n_draws=1)
-    assert "500 rows are few for 512 dimensions" in str(found.warning)
-    assert found.sentence.startswith("Too few rows to say whether the modalities collapsed")
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(2, 24), st.integers(1, 24), st.integers(1, 24), st.integers(0, 99))
-def test_random_subspaces_share_what_the_formula_says(d, a, b, seed):
-    a, b = min(a, d), min(b, d)
-    cosines = linalg.random_cosines(d, a, b, n_draws=2, random_state=seed)
-    assert cosines.shape == (2, min(a, b))
-    exact = np.count_nonzero(cosines > 1 - 1e-12, axis=1)
-    assert (exact >= linalg.random_overlap(d, a, b)).all()
-    # Beyond these a cosine of 1 has probability zero; by rounding it may come near.
-    assert (exact <= linalg.random_overlap(d, a, b) + 1).all()
-    assert (np.diff(cosines, axis=1) <= 1e-12).all()
-
-
-@pytest.mark.parametrize("angle", [0.2, 0.9, 1.4])
-def test_the_angle_between_hyperplanes(angle):
-    X, Y = hyperplanes(np.random.default_rng(0), 80, 6, angle)
-    assert geometry.hyperplane_angle(X, Y) == pytest.approx(np.degrees(angle), abs=1e-4)
-
-
-def test_hyperplanes_that_are_not_determined_are_refused(coco):
-    with pytest.raises(InputError, match="images must be more than the 512 dimensions .* got 500"):
-        geometry.hyperplane_angle(*coco)
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(60, 6))
-    Y = X.copy()
-    Y[:, :2] = 0  # two directions without any energy
-    with pytest.raises(InputError, match="texts must be of one direction with least energy"):
-        geometry.hyperplane_angle(X, Y)
-
-
-CENTRED = np.array([[1.0, 0], [-1.0, 0], [0, 1.0], [0, -1.0]])
+def test_blocks_do_not_show(several, monkeypatch):
+    X, Y, index = several
+    expected = distances.pair_distances(X, Y, index)
+    monkeypatch.setattr(distances, "BLOCK_ROWS", 4)
+    np.testing.assert_array_equal(distances.pair_distances(EmbeddingPair(X, Y, index)), expected)
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("centred", "distance", "cosine", "within", "cross", "gap"),
     [
-        (
-            lambda X, Y: geometry.gap_angle(CENTRED + 3, CENTRED),
-            "centroid of the texts must be non-",
-        ),
-        (
-            lambda X, Y: geometry.effective_rank(CENTRED[[0, 0]], CENTRED),
-            "images must be more than one",
-        ),
-        (
-            lambda X, Y: geometry.energy_dimension(X, Y, energy=1.2),
-            "energy must be greater than 0 and",
-        ),
-        (lambda X, Y: geometry.subspace_overlap(X, Y, tolerance=2), "tolerance must be at least 0"),
-        (lambda X, Y: geometry.frechet_distance(X, Y[:, :3]), "texts must be of one dimension"),
+        (False, 1.1745, 0.310, (0.532, 0.515), 0.162, 0.5915),
+        (True, 1.1692, 0.315, (0, 0), 0, 0.4063),
     ],
 )
-def test_refusals(units, call, message):
-    with pytest.raises(InputError, match=message):
-        call(*units)
+def test_known_distances_on_coco(coco, centred, distance, cosine, within, cross, gap):
+    X, Y = (side - centred * side.mean(axis=0) for side in coco)
+    assert distances.mean_distance(X, Y) == pytest.approx(distance, abs=5e-5)
+    assert 1 - distances.pair_cosine_distance(X, Y) == pytest.approx(cosine, abs=5e-4)
+    found = distances.within_cosine(X, Y)
+    tolerance = 5e-3 if centred else 1e-3
+    assert (found.images, found.texts) == pytest.approx(within, abs=tolerance)
+    assert 1 - distances.cross_cosine_distance(X, Y) == pytest.approx(
+        cross, abs=5e-3 if centred else 5e-4
+    )
+    assert distances.relative_modality_gap(X, Y) == pytest.approx(gap, abs=5e-5)
+
+
+def test_paired_change_is_that_of_scipy(coco):
+    X, Y = coco
+    before = distances.pair_distances(X, Y)
+    after = distances.pair_distances(X - X.mean(axis=0), Y - Y.mean(axis=0))
+    change = distances.paired_change(before, after)
+    assert change.mean_change == pytest.approx(1.1692 - 1.1745, abs=1e-4)
+    difference = after - before
+    t = difference.mean() / (difference.std(ddof=1) / np.sqrt(len(difference)))
+    assert change.t_statistic == pytest.approx(t)
+    assert change.t_pvalue == pytest.approx(2 * stats.t.sf(abs(t), len(difference) - 1))
+    ranks = stats.rankdata(np.abs(difference))
+    smaller = min(ranks[difference > 0].sum(), ranks[difference < 0].sum())
+    assert change.wilcoxon_statistic == smaller
+    assert 0 <= change.wilcoxon_pvalue <= 1
+    none = distances.paired_change(before, before)
+    assert (none.mean_change, none.t_pvalue, none.wilcoxon_pvalue) == (0, 1, 1)
+
+
+def test_published_cosine_matrix_of_shifted_pairs(real_data):
+    """The published matrix after each side moved by half of the gap vector, reproduced."""
+    arrays = load_npz(real_data / "amumo" / "coco100__CLIP.npz")
+    X, Y = (arrays[side].astype(np.float64) for side in ("images", "texts"))
+    half = (X.mean(axis=0) - Y.mean(axis=0)) / 2
+    published = arrays["gram_nogap"]
+    pairs = 1 - np.mean(np.diag(published[:100, 100:]))
+    assert distances.pair_cosine_distance(X - half, Y + half) == pytest.approx(pairs, abs=1e-5)
+    everything = 1 - published[:100, 100:].mean()
+    assert distances.cross_cosine_distance(X - half, Y + half) == pytest.approx(
+        everything, abs=1e-5
+    )

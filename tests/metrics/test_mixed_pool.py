@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference
-from fillgap.errors import InputError
 from fillgap.metrics import retrieval
 from fillgap.metrics.scan import scan_pool
-from fillgap.pair import EmbeddingPair
 
 
 def draw(seed, n, m, d=3, *, ties=False):
@@ -113,42 +111,14 @@ def test_known_values_on_coco(scans):
         assert retrieval.recall_at_k(scan, k=k).image_to_text == pytest.approx(alone, abs=0.0021)
 
 
-def test_arrays_pairs_and_scans_are_all_welcome(gapped):
-    X, Y = gapped
-    expected = retrieval.exposure_at_k(scan_pool(X, Y), k=7)
-    assert retrieval.exposure_at_k(X, Y, k=7) == expected
-    assert retrieval.exposure_at_k(EmbeddingPair(X, Y), k=7) == expected
-    assert retrieval.mixed_mrr(3 * X, 0.1 * Y).mean == pytest.approx(retrieval.mixed_mrr(X, Y).mean)
-
-
-def test_collapsed_vectors_score_nothing():
-    X, Y = np.ones((50, 4)), np.ones((50, 4))
-    scan = scan_pool(X, Y)
-    assert retrieval.recall_at_k(scan, k=1).mean == 0
-    assert retrieval.mixed_recall_at_k(scan, k=10).mean == 0
-    assert retrieval.exposure_at_k(scan).mean == pytest.approx(1)
-    assert retrieval.itr(scan).value == pytest.approx(49 / 50)
-
-
-def test_images_without_a_text_are_no_queries_of_recall():
-    X, Y = np.eye(4), np.eye(4)[[1, 1]]
-    scan = scan_pool(X, Y, [1, 1])
-    assert retrieval.recall_at_k(scan, k=1).image_to_text == 1
-    values = retrieval.recall(scan.image_queries, 1, mixed=False)
-    assert np.array_equal(np.isnan(values), [True, False, True, True])
-
-
-def test_refusals(gapped):
-    X, Y = gapped
-    scan = scan_pool(X, Y, n_neighbors=10)
-    with pytest.raises(
-        InputError, match="k must be at most the 10 neighbours of this scan, got 11"
-    ):
-        retrieval.exposure_at_k(scan, k=11)
-    with pytest.raises(InputError, match="k must be at least 1, got 0"):
-        retrieval.recall_at_k(scan, k=0)
-    unpaired = scan_pool(X, Y[:-1])
-    assert retrieval.itr(unpaired).numerator > 0
-    for measure in (retrieval.recall_at_k, retrieval.mixed_mrr, retrieval.ndcg_at_k):
-        with pytest.raises(InputError, match="must be paired for a measure of retrieval"):
-            measure(unpaired)
+def test_promised_probabilities_and_precision():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(size=200_000)
+    error = retrieval.expected_calibration_error
+    assert error(p, rng.uniform(size=p.size) < p) < 0.01
+    assert error(p, rng.uniform(size=p.size) < p**2) > 0.1
+    assert error([0.3, 0.3], [True, False]) == pytest.approx(0.2)
+    marks = [False, True, True, False]
+    precision = retrieval.precision_at_threshold
+    assert precision([0.9, 0.8, 0.7, 0.1], marks, threshold=0.7) == 2 / 3
+    assert np.isnan(precision([0.1], [True], threshold=0.5))

@@ -1,16 +1,17 @@
-"""Alignment, uniformity, CKA, separability and clusters against definitions."""
+"""Structure and neighbourhoods against definitions, SciPy and scikit-learn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.neighbors import NearestNeighbors
 
 import reference
 from conftest import make_gapped
-from fillgap.errors import InputError
-from fillgap.metrics import structure
-from fillgap.metrics.geometry import both_moments
+from fillgap.metrics import neighbours, structure
+from fillgap.metrics.scan import scan_pool
 from fillgap.metrics.structure import linear_separability
 from fillgap.pair import EmbeddingPair
 
@@ -20,27 +21,19 @@ def data():
     return make_gapped(80, 7, seed=5)
 
 
-def test_alignment_and_uniformity_are_what_their_definitions_say(data):
+def test_alignment_and_uniformity_are_what_their_definitions_say(data, monkeypatch):
     X, Y = data
     U, V = reference.unit(X), reference.unit(Y)
     assert structure.alignment(X, Y) == pytest.approx(reference.mean_distance(U, V, power=2))
     found = structure.uniformity(X, Y)
     assert found.images == pytest.approx(reference.uniformity(X))
     assert structure.uniformity(X, Y, t=0.5).texts == pytest.approx(reference.uniformity(Y, 0.5))
-
-
-def test_uniformity_of_a_sample_is_near_that_of_all():
-    X, Y = make_gapped(900, 6, seed=0)
-    some = structure.uniformity(X, Y, max_rows=300)
-    assert some.images == pytest.approx(structure.uniformity(X, Y).images, rel=0.05)
-    assert some == structure.uniformity(X, Y, max_rows=300)
-    assert some != structure.uniformity(X, Y, max_rows=300, random_state=1)
-
-
-def test_uniformity_in_blocks(data, monkeypatch):
-    expected = structure.uniformity(*data)
+    some = structure.uniformity(X, Y, max_rows=60)
+    assert some.images == pytest.approx(found.images, rel=0.1)
+    assert some == structure.uniformity(X, Y, max_rows=60)
+    assert some != structure.uniformity(X, Y, max_rows=60, random_state=1)
     monkeypatch.setattr(structure, "MEMORY_BYTES", 1)
-    assert structure.uniformity(*data).images == pytest.approx(expected.images)
+    assert structure.uniformity(X, Y).images == pytest.approx(found.images)
 
 
 def test_cka_is_that_of_the_kernels(data):
@@ -100,29 +93,75 @@ def test_cluster_scores_are_those_of_their_definitions(monkeypatch):
     assert found.ari == pytest.approx(adjusted_rand_score(truth, fixed))
 
 
+@pytest.fixture(scope="module")
+def unequal():
+    X, Y = make_gapped(60, 5, seed=3, gap=0.1)
+    return X, Y[:45]
+
+
 @pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda X, Y: linear_separability(X, Y[:4]), "at least 5 rows for 5 folds, got 4"),
-        (lambda X, Y: structure.uniformity(X, Y, t=0), "t must be greater than 0"),
-        (lambda X, Y: structure.uniformity(X, Y, max_rows=1), "max_rows must be at least 2, got 1"),
-        (lambda X, Y: structure.linear_cka(X, Y[:-1]), "must be paired to compare their struct"),
-        (lambda X, Y: structure.linear_cka(both_moments(X, Y)), "must be with the cross scatter"),
-        (
-            lambda X, Y: structure.linear_cka(X[[0, 0]], X[[0, 0]]),
-            "images must be more than one point",
-        ),
-        (
-            lambda X, Y: structure.cluster_mixing(X, Y, labels=[0, 1]),
-            "one for each of the 80 images",
-        ),
-        (
-            lambda X, Y: structure.cluster_mixing(X[[0, 1, 0]], X[[1, 0, 0]], n_clusters=3),
-            "at least 3 different rows for 3 clusters, got fewer",
-        ),
-        (lambda X, Y: structure.cluster_mixing(X, Y, n_clusters=161), "between 1 and 160, got 161"),
-    ],
+    ("sizes", "asked", "perplexity", "k"),
+    [((60, 45), (12, 40), 12, 40), ((60, 45), (30, 500), 30, 104), ((5, 5), (30, 90), 3, 9)],
 )
-def test_refusals(data, call, message):
-    with pytest.raises(InputError, match=message):
-        call(*data)
+def test_ilisi_is_what_bisection_finds(unequal, sizes, asked, perplexity, k):
+    """What is asked for is capped at the pool, and the perplexity at a third of it."""
+    X, Y = (side[:size] for side, size in zip(unequal, sizes, strict=True))
+    found = reference.neighbourhoods(X, Y, k)
+    expected = np.mean([reference.lisi(d, o, perplexity) - 1 for d, o, _ in found])
+    got = neighbours.ilisi(X, Y, perplexity=asked[0], n_neighbors=asked[1])
+    assert got == pytest.approx(expected, abs=1e-6)
+
+
+def test_kbet_is_a_chi_square_test_of_each_neighbourhood(unequal):
+    n, m = (len(side) for side in unequal)
+    accepted = []
+    for i, (_, other, _) in enumerate(reference.neighbourhoods(*unequal, 20)):
+        share = (m if i < n else n) / (n + m - 1)
+        seen = [other.sum(), 20 - other.sum()]
+        accepted.append(stats.chisquare(seen, [20 * share, 20 * (1 - share)]).pvalue >= 0.05)
+    assert neighbours.kbet(*unequal, n_neighbors=20) == pytest.approx(np.mean(accepted))
+    strict = neighbours.kbet(*unequal, n_neighbors=20, alpha=0.5)
+    assert strict < neighbours.kbet(*unequal, n_neighbors=20)
+
+
+def test_hubness_is_the_skewness_of_the_k_occurrence(unequal):
+    Z = np.concatenate([reference.unit(side) for side in unequal])
+    near = NearestNeighbors(n_neighbors=8).fit(Z).kneighbors(Z, return_distance=False)[:, 1:]
+    counts = np.bincount(near.ravel(), minlength=len(Z))
+    assert neighbours.hubness(*unequal, k=7) == pytest.approx(stats.skew(counts))
+
+
+def test_mutual_knn_counts_common_neighbours():
+    X, Y = make_gapped(50, 6, seed=1)
+    common = [
+        len(a & b) / 9
+        for a, b in zip(reference.nearest_within(X, 9), reference.nearest_within(Y, 9), strict=True)
+    ]
+    assert neighbours.mutual_knn(X, Y, k=9) == pytest.approx(np.mean(common))
+    before, after = EmbeddingPair(X, X[::-1]), EmbeddingPair(Y, X[::-1])
+    kept = neighbours.neighbourhood_preservation(before, after, k=9)
+    assert kept.image_to_text == pytest.approx(np.mean(common))
+    assert kept.text_to_image == 1
+
+
+def test_separate_and_mixed_clouds(coco):
+    X, Y = coco
+    assert neighbours.ilisi(X, Y) < 1e-4
+    assert neighbours.kbet(X, Y) == 0
+    centred = scan_pool(X - X.mean(axis=0), Y - Y.mean(axis=0), n_neighbors=90)
+    assert neighbours.ilisi(centred) == pytest.approx(0.22, abs=0.03)
+    assert neighbours.kbet(centred) == pytest.approx(0.06, abs=0.02)
+    X, Y = np.random.default_rng(0).normal(size=(2, 400, 8))
+    assert neighbours.ilisi(X, Y) > 0.85
+    assert neighbours.kbet(X, Y) > 0.9
+    collapsed = scan_pool(np.ones((80, 3)), np.ones((80, 3)), n_neighbors=90)
+    assert neighbours.ilisi(collapsed) > 0.99
+    assert neighbours.kbet(collapsed) == 1
+
+
+def test_a_sample_weighs_the_modalities_as_the_pool_does():
+    X, Y = make_gapped(300, 6, seed=0, gap=0.05)
+    Y = np.concatenate([Y, Y + 0.01, Y - 0.01])
+    whole = neighbours.ilisi(scan_pool(X, Y, n_neighbors=90))
+    some = neighbours.ilisi(scan_pool(X, Y, n_neighbors=90, max_queries=150))
+    assert some == pytest.approx(whole, rel=0.1)

@@ -1,4 +1,4 @@
-"""All measures of a pair at once: values, intervals, reasons, and what becomes of bad rows."""
+"""All measures of a pair at once, and their bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from fillgap.metrics import MEASURES, retrieval
+from fillgap.metrics import MEASURES, intervals, retrieval
+from fillgap.metrics.intervals import bootstrap_interval, bounds_around
 from fillgap.metrics.summary import first_texts, measure
 from fillgap.pair import EmbeddingPair
 
@@ -52,11 +53,9 @@ def test_json_holds_no_infinity(measured):
     assert found["measures"]["itr"]["denominator"] == {"value": 0.0}
     assert found["verdict"]["kind"] == "gap"
     assert set(found["measures"]["tmr"]["value"]) == {"value", "low", "high", "standard_error"}
-    assert found["findings"][0] == {
-        "kind": "dominant_coordinate",
-        "fault": False,
-        "message": measured.findings[0].message,
-    }
+    message = measured.findings[0].message
+    expected = {"kind": "dominant_coordinate", "fault": False, "message": message}
+    assert found["findings"][0] == expected
 
 
 def test_values_are_those_of_the_functions():
@@ -69,6 +68,12 @@ def test_values_are_those_of_the_functions():
         expected = result if isinstance(result, float) else getattr(result, part)
         assert number(found, key, part) == pytest.approx(expected, rel=1e-9), name
     assert all(v.low is None for parts in found.values.values() for v in parts.values())
+    found = measure(X, Y[:70])
+    assert "must be paired" in found.skipped["recall_at_10"]
+    assert found.values["ilisi"]["value"].standard_error is not None
+    assert found.values["exposure_at_10"]["image_to_text"].low is not None
+    assert not found.one_text
+    assert found.verdict.sentences[-1].startswith("Without pairs it cannot be checked")
 
 
 def test_several_texts_stand_beside_one():
@@ -85,24 +90,9 @@ def test_several_texts_stand_beside_one():
     several = retrieval.mixed_recall_at_k(X, texts, index, k=5)
     assert number(found, "mixed_recall_at_5", "image_to_text") == several.image_to_text
     assert "exposure_at_10" not in found.one_text
-
-
-def test_the_first_text_of_each_image_that_has_one():
-    pair = EmbeddingPair(np.eye(4), np.eye(4)[[3, 0, 3, 2]], [3, 0, 3, 2], captions=list("abcd"))
-    first = first_texts(pair)
-    assert first.one_to_one
-    assert list(first.captions) == ["b", "d", "a"]
-    np.testing.assert_array_equal(first.images, np.eye(4)[[0, 2, 3]])
-
-
-def test_unpaired_sets_are_measured_as_far_as_they_go():
-    X, Y = make_gapped(50, 6, seed=0)
-    found = measure(X, Y[:40])
-    assert "must be paired" in found.skipped["recall_at_10"]
-    assert found.values["ilisi"]["value"].standard_error is not None
-    assert found.values["exposure_at_10"]["image_to_text"].low is not None
-    assert not found.one_text
-    assert "Without pairs" in found.verdict.text
+    pair = EmbeddingPair(X, Y[[3, 0, 3, 2]], [3, 0, 3, 2], captions=list("abcd"))
+    assert list(first_texts(pair).captions) == ["b", "d", "a"]
+    np.testing.assert_array_equal(first_texts(pair).images, X[[0, 2, 3]])
 
 
 def test_a_sample_is_announced():
@@ -129,9 +119,6 @@ def test_bad_rows_are_a_verdict_not_a_crash():
     assert "1 row holds NaN or infinity among the images, the first in row 4." in found.verdict.text
     assert not found.values
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["measures"] == {}
-
-
-def test_tiny_and_collapsed_sets():
     found = measure(*np.random.default_rng(0).normal(size=(2, 2, 3)))
     assert "at least 5 rows for 5 folds" in found.skipped["linear_separability"]
     assert "tmr" in found.values
@@ -150,3 +137,53 @@ def test_tensors_are_measured_as_arrays_are():
     for key, parts in expected.values.items():
         for part, value in parts.items():
             assert number(found, key, part) == pytest.approx(value.value, abs=1e-5, rel=1e-5)
+
+
+def by_hand(values, groups, weights, n_resamples, seed):
+    """Draw whole groups, row by row, with the same random numbers."""
+    names = np.unique(groups)
+    draws = np.random.default_rng(seed).integers(len(names), size=(n_resamples, len(names)))
+    means = []
+    for draw in draws:
+        rows = np.concatenate([np.flatnonzero(groups == names[g]) for g in draw])
+        present = np.isfinite(values[rows])
+        means.append(np.average(values[rows][present], weights=weights[rows][present]))
+    return np.array(means)
+
+
+def test_groups_are_drawn_whole():
+    rng = np.random.default_rng(0)
+    values, groups = rng.normal(size=60), rng.integers(0, 15, 60) * 7
+    weights = rng.uniform(0.5, 2, 60)
+    values[[3, 8]] = np.nan
+    means = by_hand(values, groups, weights, 80, seed=4)
+    found = bootstrap_interval(
+        values, groups, weights=weights, n_resamples=80, confidence=0.9, random_state=4
+    )
+    assert found.low[0] == pytest.approx(np.quantile(means, 0.05))
+    assert found.high[0] == pytest.approx(np.quantile(means, 0.95))
+    assert found.standard_error[0] == pytest.approx(means.std())
+
+
+def test_batches_and_columns_do_not_show(monkeypatch):
+    values = np.random.default_rng(1).normal(size=(40, 3))
+    whole = bootstrap_interval(values, n_resamples=50)
+    monkeypatch.setattr(intervals, "BATCH_BYTES", 7 * 8 * 40)
+    np.testing.assert_allclose(bootstrap_interval(values, n_resamples=50).low, whole.low)
+    one = bootstrap_interval(values[:, 1], n_resamples=50)
+    np.testing.assert_allclose(one.high, whole.high[1])
+
+
+def test_the_mean_of_equal_values_lies_within():
+    """Whichever way it is computed: resampled sums are rounded in other ways."""
+    missed = 0
+    for value in np.random.default_rng(0).uniform(-2, 2, 200):
+        values = np.full(109, value)
+        found = bootstrap_interval(values, n_resamples=50)
+        for mean in (value, values.mean(), np.nanmean(values[:, None], axis=0)[0]):
+            low, high = bounds_around(mean, found.low[0], found.high[0])
+            assert low <= mean <= high
+            assert high - low < 1e-13
+            missed += not found.low[0] <= mean <= found.high[0]
+    assert missed > 0
+    assert bounds_around(0.5, 0.2, 0.4) == (0.2, 0.4)  # a skewed one is left as it is

@@ -16,7 +16,7 @@ from fillgap.pair import EmbeddingPair
 
 N, D = 120, 10
 ORDER_DEPENDENT = {"linear_separability", "cluster_mixing"}
-KINDS = ("rotation", "own_rotation", "row_scale", "permutation", "unpairing", "swap")
+KINDS = ("rotation", "own_rotation", "row_scale", "permutation", "unpairing", "swap", "shift")
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,8 @@ def transformed(X, Y, kind):
         return X @ rotation(0), Y @ rotation(1)
     if kind == "row_scale":
         return X * rng.uniform(0.1, 9, (N, 1)), Y * rng.uniform(0.1, 9, (N, 1))
+    if kind == "shift":
+        return X + 0.3, Y + 0.3  # changes the directions of the rows, and so every measure
     order = rng.permutation(N)
     if kind == "permutation":
         return X[order], Y[order]
@@ -89,16 +91,6 @@ def test_stated_invariances_are_all_there_are(data, name, kind):
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_no_measure_ignores_a_shift(data, name):
-    """Rows are scaled to length one, so that even moving both modalities alike changes them."""
-    measure = MEASURES[name]
-    _, parameters = next(measure.variants())
-    X, Y = data
-    moved = parts(measure.function(X + 0.3, Y + 0.3, **parameters))
-    assert moved != pytest.approx(parts(measure.function(X, Y, **parameters)), rel=1e-6)
-
-
-@pytest.mark.parametrize("name", MEASURES)
 def test_what_a_measure_reads_gives_what_arrays_give(data, name):
     measure = MEASURES[name]
     sources = {
@@ -127,22 +119,19 @@ def test_a_mean_over_rows_is_the_mean_of_its_rows(data, name):
             assert len(rows.groups) == len(rows.values)
 
 
-@pytest.mark.parametrize("name", [n for n, m in MEASURES.items() if not m.needs_pairs])
-def test_what_needs_no_pairs_takes_unpaired_sets(data, name):
+@pytest.mark.parametrize("name", MEASURES)
+def test_unpaired_sets_are_refused_where_pairs_are_needed(data, name):
     X, Y = data
     measure = MEASURES[name]
+    if measure.needs_pairs:
+        with pytest.raises(ValueError, match="images and texts must be pair"):
+            measure.function(X, Y[:-7])
+        return
     for _, parameters in measure.variants():
         assert parts(measure.function(X, Y[:-7], **parameters))
     if measure.rows and measure.reads == "scan":  # texts are groups of their own
         rows = measure.rows(scan_pool(X, Y[:-7], n_neighbors=90), **parameters).values()
         assert all(len(np.unique(part.groups)) == len(part.values) for part in rows)
-
-
-@pytest.mark.parametrize("name", [n for n, m in MEASURES.items() if m.needs_pairs])
-def test_what_needs_pairs_refuses_unpaired_sets(data, name):
-    X, Y = data
-    with pytest.raises(ValueError, match="images and texts must be pair"):
-        MEASURES[name].function(X, Y[:-7])
 
 
 @pytest.mark.parametrize(
@@ -156,16 +145,3 @@ def test_pairs_that_are_brought_together_are_better(data, name):
     after = parts(measure.function(X, 0.2 * Y + 0.8 * X, **parameters))
     sign = 1 if measure.larger_is_better else -1
     assert all(sign * (after[part] - before[part]) > 0 for part in before)
-
-
-def test_names_are_those_of_the_functions_and_keys_are_unique():
-    assert all(name == measure.function.__name__ for name, measure in MEASURES.items())
-    keys = [key for measure in MEASURES.values() for key, _ in measure.variants()]
-    assert len(keys) == len(set(keys))
-    assert {"recall_at_10", "mixed_ndcg_at_10", "exposure_at_10", "itr", "ilisi"} <= set(keys)
-
-
-def test_every_measure_says_what_it_computes():
-    for measure in MEASURES.values():
-        assert (measure.function.__doc__ or "").startswith(("Compute ", "Count ", "Cluster "))
-        assert measure.invariances <= set(KINDS)

@@ -13,10 +13,11 @@ from fillgap import BalancedAligner, kernel
 from fillgap.calibration import NNN, Sides
 from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation.combine import aligned_sides
-from fillgap.evaluation.shortlists import all_scores, calibrated
+from fillgap.evaluation.shortlists import calibrated
 from fillgap.kernel import block_rows, copies, level_columns
 from fillgap.metrics.scan import scan_pool, scan_queries
 from fillgap.pair import EmbeddingPair
+from reference_lists import all_scores
 
 
 def integer_rows(rng, n, d=3):

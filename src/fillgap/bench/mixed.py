@@ -1,10 +1,4 @@
-"""Mixed search as a leaderboard: every aligner with every calibration and every fusion of lists.
-
-Every item is in the pool once, as an image or as a text, in several ratios, and asked for by its
-other caption; besides, all items on both sides with queries of both kinds, where exposure tells
-whether a score was had by always showing one modality. NDCG is the standard one: its ideal list
-holds all relevant items, retrieved or not.
-"""
+"""Mixed search as a leaderboard: every aligner with every calibration and every fusion of lists."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What this program chooses against the best published method, and the pages that say so.
-
-The choice is not made on what it is judged by: each half of the images (or queries) is judged by
-what the other half chose. The published method is the best one in hindsight, on all of them.
-"""
+"""What this program chooses, held out, against the best published method in hindsight."""
 
 from __future__ import annotations
 
@@ -88,7 +84,7 @@ def against_published(
         if measure not in board.lines[0].estimates:
             continue
         one_sided = "ndcg_at_10" in board.lines[0].estimates  # each item is there twice
-        ours, chosen = _choice(board, measure, max_loss, options, fair=one_sided)
+        choice = _choice(board, measure, max_loss, options, fair=one_sided)
         fair = one_sided and measure == "mixed_ndcg_at_10"
         lines = [
             line
@@ -104,7 +100,7 @@ def against_published(
         if shown and rivals[0].calibration in FUSIONS and scored:
             shown.append((scored[0], kind + " that does not merge two lists"))
         found += [
-            _versus(board, measure, (ours, chosen), what, kind=words, options=options)
+            _versus(board, measure, choice, what, kind=words, options=options)
             for what, words in shown
         ]
     return found
@@ -165,8 +161,8 @@ def _versus(
         interval(theirs[measure], **options),
         interval(change, **options),
         paired_permutation_test(change[np.isfinite(change)], random_state=options["random_state"]),
-        {name.removeprefix(EXPOSURE): float(np.nanmean(ours[name])) for name in seen},
-        {name.removeprefix(EXPOSURE): float(np.nanmean(theirs[name])) for name in seen},
+        {name.removeprefix(EXPOSURE): _mean(ours, name) for name in seen},
+        {name.removeprefix(EXPOSURE): _mean(theirs, name) for name in seen},
         _mean(raw, "recall_at_1") - _mean(ours, "recall_at_1") if "recall_at_1" in raw else None,
         _mean(ours, measure) / _mean(ours, "ndcg_at_10") if alone else None,
     )
@@ -240,17 +236,18 @@ def to_html(board: Leaderboard, versus: Sequence[Versus] = ()) -> str:
 def sentence_of(one: Versus) -> str:
     """Return a choice against a published method in one sentence, and what it costs in another."""
     names = list(dict.fromkeys(map(str, one.chosen)))
-    own = " and ".join(names) + (
-        ", each judged on the half that the other was chosen by" * (len(names) > 1)
-    )
+    own = " and ".join(names)
+    if len(names) > 1:
+        own += ", each judged on the half that the other was chosen by"
     text = (
         f"{TITLES[one.measure]}: what is chosen ({own}) reaches {one.ours.value:.3f}, {one.kind} "
         f"({one.published}) {one.theirs.value:.3f}: {one.change.signed}, p = {one.p_value:.4f}."
     )
-    for whose, exposure in (("its", one.our_exposure), ("theirs", one.their_exposure)):
-        text += " Exposure" * (whose == "its") + ";" * (whose == "theirs")
-        text += f" {whose} " + ", ".join(f"{value:.2f}" for value in exposure.values())
-    text += "."
+    ours, theirs = (
+        ", ".join(f"{value:.2f}" for value in exposure.values())
+        for exposure in (one.our_exposure, one.their_exposure)
+    )
+    text += f" Exposure its {ours}; theirs {theirs}."
     if one.loss is not None:
         text += f" Recall@1 within the other modality changes by {-one.loss:+.3f} from raw."
     if one.of_other is not None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -102,6 +101,10 @@ def sample_rows(rows: Any) -> Rows:
     return np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(np.intp))
 
 
+_Changes: TypeAlias = dict[Combination, ScoreMap]
+_Levels: TypeAlias = dict[Combination, OwnListCalibration]
+
+
 class OneSplit:
     """One split: what is fitted on, what is judged, and the two-sided pools."""
 
@@ -149,37 +152,32 @@ class OneSplit:
         tally.keep_place(Combination(name, label) for label in (*calibrations, *fusions))
         rows: dict[Modality, Any] = {side: tested.of(side) for side in MODALITIES}
         cosines = all_cosines(rows)
-        # Those that go on from the same scores, which are then computed once.
-        groups: dict[int, _Group] = {}
+        # Those that go on from the scores of one calibration, which are then computed once: each
+        # score by itself, or within its list.
+        groups: dict[int, tuple[Calibration | None, _Changes, _Levels]] = {}
         for label in calibrations:
             what, fit = Combination(name, label), ready.get(label)
             if isinstance(fit, Exception):
                 tally.failures[what] = str(fit)
             elif isinstance(fit, OwnListCalibration) and not (fit.after and fit.after.reads_list):
                 first = None if fit.after is None else fit.after_
-                groups.setdefault(id(first), _Group(first)).levels[what] = fit
+                groups.setdefault(id(first), (first, {}, {}))[2][what] = fit
             elif fit is not None and fit.reads_list:
                 with _failing(tally, what):
                     self._judge(what, rows, cosines, calibrated(fit), tally)
             else:
                 first, change = _first_and_rest(fit)
-                groups.setdefault(id(first), _Group(first)).changes[what] = change
-        for group in groups.values():
-            with _failing(tally, *group.changes, *group.levels):
-                self._judge_group(group, rows, cosines, tally)
+                groups.setdefault(id(first), (first, {}, {}))[1][what] = change
+        for first, changes, levels in groups.values():
+            with _failing(tally, *changes, *levels):
+                scores = scored(cosines, rows, calibrated(first))
+                if changes:
+                    self._note(changes, scores, lists_of_pools(scores, self.pools), tally)
+                for what, fit in levels.items():
+                    pools = levelled_pools(fit, scores, cosines, self.pools)
+                    self._note({what: _as_it_is}, levelled(fit, scores, cosines), pools, tally)
         for label, fusion in fusions.items():
             self._judge(Combination(name, label), rows, cosines, fused(fusion), tally)
-
-    def _judge_group(
-        self, group: _Group, rows: Mapping[Modality, Array], cosines: Scores, tally: Tally
-    ) -> None:
-        """Judge all that map the scores of one calibration, or cosines, further."""
-        scores = scored(cosines, rows, calibrated(group.first))
-        if group.changes:
-            self._note(group.changes, scores, lists_of_pools(scores, self.pools), tally)
-        for what, fit in group.levels.items():
-            pools = levelled_pools(fit, scores, cosines, self.pools)
-            self._note({what: _as_it_is}, levelled(fit, scores, cosines), pools, tally)
 
     def _judge(
         self,
@@ -195,7 +193,7 @@ class OneSplit:
 
     def _note(
         self,
-        changes: Mapping[Combination, ScoreMap],
+        changes: _Changes,
         scores: Scores,
         two_sided: Sequence[PoolLists],
         tally: Tally,
@@ -215,15 +213,6 @@ class OneSplit:
                     key = ("two_sided_ndcg_at_10", pool.share)
                     rows = self.text_rows[pool.queries]
                     tally.add(what, key, rows, pool.values(change), n_texts)
-
-
-@dataclass
-class _Group:
-    """What goes on from the scores of one calibration: each score by itself, or within its list."""
-
-    first: Calibration | None
-    changes: dict[Combination, ScoreMap] = field(default_factory=dict)
-    levels: dict[Combination, OwnListCalibration] = field(default_factory=dict)
 
 
 def _as_it_is(scores: Array, _query: Modality, _document: Modality) -> Array:
@@ -287,32 +276,23 @@ def judge_all(
 ) -> Tally:
     """Fit on one part of the images, judge on the rest, and repeat, with every combination.
 
-    None combines with nothing; a fusion is a function of lists of scores. Calibrations are fitted
-    with sample queries as the model gives them; left out, or of a modality that is left out, with
-    the rows fitted on. These are of `fit_on`, where it is given, instead of the part that is not
-    tested.
+    Calibrations are fitted with sample queries, or the rows fitted on where there are none of a
+    modality. These are of `fit_on`, where it is given, instead of the part that is not tested.
     """
     check_rows(pair)
     if fit_on is not None:
         check_rows(fit_on, ("images to fit on", "texts to fit on"))
     tally, rng = Tally(), check_random_state(random_state)
     tally.fitted_on = None if fit_on is None else fit_on.name
-    splits = list(
-        held_out_splits(
-            pair,
-            n_splits=n_splits,
-            test_size=test_size,
-            max_test=max_test,
-            random_state=random_state,
-        )
-    )
+    drawn = {"n_splits": n_splits, "max_test": max_test, "random_state": random_state}
+    splits = held_out_splits(pair, test_size=test_size, **drawn)
     for number, (train_rows, test_rows) in enumerate(splits):
         split = OneSplit(pair, train_rows, test_rows, rng, fit_on=fit_on, queries=queries)
         tally.n_fit, tally.n_test = split.train.n_images, len(test_rows)
         for place, (name, aligner) in enumerate(aligners.items()):
-            progress(number * len(aligners) + place, len(splits) * len(aligners), name)
+            progress(number * len(aligners) + place, n_splits * len(aligners), name)
             split.judge_aligner(name, aligner, calibrations, fusions or {}, tally)
-    progress(len(splits) * len(aligners), len(splits) * len(aligners), "done")
+    progress(n_splits * len(aligners), n_splits * len(aligners), "done")
     for failed in tally.failures:
         tally.values.pop(failed, None)
     return tally

@@ -160,12 +160,9 @@ class MethodResult:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         return {
+            **vars(self),
             "estimates": _plain(self.estimates),
             "changes": _plain(self.changes),
-            "p_values": dict(self.p_values),
-            "scalars": dict(self.scalars),
-            "mixing": self.mixing,
-            "conservation": self.conservation,
             "notes": list(self.notes),
         }
 
@@ -422,15 +419,8 @@ def compare(
     collected = {name: Collected() for name in (RAW, *methods)}
     failures: dict[str, str] = {}
     rng = check_random_state(random_state)
-    splits = list(
-        held_out_splits(
-            pair,
-            n_splits=n_splits,
-            test_size=test_size,
-            max_test=max_test,
-            random_state=random_state,
-        )
-    )
+    drawn = {"n_splits": n_splits, "max_test": max_test, "random_state": random_state}
+    splits = list(held_out_splits(pair, test_size=test_size, **drawn))
     cells = []
     for number, (train, test) in enumerate(splits):
         pools = draw_two_sided(pair.take_images(test), rng)
@@ -470,11 +460,7 @@ def plan_compare(
     test_size: float = 0.5,
     max_test: int = 2000,
 ) -> dict[str, int]:
-    """Return what `compare` would fit and judge with the same arguments.
-
-    `n_fit` and `n_test` are the images fitted on and tested on in each split: about, where some of
-    them are equal.
-    """
+    """Return what `compare` would fit and judge; sizes are about, where some images are equal."""
     n_methods = len(named_aligners(aligners))
     n_test = n_tested(n_images, n_splits, test_size, max_test)
     return {

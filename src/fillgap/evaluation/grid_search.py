@@ -13,13 +13,7 @@ from sklearn.base import clone
 from fillgap.aligners.base import Aligner
 from fillgap.aligners.methods import make_aligner, method_name
 from fillgap.errors import CANNOT_RUN, InputError, check_choice
-from fillgap.evaluation.judge import (
-    DIRECTIONS,
-    PER_QUERY,
-    aligned,
-    fit_clone,
-    scan_test_pair,
-)
+from fillgap.evaluation.judge import DIRECTIONS, PER_QUERY, aligned, fit_clone, scan_test_pair
 from fillgap.evaluation.splits import held_out_splits
 from fillgap.pair import EmbeddingPair
 from fillgap.runtime import Progress, silent
@@ -117,15 +111,8 @@ def grid_search(
     base = make_aligner(aligner) if isinstance(aligner, str) else aligner
     check_choice(measure, "measure", tuple(name for name in PER_QUERY if "exposure" not in name))
     combinations = _combinations(base, grid)
-    splits = list(
-        held_out_splits(
-            pair,
-            n_splits=n_splits,
-            test_size=test_size,
-            max_test=max_test,
-            random_state=random_state,
-        )
-    )
+    drawn = {"n_splits": n_splits, "max_test": max_test, "random_state": random_state}
+    splits = list(held_out_splits(pair, test_size=test_size, **drawn))
     report = progress or silent
     points = []
     for number, parameters in enumerate(combinations):

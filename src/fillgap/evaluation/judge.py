@@ -34,13 +34,15 @@ IMAGE_SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 class TwoSidedPool:
     """One draw: which items are images, and which captions are queries and documents.
 
-    `images` and `documents` are rows of the images and texts in the pool, `items` the image that
-    each query is about, `queries` the row of the text that asks for it (never in the pool), and
-    `answer` the number of that item in the pool: documents first, then images.
+    `share` names the share of images. `images` and `documents` are rows of the images and texts in
+    the pool, `items` the image that each query is about, `queries` the row of the text that asks
+    for it (never in the pool), `answer` that item's number in the pool: documents, then images.
     """
 
-    def __init__(self, items: Rows, queries: Rows, documents: Rows, as_image: Any) -> None:
-        self.items, self.queries = items, queries
+    def __init__(
+        self, share: float, items: Rows, queries: Rows, documents: Rows, as_image: Any
+    ) -> None:
+        self.share, self.items, self.queries = f"{share:.0%} images", items, queries
         self.images, self.documents = items[as_image], documents[~as_image]
         self.answer = np.where(
             as_image, len(self.documents) + np.cumsum(as_image) - 1, np.cumsum(~as_image) - 1
@@ -69,7 +71,7 @@ def draw_two_sided(pair: EmbeddingPair, rng: np.random.Generator) -> list[TwoSid
     for share in IMAGE_SHARES:
         as_image = np.zeros(len(items), dtype=bool)
         as_image[rng.permutation(len(items))[: round(share * len(items))]] = True
-        pools.append(TwoSidedPool(items, queries, documents, as_image))
+        pools.append(TwoSidedPool(share, items, queries, documents, as_image))
     return pools
 
 
@@ -275,9 +277,9 @@ class Split:
             mixing = cluster_mixing(test)
             scores = (("mixing", mixing.value), ("nmi", mixing.nmi), ("ari", mixing.ari))
             judged.scalars = {f"cluster_{name}": one for name, one in scores if one is not None}
-        for share, pool in zip(IMAGE_SHARES, self.pools or (), strict=False):
+        for pool in self.pools or ():
             values = two_sided_ndcg(test.images, test.texts, pool)
-            key = ("two_sided_ndcg_at_10", f"{share:.0%} images")
+            key = ("two_sided_ndcg_at_10", pool.share)
             judged.values.append((key, self.text_rows[pool.queries], values))
         return judged
 

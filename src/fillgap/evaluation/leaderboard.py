@@ -74,32 +74,17 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
-    """Combinations from the best to the worst.
-
-    Attributes
-    ----------
-    data : str
-        Name of the data.
-    objective : str
-        What is ranked by: two-sided NDCG@10 where there is any, mixed NDCG@10 otherwise.
-    n_images, n_fit, n_test : int
-        Images (or queries) judged in all, and fitted and tested on in each split.
-    lines : tuple of Line
-    failures : mapping from Combination to str
-    about : str
-        How it was judged, in words.
-    values : mapping from Combination to mapping from measure to array
-        The value of each image (or query), NaN where it has none; left out of `to_dict`.
-    """
+    """Combinations from the best to the worst."""
 
     data: str
-    objective: str
-    n_images: int
-    n_fit: int
-    n_test: int
+    objective: str  # what is ranked by: two-sided NDCG@10 where there is any, else mixed NDCG@10
+    n_images: int  # (or queries) judged in all
+    n_fit: int  # images fitted on in each split
+    n_test: int  # and tested on
     lines: tuple[Line, ...]
     failures: Mapping[Combination, str]
-    about: str
+    about: str  # how it was judged, in words
+    #: Of each image (or query) by measure, NaN where it has none; left out of `to_dict`.
     values: Mapping[Combination, Mapping[str, Values]] = field(repr=False)
 
     @classmethod
@@ -109,8 +94,7 @@ class Leaderboard:
         tally: Tally,
         *,
         images: NDArray[np.bool_] | None = None,
-        n_resamples: int = 1000,
-        random_state: int = 0,
+        **resampled: int,
     ) -> Leaderboard:
         """Average, put intervals around, and test; by the queries of some images only, if so."""
         part = np.ones(pair.n_images, dtype=bool) if images is None else images
@@ -124,8 +108,7 @@ class Leaderboard:
             f"In each split {tally.n_fit} images{elsewhere} fitted on and {tally.n_test} others "
             f"tested on, {seen} judged in all."
         )
-        options = {"n_resamples": n_resamples, "random_state": random_state}
-        return cls.from_values(pair.name, values, tally, about=about, n_judged=seen, **options)
+        return cls.from_values(pair.name, values, tally, about=about, n_judged=seen, **resampled)
 
     @classmethod
     def from_values(

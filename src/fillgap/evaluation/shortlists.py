@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fillgap.calibration.base import Calibration, Modality, others
 from fillgap.calibration.query_list import OwnListCalibration
-from fillgap.evaluation.judge import IMAGE_SHARES, TwoSidedPool
+from fillgap.evaluation.judge import TwoSidedPool
 from fillgap.kernel import level_columns
 from fillgap.metrics.pool import Array, Values
 
@@ -57,11 +57,6 @@ def all_cosines(rows: Mapping[Modality, Array]) -> Scores:
 def scored(cosines: Scores, rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
     """Return what a scorer makes of cosines, which stay as they are."""
     return {query: scorer(query, sides, rows) for query, sides in cosines.items()}
-
-
-def all_scores(rows: Mapping[Modality, Array], scorer: Scorer) -> Scores:
-    """Return the scores of all rows as queries with all rows as documents, less themselves."""
-    return scored(all_cosines(rows), rows, scorer)
 
 
 def levelled(fit: OwnListCalibration, scores: Scores, cosines: Scores) -> Scores:
@@ -186,8 +181,8 @@ class SideLists:
 class PoolLists:
     """What the queries of one two-sided pool find."""
 
-    def __init__(self, share: float, pool: TwoSidedPool, texts: Array, images: Array) -> None:
-        self.share, self.queries = f"{share:.0%} images", pool.queries
+    def __init__(self, pool: TwoSidedPool, texts: Array, images: Array) -> None:
+        self.share, self.queries = pool.share, pool.queries
         self.lists = _List(texts, "text", "text"), _List(images, "text", "image")
         n = texts.shape[1]
         self.of_text = np.flatnonzero(pool.answer < n)
@@ -223,14 +218,6 @@ def lists_of_sides(scores: Scores, index: Rows) -> list[SideLists]:
     return both
 
 
-def _of_pools(
-    pools: list[TwoSidedPool], scores_of: Callable[[TwoSidedPool], tuple[Array, Array]]
-) -> list[PoolLists]:
-    """Return the lists of each pool, by the scores of its queries with its texts and images."""
-    shares = zip(IMAGE_SHARES, pools, strict=False)
-    return [PoolLists(share, pool, *scores_of(pool)) for share, pool in shares]
-
-
 def _parts(pool: TwoSidedPool, scores: Scores) -> tuple[Array, Array]:
     """Return the scores of a pool's queries with its texts, and with its images."""
     of_text = scores["text"]
@@ -240,36 +227,30 @@ def _parts(pool: TwoSidedPool, scores: Scores) -> tuple[Array, Array]:
     )
 
 
-def lists_of_pools(scores: Scores, pools: list[TwoSidedPool]) -> list[PoolLists]:
-    """Return the lists of each two-sided pool, from scores as `all_scores` gives them."""
-    return _of_pools(pools, lambda pool: _parts(pool, scores))
+def lists_of_pools(scores: Scores, pools: Sequence[TwoSidedPool]) -> list[PoolLists]:
+    """Return the lists of each two-sided pool, from the scores of all rows with all rows."""
+    return [PoolLists(pool, *_parts(pool, scores)) for pool in pools]
 
 
 def levelled_pools(
-    fit: OwnListCalibration, scores: Scores, cosines: Scores, pools: list[TwoSidedPool]
+    fit: OwnListCalibration, scores: Scores, cosines: Scores, pools: Sequence[TwoSidedPool]
 ) -> list[PoolLists]:
-    """Return the lists of each two-sided pool by a calibration that levels them.
-
-    What it is applied to depends on no list, and is the same in any.
-    """
-
-    def scores_of(pool: TwoSidedPool) -> tuple[Array, Array]:
-        texts, images = _parts(pool, scores)
-        of_texts, of_images = _parts(pool, cosines)
-        return (
-            fit.level(texts, others(of_texts, same=True)),
-            fit.level(images, others(of_images, same=False)),
-        )
-
-    return _of_pools(pools, scores_of)
+    """Return the same by a calibration that levels lists, from the scores it is applied to."""
+    lists = []
+    for pool in pools:
+        (texts, images), (of_texts, of_images) = _parts(pool, scores), _parts(pool, cosines)
+        texts = fit.level(texts, others(of_texts, same=True))
+        images = fit.level(images, others(of_images, same=False))
+        lists.append(PoolLists(pool, texts, images))
+    return lists
 
 
 def lists_within_pools(
-    rows: Mapping[Modality, Array], pools: list[TwoSidedPool], scorer: Scorer
+    rows: Mapping[Modality, Array], pools: Sequence[TwoSidedPool], scorer: Scorer
 ) -> list[PoolLists]:
     """Return the same where a score depends on the rest of the pool, from aligned unit rows."""
-
-    def scores_of(pool: TwoSidedPool) -> tuple[Array, Array]:
+    lists = []
+    for pool in pools:
         documents: dict[Modality, Array] = {
             "text": rows["text"][pool.documents],
             "image": rows["image"][pool.images],
@@ -278,7 +259,6 @@ def lists_within_pools(
         cosines: dict[Modality, Array] = {
             side: level_columns(queries @ part.T, part) for side, part in documents.items()
         }
-        lists = scorer("text", cosines, documents)
-        return lists["text"], lists["image"]
-
-    return _of_pools(pools, scores_of)
+        scores = scorer("text", cosines, documents)
+        lists.append(PoolLists(pool, scores["text"], scores["image"]))
+    return lists

@@ -146,7 +146,12 @@ def zero_shot(
         )
     own = np.searchsorted(classes, truth)
     depths = _depths(k, len(classes))
-    weights = AffineMap(matrix=_prototypes(prompts, members, aligner).T)
+    named_rows = unit_rows(prompts, "prompts")
+    named_rows = named_rows if aligner is None else scale_to_unit(aligner.transform_y(named_rows))
+    named_rows = to_numpy(named_rows)
+    prototypes = np.zeros((len(classes), named_rows.shape[1]))
+    np.add.at(prototypes, members, named_rows)
+    weights = AffineMap(matrix=scale_to_unit(prototypes).T)
     ranks, nearest = np.empty(len(truth)), np.empty(len(truth), dtype=np.intp)
     for start, block in iter_blocks(images, "images"):
         rows = unit_rows(block, "images", first_row=start)
@@ -176,17 +181,7 @@ def zero_shot(
     )
 
 
-def _prototypes(prompts: Any, members: NDArray[np.intp], aligner: Aligner | None) -> Values:
-    """Return the unit mean prompt of each class, of shape (n_classes, n_components)."""
-    rows = unit_rows(prompts, "prompts")
-    rows = to_numpy(rows if aligner is None else scale_to_unit(aligner.transform_y(rows)))
-    totals = np.zeros((int(members.max()) + 1, rows.shape[1]))
-    np.add.at(totals, members, rows)
-    return scale_to_unit(totals)
-
-
 def _labels(labels: ArrayLike, what: str, rows: str, count: int) -> Labels:
-    """Return one integer for each row."""
     array = np.asarray(labels)
     if array.dtype.kind not in "iu":
         raise InputTypeError(

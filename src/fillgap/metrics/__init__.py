@@ -1,9 +1,6 @@
-"""Measures of the modality gap, one file for each family and one function for each measure.
+"""Measures of the modality gap, of arrays or an `EmbeddingPair`: one function for each.
 
-All take image and text embeddings as arrays or as an `EmbeddingPair`. Those over the mixed pool
-also take the `PoolScan` that `scan.scan_pool` makes, those of means and covariances also
-`PairMoments`: compute these once and ask for as many measures as needed. `MEASURES` tells which way
-is better and what leaves a measure alone.
+Those that read a `PoolScan` or `PairMoments` take it too; `MEASURES` says what each reads.
 """
 
 from fillgap.metrics.distances import (

@@ -1,8 +1,4 @@
-"""Neighbourhoods: how the modalities mix in them, whether they agree, whether they are kept.
-
-A `PoolScan` that is given must have kept as many neighbours as the function reads, or all there
-are.
-"""
+"""Neighbourhoods: how the modalities mix in them, whether they agree, whether they are kept."""
 
 from __future__ import annotations
 

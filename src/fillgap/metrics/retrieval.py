@@ -1,9 +1,4 @@
-"""Measures of retrieval: one value for each query of a scan, and what averages them.
-
-Those of a `QueryScan` return an array of shape (n_queries,). Where a query has no relevant item the
-value is NaN, and averages leave it out. The others take what `itr` takes; those of recall, NDCG and
-reciprocal rank need pairs, are between 0 and 1, and are described by `mixed_recall_at_k`.
-"""
+"""Measures of retrieval: one value for each query of a scan, or NaN, and what averages them."""
 
 from __future__ import annotations
 

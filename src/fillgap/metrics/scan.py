@@ -1,7 +1,4 @@
-"""Rank all images and texts together, for every query.
-
-The rule for items of equal similarity is that no measure depends on the order of the rows.
-"""
+"""Rank all images and texts together, for every query; no measure depends on the order of rows."""
 
 from __future__ import annotations
 
@@ -174,8 +171,7 @@ def _scan(
     progress: Progress | None,
 ) -> QueryScan:
     """Scan unit rows of one type, and apply the rule for ties."""
-    n, n_same, n_other = len(queries), len(same), len(other)
-    left_out = question.own is not None
+    n_same, n_other, left_out = len(same), len(other), question.own is not None
     n_neighbors = check_integer(sizes[0], "n_neighbors", low=1)
     n_own = check_integer(sizes[1], "n_own", low=1)
     scores = answer(
@@ -188,7 +184,8 @@ def _scan(
         memory_bytes=memory_bytes,
         progress=progress,
     )
-    return query_scan(scores, question, n_same=n_same, n_other=n_other, rows=np.arange(n))
+    rows = np.arange(len(queries))
+    return query_scan(scores, question, n_same=n_same, n_other=n_other, rows=rows)
 
 
 def query_scan(

@@ -104,12 +104,14 @@ def _over_pool(value: Callable[[QueryScan], Values]) -> Callable[..., dict[str, 
     return rows
 
 
-def _of_images(value: Callable[[QueryScan], Values], part: str) -> Callable[..., dict[str, Rows]]:
-    return lambda scan: {part: Rows(value(scan.image_queries), scan.image_queries.groups)}
+def _ranked(value: Callable[..., Values], *, mixed: bool) -> Callable[..., dict[str, Rows]]:
+    return _by_query(partial(value, mixed=mixed))
 
 
-def _of_texts(value: Callable[[QueryScan], Values], part: str) -> Callable[..., dict[str, Rows]]:
-    return lambda scan: {part: Rows(value(scan.text_queries), scan.text_queries.groups)}
+def _one_sided(
+    value: Callable[..., Values], part: str, side: str
+) -> Callable[..., dict[str, Rows]]:
+    return lambda scan: {part: Rows(value(getattr(scan, side)), getattr(scan, side).groups)}
 
 
 def _of_pairs(value: Callable[[Values], Values]) -> Callable[..., dict[str, Rows]]:
@@ -126,19 +128,18 @@ def _mutual_rows(scan: PoolScan) -> dict[str, Rows]:
 
 _DISTANCES, _MIXED, _ALONE = "distances", "mixed pool", "other modality alone"
 _MANY = (1, 5, 10, 20)
-_best_other = attrgetter("best_other_rank")
-_same_of_images = _of_images(retrieval.nearest_is_same, "probability")
-_same_of_texts = _of_texts(retrieval.nearest_is_same, "probability")
+_same_of_images, _same_of_texts = (
+    _one_sided(retrieval.nearest_is_same, "probability", side)
+    for side in ("image_queries", "text_queries")
+)
+_best_of_images, _best_of_texts = (
+    _one_sided(attrgetter("best_other_rank"), "value", side)
+    for side in ("image_queries", "text_queries")
+)
 _squared = _of_pairs(np.square)
-_mixed_recall, _own_recall = (
-    _by_query(partial(retrieval.recall, mixed=mixed)) for mixed in (True, False)
-)
-_mixed_ndcg, _own_ndcg = (
-    _by_query(partial(retrieval.ndcg, mixed=mixed)) for mixed in (True, False)
-)
-_mixed_rank, _own_rank = (
-    _by_query(partial(retrieval.reciprocal_rank, mixed=mixed)) for mixed in (True, False)
-)
+_mixed_recall, _own_recall = (_ranked(retrieval.recall, mixed=pool) for pool in (True, False))
+_mixed_ndcg, _own_ndcg = (_ranked(retrieval.ndcg, mixed=pool) for pool in (True, False))
+_mixed_rank, _own_rank = (_ranked(retrieval.reciprocal_rank, mixed=pool) for pool in (True, False))
 
 _TABLE = (
     Measure(
@@ -154,8 +155,8 @@ _TABLE = (
     Measure(distances.relative_modality_gap, _DISTANCES, "pair", False, PAIRED),
     Measure(retrieval.itr, _MIXED, "scan", None, ONE_SIDED, rows=_same_of_images),
     Measure(retrieval.tir, _MIXED, "scan", None, ONE_SIDED, rows=_same_of_texts),
-    Measure(retrieval.tmr, _MIXED, "scan", False, ONE_SIDED, rows=_of_images(_best_other, "value")),
-    Measure(retrieval.imr, _MIXED, "scan", False, ONE_SIDED, rows=_of_texts(_best_other, "value")),
+    Measure(retrieval.tmr, _MIXED, "scan", False, ONE_SIDED, rows=_best_of_images),
+    Measure(retrieval.imr, _MIXED, "scan", False, ONE_SIDED, rows=_best_of_texts),
     Measure(
         retrieval.exposure_at_k, _MIXED, "scan", None, UNPAIRED, (10,),
         _by_query(retrieval.exposure),

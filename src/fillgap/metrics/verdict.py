@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ FAIR, SMALL = 0.8, 1 / 3
 #: Exposure beyond this shows more of the other modality than its share.
 REVERSED = 1.25
 
+FAULT = "This is a fault of the pipeline, not a modality gap."
 Kind = Literal["gap", "small gap", "no gap", "reversed gap", "fault"]
 
 CONCLUSIONS: dict[Kind, str] = {
@@ -46,7 +47,7 @@ def give_verdict(scan: PoolScan | None, findings: Sequence[Finding], *, k: int =
     """Return the verdict on the first k of a pool; the scan is None where rows are unusable."""
     faults = [finding.message for finding in findings if finding.is_fault]
     if scan is None:
-        return Verdict("fault", _fault_sentences(faults), k, None, None)
+        return Verdict("fault", (FAULT, *faults), k, None, None)
     k = min(k, scan.image_queries.n_neighbors)
     sides = scan.image_queries, scan.text_queries
     seen = Directions(*(float(share_seen(side, k).mean()) for side in sides))
@@ -58,8 +59,7 @@ def give_verdict(scan: PoolScan | None, findings: Sequence[Finding], *, k: int =
         f"{_percent(fair.image_to_text)} would be fair.",
     ]
     if faults:
-        sentences += _fault_sentences(faults)
-        return Verdict("fault", tuple(sentences), k, seen, fair)
+        return Verdict("fault", (*sentences, FAULT, *faults), k, seen, fair)
     kind = kind_of(
         [seen.image_to_text / fair.image_to_text, seen.text_to_image / fair.text_to_image]
     )
@@ -84,10 +84,6 @@ def kind_of(exposures: list[float]) -> Kind:
     return "reversed gap" if max(exposures) > REVERSED else "no gap"
 
 
-def _fault_sentences(faults: Sequence[str]) -> tuple[str, ...]:
-    return ("This is a fault of the pipeline, not a modality gap.", *faults)
-
-
 def _percent(share: float) -> str:
     """Write a share in whole percent, and small ones with the digits that they need."""
     percent = 100.0 * share
@@ -105,53 +101,33 @@ class Value:
 
     def to_dict(self) -> dict[str, float | None]:
         """Return the numbers for JSON: null where there is none or it is infinite."""
-        numbers = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {
-            name: number if number is not None and isfinite(number) else None
-            for name, number in numbers.items()
-            if name == "value" or self.standard_error is not None
-        }
+        numbers = {"value": self.value} if self.standard_error is None else vars(self)
+        return {name: number if isfinite(number) else None for name, number in numbers.items()}
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """All that was measured of a pair.
-
-    Attributes
-    ----------
-    verdict : Verdict
-        What follows, in words.
-    findings : tuple of Finding
-        Faults of the pipeline, and remarks.
-    values : dict
-        From the name of a measure (with its k) to its parts: "value", or "image_to_text" and
-        "text_to_image", or "images" and "texts", and what else a measure tells.
-    one_text : dict
-        The same for measures of retrieval with the first text of each image alone, where images
-        have several: the value that papers with one caption for each image report.
-    skipped, notes : dict
-        From the name of a measure to the reason why it cannot run on these data, and to what to
-        keep in mind; under "queries" whether they are a sample.
-    """
+    """All that was measured of a pair."""
 
     name: str
     n_images: int
     n_texts: int
     n_features: int
     verdict: Verdict
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...]  # faults of the pipeline, and remarks
+    #: From the name of a measure (with its k) to its parts: "value", or "image_to_text" and
+    #: "text_to_image", or "images" and "texts", and what else a measure tells.
     values: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    #: The same of retrieval with the first text of each image alone, where images have several:
+    #: what papers with one caption for each image report.
     one_text: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
-    skipped: Mapping[str, str] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)  # why a measure cannot run
+    notes: Mapping[str, str] = field(default_factory=dict)  # of a measure, or of "queries"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as what JSON holds."""
         return {
-            "name": self.name,
-            "n_images": self.n_images,
-            "n_texts": self.n_texts,
-            "n_features": self.n_features,
+            **{key: getattr(self, key) for key in ("name", "n_images", "n_texts", "n_features")},
             "verdict": {"kind": self.verdict.kind, "text": self.verdict.text},
             "findings": [
                 {"kind": finding.kind, "fault": finding.is_fault, "message": finding.message}
