@@ -29,9 +29,9 @@ from fillgap.distributed import (
 )
 from fillgap.errors import InputError
 from fillgap.io import load_rows, open_sides, transform_files
-from fillgap.metrics import Measurements
 from fillgap.metrics.scan import scan_pool
 from fillgap.metrics.summary import measure
+from fillgap.metrics.verdict import Measurements
 
 N, D = 260, 16
 
@@ -81,11 +81,7 @@ def write_shards(root: Path, X: np.ndarray, Y: np.ndarray, cuts: list[int]) -> N
             np.save(root / side / f"{side}_{i}.npy", rows[start:stop])
 
 
-FITTED = {
-    "balanced": {},
-    "spectral": {"n_components": D // 2},
-    "orthogonal-procrustes": {},
-}
+FITTED = {"balanced": {}, "spectral": {"n_components": D // 2}, "orthogonal-procrustes": {}}
 
 
 def assert_same_maps(one: Aligner, other: Aligner) -> None:
