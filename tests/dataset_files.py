@@ -23,32 +23,31 @@ def picture(i: int, kind: str = "JPEG") -> bytes:
     return out.getvalue()
 
 
-def images(folder: Path, name: str = "{}.jpg") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+def images(folder: Path) -> None:
+    folder.mkdir(parents=True)
     for i in range(N):
-        (folder / name.format(i)).write_bytes(picture(i))
-    return folder
+        (folder / f"{i}.jpg").write_bytes(picture(i))
+
+
+def lines_of(form: str) -> list[str]:
+    """One line a caption, of the number of the image, that of its caption, and the text."""
+    return [form.format(i, k, text) for i in range(N) for k, text in enumerate(CAPTIONS[i])]
 
 
 def coco(root: Path) -> Path:
     images(root / "val2017")
-    document = {
-        "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(N)],
-        "annotations": [
-            {"id": 10 * i + k, "image_id": i, "caption": text}
-            for i, texts in CAPTIONS.items()
-            for k, text in enumerate(texts)
-        ],
-    }
+    listed = [{"id": i, "file_name": f"{i}.jpg"} for i in range(N)]
+    captions = [{"image_id": i, "caption": text} for i in range(N) for text in CAPTIONS[i]]
     (root / "annotations").mkdir()
-    (root / "annotations" / "captions_val2017.json").write_text(json.dumps(document))
+    document = json.dumps({"images": listed, "annotations": captions})
+    (root / "annotations" / "captions_val2017.json").write_text(document)
     return root
 
 
 def conceptual(root: Path) -> Path:
     images(root / "images")
     lines = [f"caption {i} a\thttp://example.org/x/{i}.jpg?size=1" for i in range(N)]
-    (root / "Train.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (root / "Train.tsv").write_text("\n".join(lines))
     return root
 
 
@@ -71,23 +70,20 @@ def shards(root: Path) -> Path:
 
 def flickr(root: Path) -> Path:
     images(root / "Flicker8k_Dataset")
-    lines = [f"{i}.jpg#{k}\t{t}" for i, texts in CAPTIONS.items() for k, t in enumerate(texts)]
-    (root / "Flickr8k.token.txt").write_text("\n".join(lines))
+    (root / "Flickr8k.token.txt").write_text("\n".join(lines_of("{}.jpg#{}\t{}")))
     (root / "Flickr_8k.testImages.txt").write_text("1.jpg\n4.jpg\n")
     return root
 
 
 def flickr_csv(root: Path) -> Path:
     images(root / "Images")
-    lines = ["image,caption", *(f'{i}.jpg,"{t}"' for i, texts in CAPTIONS.items() for t in texts)]
-    (root / "captions.txt").write_text("\n".join(lines))
+    (root / "captions.txt").write_text("\n".join(["image,caption", *lines_of('{0}.jpg,"{2}"')]))
     return root
 
 
 def flickr_bars(root: Path) -> Path:
     images(root / "flickr30k_images")
-    lines = ["image_name| comment_number| comment"]
-    lines += [f"{i}.jpg| {k}| {t}" for i, texts in CAPTIONS.items() for k, t in enumerate(texts)]
+    lines = ["image_name| comment_number| comment", *lines_of("{}.jpg| {}| {}")]
     lines[-1] = lines[-1].replace("| 1| ", "| 1   ")  # a bar is missing in the published file too
     (root / "results.csv").write_text("\n".join(lines))
     return root
@@ -96,11 +92,8 @@ def flickr_bars(root: Path) -> Path:
 def flickr_json(root: Path) -> Path:
     images(root / "images")
     entries = [
-        {
-            "filename": f"{i}.jpg",
-            "split": "test" if i in (1, 4) else "train",
-            "sentences": [{"raw": text} for text in texts],
-        }
+        {"filename": f"{i}.jpg", "split": "test" if i in (1, 4) else "train"}
+        | {"sentences": [{"raw": text} for text in texts]}
         for i, texts in CAPTIONS.items()
     ]
     (root / "dataset_flickr8k.json").write_text(json.dumps({"images": entries}))
@@ -109,8 +102,7 @@ def flickr_json(root: Path) -> Path:
 
 def folder_csv(root: Path) -> Path:
     images(root)
-    lines = ["file_name,text", *(f'{i}.jpg,"{t}"' for i, ts in CAPTIONS.items() for t in ts)]
-    (root / "metadata.csv").write_text("\n".join(lines))
+    (root / "metadata.csv").write_text("\n".join(["file_name,text", *lines_of('{0}.jpg,"{2}"')]))
     return root
 
 
@@ -178,3 +170,13 @@ def classes(root: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{i}.png").write_bytes(picture(i, "PNG"))
     return root
+
+
+LAYOUTS = {
+    coco: "coco",
+    conceptual: "conceptual-captions",
+    shards: "webdataset",
+    **dict.fromkeys((flickr, flickr_csv, flickr_bars, flickr_json), "flickr"),
+    **dict.fromkeys((folder_csv, folder_jsonl, folder_parquet), "folder"),
+    **dict.fromkeys((hugging_face, hub_parquet), "hugging-face"),
+}

@@ -6,7 +6,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -97,14 +97,13 @@ def embed_dataset(
     whole = {shard.number: shard for shard in manifest.shards}
     with warnings.catch_warnings():  # here, since in threads it is not safe
         warnings.filterwarnings("ignore", module="PIL")
+        job = partial(embed_shard, folder=root.absolute(), dtype=dtype, n_threads=n_threads)
+        given = Given(dataset), Given(encoder)
         if executor is None:
             report = _with_rate(progress or silent, manifest.n_done, len(dataset))
-            job = ShardJob(Given(dataset), Given(encoder), root, dtype, n_threads, report)
-            made: Iterator[EmbeddedShard] = map(job, left)
+            made: Iterator[EmbeddedShard] = map(partial(job, openers=given, progress=report), left)
         else:
-            of_dataset, of_encoder = openers or (Given(dataset), Given(encoder))
-            job = ShardJob(of_dataset, of_encoder, root.absolute(), dtype, n_threads)
-            made = executor.map(job, left, progress=progress)
+            made = executor.map(partial(job, openers=openers or given), left, progress=progress)
         try:
             for shard in made:
                 whole[shard.number] = shard
@@ -160,14 +159,18 @@ def _what_is_left(
         check_integer(shard_rows, "shard_rows", low=1)
     model: dict[str, Any] = {}
     if encoder is not None:
-        names = {"name": encoder.name, "revision": encoder.revision}
-        model = names | {"n_features": int(encoder.n_features)}
+        model = {"name": encoder.name, "revision": encoder.revision}
+        model["n_features"] = int(encoder.n_features)
     asked = Manifest(model, describe_dataset(dataset), dtype, shard_rows or SHARD_ROWS)
     manifest = _begun(root, asked, shard_rows)
     whole = tuple(shard for shard in manifest.shards if _is_written(root, shard))
     numbers = {shard.number for shard in whole}
-    shards = enumerate(shards_of(len(dataset), manifest.shard_rows))
-    left = [(number, rows) for number, rows in shards if number not in numbers]
+    step = manifest.shard_rows
+    left = [
+        (number, range(start, min(start + step, len(dataset))))
+        for number, start in enumerate(range(0, len(dataset), step))
+        if number not in numbers
+    ]
     return replace(manifest, shards=whole), left
 
 
@@ -215,12 +218,6 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def shards_of(n_records: int, shard_rows: int) -> list[range]:
-    """Return the rows of each shard."""
-    starts = range(0, n_records, shard_rows)
-    return [range(start, min(start + shard_rows, n_records)) for start in starts]
-
-
 def is_whole(folder: str | Path, manifest: Manifest) -> bool:
     """Tell whether every record is dealt with and every file is there as it was written."""
     return manifest.complete and all(_is_written(Path(folder), item) for item in manifest.shards)
@@ -247,65 +244,35 @@ def _with_rate(report: Progress, before: int, total: int) -> Progress:
     return step
 
 
-@dataclass(frozen=True)
-class ShardJob:
-    """A function of (number, rows) that embeds a shard, for workers.
-
-    They open the dataset and the encoder themselves, each the same object every time in one
-    process, so that an encoder is loaded once. All share the file system of the folder.
-    """
-
-    open_dataset: Callable[[], Dataset]
-    open_encoder: Callable[[], Encoder]
-    folder: Path
-    dtype: str
-    n_threads: int
-    progress: Progress = silent
-
-    def __call__(self, item: tuple[int, range]) -> EmbeddedShard:
-        """Return what became of the rows."""
-        number, rows = item
-        return embed_shard(
-            self.open_dataset(),
-            self.open_encoder(),
-            rows,
-            self.folder,
-            number=number,
-            dtype=self.dtype,
-            n_threads=self.n_threads,
-            progress=self.progress,
-        )
-
-
 def embed_shard(
-    dataset: Dataset,
-    encoder: Encoder,
-    rows: range,
-    folder: str | Path,
+    shard: tuple[int, range],
     *,
-    number: int,
+    openers: tuple[Callable[[], Dataset], Callable[[], Encoder]],
+    folder: Path,
     dtype: str = "float32",
     n_threads: int = 4,
     progress: Progress = silent,
 ) -> EmbeddedShard:
-    """Write the embeddings of some rows of a dataset, and return what became of them.
+    """Write the embeddings of a shard, by its number and rows, and return what became of them.
 
     It depends on nothing but its arguments and writes only the files of this shard, so that shards
     can be made in any order and place; the manifest is the caller's.
     """
+    number, rows = shard
+    dataset, encoder = openers[0](), openers[1]()
     records, images, skipped = _encode_images(dataset, encoder, rows, n_threads, progress)
     captions = [[text for text in record.captions if text.strip()] for record in records]
     flat = [text for texts in captions for text in texts]
     texts = encoder.encode_texts(flat) if flat else np.empty((0, encoder.n_features))
-    root, files = Path(folder), {}
+    files = {}
     for side, vectors in (("img_emb", images), ("text_emb", texts)):
         if len(vectors):
             name = f"{side}/{side}_{number:04}.npy"
             checked = unit_rows(vectors, f"the {side} of {encoder.name}").astype(dtype)
-            files[name] = _write(root / name, partial(np.save, arr=checked, allow_pickle=False))
+            files[name] = _write(folder / name, partial(np.save, arr=checked, allow_pickle=False))
     if records:
         name = f"metadata/metadata_{number:04}.parquet"
-        files[name] = _write(root / name, partial(_save_metadata, records, captions))
+        files[name] = _write(folder / name, partial(_save_metadata, records, captions))
     return EmbeddedShard(
         number=number,
         start=rows.start,

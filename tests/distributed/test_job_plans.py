@@ -12,13 +12,7 @@ from conftest import make_gapped
 from fillgap.aligners import make_aligner, save_aligner
 from fillgap.cli import output
 from fillgap.cli.app import run
-from fillgap.distributed import (
-    ProcessPool,
-    ThisProcess,
-    apply_shards,
-    fit_shards,
-    measure_shards,
-)
+from fillgap.distributed import ProcessPool, ThisProcess, apply_shards, fit_shards, measure_shards
 from fillgap.distributed.fit_job import with_rate
 from fillgap.distributed.job_plan import plan_apply, plan_fit, plan_measure
 from fillgap.errors import InputError

@@ -81,11 +81,7 @@ def write_shards(root: Path, X: np.ndarray, Y: np.ndarray, cuts: list[int]) -> N
             np.save(root / side / f"{side}_{i}.npy", rows[start:stop])
 
 
-FITTED = {
-    "balanced": {},
-    "spectral": {"n_components": D // 2},
-    "orthogonal-procrustes": {},
-}
+FITTED = {"balanced": {}, "spectral": {"n_components": D // 2}, "orthogonal-procrustes": {}}
 
 
 def assert_same_maps(one: Aligner, other: Aligner) -> None:

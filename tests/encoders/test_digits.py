@@ -11,6 +11,10 @@ from fillgap.encoders.digits import _WEIGHTS, _convolve, tokenise
 from fillgap.errors import InputError, InputTypeError
 from fillgap.files import read_artifact, write_artifact
 
+SHAPES = [(36, 36), (2, 32, 32), (2, 36, 36, 3), (0, 36, 36)]
+OUTSIDE = [-0.1, 1.5, 255.0, np.nan, np.inf]
+KINDS = [np.int64, np.bool_, object]
+
 
 @pytest.fixture(scope="module")
 def encoder() -> DigitSceneEncoder:
@@ -75,36 +79,18 @@ def test_shipped_embeddings_are_what_the_encoder_gives(encoder, split):
 
 def test_floats_from_0_to_1_and_bytes_are_the_same_pixels(encoder, scenes):
     pixels = scenes.thumbnails[:3].copy()
-    np.testing.assert_allclose(
-        encoder.encode_images(pixels / 255), encoder.encode_images(pixels), atol=1e-6
-    )
+    floats = encoder.encode_images(pixels / 255)
+    np.testing.assert_allclose(floats, encoder.encode_images(pixels), atol=1e-6)
     assert np.array_equal(pixels, scenes.thumbnails[:3])  # they are left as they are
 
 
 def test_no_row_depends_on_what_else_is_encoded_with_it(encoder, scenes):
     """300 rows cross a block; a long caption makes the others' padding longer."""
     pixels, captions = scenes.thumbnails[:300], [*scenes.captions[:300], "a seven, " * 40]
-    np.testing.assert_allclose(
-        encoder.encode_images(pixels)[[0, 255, 256, 299]],
-        np.vstack([encoder.encode_images(pixels[i : i + 1]) for i in (0, 255, 256, 299)]),
-        atol=1e-5,
-    )
-    np.testing.assert_allclose(
-        encoder.encode_texts(captions)[[0, 255, 256, 300]],
-        np.vstack([encoder.encode_texts([captions[i]]) for i in (0, 255, 256, 300)]),
-        atol=1e-5,
-    )
-
-
-def test_a_caption_in_other_words_finds_such_scenes(encoder, scenes):
-    """Typed as a user would: most of the first ten have that large digit in that place."""
-    query = encoder.encode_texts(["A huge 3 in the TOP left!", "big seven in the lower right"])
-    first = np.argsort(-query @ scenes.images.T, axis=1)[:, :10]
-    assert (scenes.labels[first] == [[3], [7]]).mean(axis=1).min() >= 0.6
-    ink = scenes.thumbnails[first].mean(axis=1)
-    assert np.unravel_index(ink[0].argmax(), (36, 36)) < (18, 18)
-    assert ink[0][:18, :18].sum() > ink[0][18:, 18:].sum()
-    assert ink[1][18:, 18:].sum() > ink[1][:18, :18].sum()
+    for encode, items in ((encoder.encode_images, pixels), (encoder.encode_texts, captions)):
+        at = (0, 255, 256, len(items) - 1)
+        alone = np.vstack([encode(items[i : i + 1]) for i in at])
+        np.testing.assert_allclose(encode(items)[[*at]], alone, atol=1e-5)
 
 
 def test_words_are_known_or_named_once_in_order_and_left_out(encoder):
@@ -137,25 +123,18 @@ def test_other_texts_are_refused(encoder, texts, error, said):
         encoder.encode_texts(texts)
 
 
-@pytest.mark.parametrize("shape", [(36, 36), (2, 32, 32), (2, 36, 36, 3), (0, 36, 36)])
-def test_another_size_is_refused(encoder, shape):
-    with pytest.raises(InputError, match=r"pixels must be of shape \(n_images, 36, 36\), got"):
-        encoder.encode_images(np.zeros(shape, dtype=np.uint8))
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.5, 255.0, np.nan, np.inf])
-def test_floats_of_another_range_are_refused(encoder, value):
-    pixels = np.zeros((1, 36, 36))
-    assert np.isfinite(encoder.encode_images(pixels)).all()  # an empty scene has a direction too
-    pixels[0, 3, 3] = value
-    with pytest.raises(InputError, match="pixels must be between 0 and 1 where they are floats"):
+@pytest.mark.parametrize(
+    ("pixels", "error", "said"),
+    [
+        *((np.zeros(shape, np.uint8), InputError, "pixels must be of shape") for shape in SHAPES),
+        *((np.full((1, 36, 36), x), InputError, "between 0 and 1 where they are") for x in OUTSIDE),
+        *((np.zeros((1, 36, 36), kind), InputTypeError, "pixels must be uint8") for kind in KINDS),
+    ],
+)
+def test_other_pixels_are_refused(encoder, pixels, error, said):
+    assert np.isfinite(encoder.encode_images(np.zeros((1, 36, 36)))).all()
+    with pytest.raises(error, match=said):
         encoder.encode_images(pixels)
-
-
-@pytest.mark.parametrize("dtype", [np.int64, np.bool_, object])
-def test_other_kinds_of_pixels_are_refused(encoder, dtype):
-    with pytest.raises(InputTypeError, match="pixels must be uint8 or floating point numbers"):
-        encoder.encode_images(np.zeros((1, 36, 36), dtype=dtype))
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -119,110 +119,64 @@ def test_pictures_within_a_table_give_what_files_give(
         np.testing.assert_allclose(read.rows[side], array, atol=1e-6)
 
 
-def test_it_goes_on_where_it_was_stopped(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+def refused(words: list[str], capsys: Capture) -> str:
+    capsys.readouterr()
+    assert run(words) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    return " ".join(told.split())
+
+
+def test_bench_refuses_vectors_of_something_else(
+    source: Path, embedded: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    words = ["embed", f"judged:{source}", "digit-scenes", "-o", str(tmp_path / "out")]
-    words += ["--shard-rows", "16", "-q"]
-    encode, seen = DigitSceneEncoder.encode_texts, []
-
-    limit = [32]
-
-    def counted(self: DigitSceneEncoder, texts: Any) -> Any:
-        if len(seen) >= limit[0]:
-            raise KeyboardInterrupt
-        seen.extend(texts)
-        return encode(self, texts)
-
-    monkeypatch.setattr(DigitSceneEncoder, "encode_texts", counted)
-    assert run(words) == 130
-    assert run(["bench", "mixed", str(source), "--embeddings", str(tmp_path / "out")]) == 2
-    assert "must be finished, got 32 of 112 records" in " ".join(capsys.readouterr().err.split())
-    before = set((tmp_path / "out" / "text_emb").iterdir())
-    assert len(before) == 2
-    assert not list(tmp_path.rglob(".fillgap*"))
-    limit[0] = 1000
-    assert run(words) == 0
-    judged = open_judged(source)
-    wanted = [one.text for items in (judged.queries, judged.documents) for one in items if one.text]
-    assert [text for text in seen if text in set(wanted)] == wanted  # each once
-    seen.clear()
-    assert run(words) == 0
-    assert not set(seen) & set(wanted)
+    other = write_mixbench(tmp_path / "other")
+    table = other / "queries.jsonl"
+    table.write_text(table.read_text().replace('"text": "', '"text": "indeed ', 1))
+    told = refused(["bench", "mixed", str(other), "--embeddings", str(embedded)], capsys)
+    assert "got those of MSCOCO, or of another version. Embed this one:" in told
+    plain = tmp_path / "plain"
+    embed_dataset(scenes(12), DigitSceneEncoder(), plain)
+    told = refused(["bench", "mixed", str(source), "--embeddings", str(plain)], capsys)
+    assert f"must hold vectors of the queries and documents of {source}" in told
+    assert f"fillgap embed judged:{source} MODEL -o OUT" in told
+    manifest = embedded / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"shards": []}))
+    told = refused(["bench", "mixed", str(source), "--embeddings", str(embedded)], capsys)
+    assert "must be finished, got 0 of 112 records" in told
 
 
-class TestRefusals:
-    def refused(self, words: list[str], capsys: Capture) -> str:
-        capsys.readouterr()
-        assert run(words) == 2
-        told = capsys.readouterr().err
-        assert told.count("\n") == 1
-        return " ".join(told.split())
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "split=test"], "an option of judged must be left out, got 'split'"),
+        (
+            ["--set", "part=pairs", "--set", "n_pairs=50", "--set", "n_transport=9"],
+            "must have a caption for each image, got none for corpus_images/",
+        ),
+        (["--device", "tpu", "--workers", "2"], "device must be one that PyTorch can use here"),
+        (["--dtype", "float16"], "must hold embeddings of one type, got some of float32"),
+    ],
+)
+def test_embed_refuses_options_and_leaves_what_is_there(
+    words: list[str], said: str, source: Path, embedded: Path, capsys: Capture
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in embedded.rglob("*")}
+    given = ["embed", f"judged:{source}", "digit-scenes", "-o", str(embedded), *words]
+    assert said in refused(given, capsys)
+    assert {path: path.stat().st_mtime_ns for path in embedded.rglob("*")} == before
+    told = refused(["measure", str(embedded)], capsys)
+    assert "must hold images with their captions, got texts of no image among them" in told
 
-    def test_vectors_of_another_version(
-        self, source: Path, embedded: Path, tmp_path: Path, capsys: Capture
-    ) -> None:
-        other = write_mixbench(tmp_path / "other")
-        table = other / "queries.jsonl"
-        table.write_text(table.read_text().replace('"text": "', '"text": "indeed ', 1))
-        told = self.refused(["bench", "mixed", str(other), "--embeddings", str(embedded)], capsys)
-        assert "got those of MSCOCO, or of another version. Embed this one:" in told
 
-    def test_images_with_captions_are_no_judged_embeddings(
-        self, source: Path, tmp_path: Path, capsys: Capture
-    ) -> None:
-        plain = tmp_path / "plain"
-        embed_dataset(scenes(12), DigitSceneEncoder(), plain)
-        told = self.refused(["bench", "mixed", str(source), "--embeddings", str(plain)], capsys)
-        assert f"must hold vectors of the queries and documents of {source}" in told
-        assert f"fillgap embed judged:{source} MODEL -o OUT" in told
-
-    @pytest.mark.parametrize(
-        ("words", "said"),
-        [
-            (["--set", "split=test"], "an option of judged must be left out, got 'split'"),
-            (
-                ["--set", "part=pairs", "--set", "n_pairs=50", "--set", "n_transport=9"],
-                "must have a caption for each image, got none for corpus_images/",
-            ),
-            (["--device", "tpu", "--workers", "2"], "device must be one that PyTorch can use here"),
-            (["--dtype", "float16"], "must hold embeddings of one type, got some of float32"),
-        ],
-    )
-    def test_options(
-        self, words: list[str], said: str, source: Path, embedded: Path, capsys: Capture
-    ) -> None:
-        before = {path: path.stat().st_mtime_ns for path in embedded.rglob("*")}
-        given = ["embed", f"judged:{source}", "digit-scenes", "-o", str(embedded), *words]
-        assert said in self.refused(given, capsys)
-        assert {path: path.stat().st_mtime_ns for path in embedded.rglob("*")} == before
-
-    def test_places(self, source: Path, tmp_path: Path, capsys: Capture) -> None:
-        def told(folder: object, out: object) -> str:
-            words = ["embed", f"judged:{folder}", "digit-scenes", "-o", str(out)]
-            return self.refused(words, capsys)
-
-        assert "must be written judged:PATH" in told("", tmp_path / "a")
-        assert "nothing there" in told(tmp_path / "none", tmp_path / "a")
-        assert "must hold mixed_corpus.jsonl or .parquet" in told(source / "qrels", tmp_path / "a")
-        assert "must be a new folder, an empty one" in told(source, source)
-        assert "must be in a folder that exists" in told(source, tmp_path / "no" / "a")
-        assert not (tmp_path / "a").exists()
-
-    def test_a_missing_picture(self, tmp_path: Path, capsys: Capture) -> None:
-        folder = write_mixbench(tmp_path / "set")
-        words = ["embed", f"judged:{folder}", "digit-scenes", "-o", str(tmp_path / "out")]
-        assert "the image of 'd0' must be a file of" in self.refused(words, capsys)
-        assert not (tmp_path / "out").exists()
-
-    def test_a_picture_that_cannot_be_read(self, tmp_path: Path, capsys: Capture) -> None:
-        folder, out = write_mixbench(tmp_path / "set", pictures=True), tmp_path / "out"
-        (folder / "images" / "0.png").write_bytes(b"no picture")
-        assert run(["embed", f"judged:{folder}", "digit-scenes", "-o", str(out), "-q"]) == 0
-        for words in (["--embeddings", str(out)], ["--encoder", "digit-scenes", "-q"]):
-            told = self.refused(["bench", "mixed", str(folder), *words], capsys)
-            assert "must have images that can all be read, got corpus_images/d0: " in told
-
-    def test_it_is_no_pair(self, embedded: Path, capsys: Capture) -> None:
-        told = self.refused(["measure", str(embedded)], capsys)
-        assert "must hold images with their captions, got texts of no image among them" in told
+def test_pictures_that_are_missing_or_cannot_be_read(tmp_path: Path, capsys: Capture) -> None:
+    folder, out = write_mixbench(tmp_path / "set"), tmp_path / "out"
+    words = ["embed", f"judged:{folder}", "digit-scenes", "-o", str(out), "-q"]
+    assert "the image of 'd0' must be a file of" in refused(words, capsys)
+    assert not out.exists()
+    folder = write_mixbench(tmp_path / "other", pictures=True)
+    (folder / "images" / "0.png").write_bytes(b"no picture")
+    assert run(["embed", f"judged:{folder}", *words[2:]]) == 0
+    for options in (["--embeddings", str(out)], ["--encoder", "digit-scenes", "-q"]):
+        told = refused(["bench", "mixed", str(folder), *options], capsys)
+        assert "must have images that can all be read, got corpus_images/d0: " in told

@@ -10,7 +10,8 @@ import pytest
 
 from conftest import make_gapped
 from fillgap.cli.app import run
-from fillgap.datasets import ClassPrompts, scenes
+from fillgap.datasets import scenes
+from fillgap.datasets.scenes import ClassPrompts
 from fillgap.pair import EmbeddingPair
 from fillgap.papers.decipher import reproduce_decipher
 from fillgap.papers.fill_the_gap import TABLES

@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import make_gapped
@@ -186,16 +188,21 @@ def test_pairs_are_named_where_a_fit_needs_them(empty: Path) -> None:
     assert "index" not in " ".join(explain("balanced", {}, needs_pairs=False, **files).commands)
 
 
-def test_both_sides_of_one_file_end_up_in_one_file(empty: Path) -> None:
-    np.savez("clip.npz", images=X, texts=Y)
-    usage = explain(
-        "balanced", {}, needs_pairs=False, sources=("clip.npz:images", "clip.npz:texts")
-    )
-    run_commands(usage)
-    with np.load("clip_aligned.npz") as file:
-        expected = make_aligner("balanced").fit(X, Y).transform_pair(X, Y)
-        np.testing.assert_allclose(file["images"], expected[0], atol=1e-6)
-        np.testing.assert_allclose(file["texts"], expected[1], atol=1e-6)
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_both_sides_of_one_file_end_up_in_two_but_those_of_a_table_in_one(
+    empty: Path, suffix: str
+) -> None:
+    source = f"clip{suffix}"
+    if suffix == ".npz":
+        np.savez(source, images=X, texts=Y)
+    else:
+        pq.write_table(pa.table({"images": list(X), "texts": list(Y)}), source)
+    sources = (f"{source}:images", f"{source}:texts")
+    run_commands(explain("balanced", {}, needs_pairs=False, sources=sources))
+    expected = make_aligner("balanced").fit(X, Y).transform_pair(X, Y)
+    for name, side in zip(("images", "texts"), expected, strict=True):
+        target = f"clip_{name}_aligned.npz" if suffix == ".npz" else "clip_aligned.parquet"
+        np.testing.assert_allclose(load_rows(f"{target}:{name}"), side, atol=1e-6)
 
 
 @pytest.mark.parametrize("pattern", [False, True])

@@ -1,7 +1,4 @@
-"""Layouts of images with captions: COCO, Flickr, tar shards, Conceptual Captions, own folders.
-
-Of all of them: what an option names lies below `path`, or is a path of its own.
-"""
+"""Layouts of images with captions: COCO, Flickr, tar shards, Conceptual Captions, own folders."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
@@ -37,7 +35,6 @@ from fillgap.datasets.tables import (
     read_table,
 )
 from fillgap.errors import InputError, check_choice
-from fillgap.files import missing_path
 
 
 def _images_of(root: Path, named: str | None, usual: tuple[str, ...]) -> FolderImages:
@@ -113,14 +110,11 @@ def open_coco(
 def _annotation_file(path: Path, split: str | None) -> Path:
     if path.is_file():
         return path
-    if not path.exists():
-        raise missing_path(path)
     there = sorted(path.glob("annotations/captions_*.json")) or sorted(path.glob("captions_*.json"))
     by_split = {file.stem.removeprefix("captions_"): file for file in there}
-    if split is not None and split in by_split:
-        return by_split[split]
-    if split is None and len(by_split) == 1:
-        return next(iter(by_split.values()))
+    wanted = list(by_split) if split is None else [split]
+    if len(wanted) == 1 and wanted[0] in by_split:
+        return by_split[wanted[0]]
     listed = ", ".join(by_split) or "none at all"
     asked = f" {split!r}" if split else ""
     raise InputError(
@@ -146,8 +140,6 @@ def open_flickr(
     `split` is "train", "dev" or "test" of Flickr_8k.SPLITImages.txt, or the name in the JSON file
     of splits; left out, all images.
     """
-    if not path.exists():
-        raise missing_path(path)
     usual = [path / name for name in _FLICKR_FILES if (path / name).is_file()]
     if not captions and not usual:
         raise InputError(
@@ -158,15 +150,9 @@ def open_flickr(
     pictures = _images_of(path, images, _FLICKR_FOLDERS)
     wanted = None if split is None else _names_of_split(path, file, split)
     found = Collector(path.name, file, read=pictures.path)
-    return _collect(
-        found,
-        pictures,
-        (
-            (name, [caption])
-            for name, caption in _flickr_pairs(file, found)
-            if wanted is None or name in wanted
-        ),
-    )
+    pairs = _flickr_pairs(file, found)
+    rows = ((name, [caption]) for name, caption in pairs if wanted is None or name in wanted)
+    return _collect(found, pictures, rows)
 
 
 def _flickr_pairs(file: Path, found: Collector) -> Iterator[tuple[str, Any]]:
@@ -232,8 +218,6 @@ def open_web(path: Path, *, pattern: str = "*.tar") -> Dataset:
 
     `path` is the folder, or one shard; `pattern` is how the shards are named.
     """
-    if not path.exists():
-        raise missing_path(path)
 
     def read(member: _Member) -> bytes:
         shard, offset, size = member
@@ -296,10 +280,9 @@ def _members(shard: Path, found: Collector) -> Iterator[tuple[str, str, _Member 
 
 def _from_json(text: str) -> list[Any]:
     """Return the captions of a .json member; none where it cannot be read."""
-    try:
+    document: Any = None
+    with suppress(ValueError, RecursionError):
         document = json.loads(text)
-    except (ValueError, RecursionError):
-        return []
     if not isinstance(document, dict):
         return []
     value: Any = next((document[key] for key in _CAPTIONS if document.get(key)), [])
@@ -318,8 +301,6 @@ def open_conceptual_captions(
     check_choice(names, "names", ("file", "row", "md5"))
     if path.is_dir() and next(path.glob("*.tar"), None):
         return open_web(path)
-    if not path.exists():
-        raise missing_path(path)
     there = [path] if path.is_file() else sorted(path.glob("*.tsv"))
     if len(there) != 1:
         listed = ", ".join(file.name for file in there) or "none"
@@ -379,8 +360,6 @@ def open_folder(
     """
     pictures = FolderImages(path)
     table = find_named(path, captions) if captions else _only_table(path)
-    if not table.is_file():
-        raise missing_path(table)
     found = Collector(path.name, table, read=pictures.path)
 
     def rows() -> Iterator[tuple[str, list[Any]]]:
@@ -442,7 +421,6 @@ def open_classes(path: Path, *, templates: str = "plain") -> Dataset:
     pictures = FolderImages(path)
     folders = sorted(item.name for item in path.iterdir() if item.is_dir())
     names = [folder.replace("_", " ") for folder in folders]
-    number = {folder: i for i, folder in enumerate(folders)}
     found = Collector(path.name, path, read=pictures.path)
     seen = set()
     for name in pictures.walk():
@@ -450,7 +428,7 @@ def open_classes(path: Path, *, templates: str = "plain") -> Dataset:
         if not slash:
             found.leave_out(name, "image outside of the folders of the classes left out")
             continue
-        label = number[folder]
+        label = folders.index(folder)
         seen.add(label)
         found.add(name, name, [TEMPLATES[templates][0].format(names[label])], label=label)
     for label, class_name in enumerate(names):

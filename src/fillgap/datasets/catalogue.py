@@ -21,8 +21,9 @@ from fillgap.datasets.judged import open_halves
 from fillgap.datasets.records import Dataset, draw_pairs
 from fillgap.datasets.scenes import open_scenes
 from fillgap.errors import InputError, InputTypeError, check_choice
+from fillgap.files import missing_path
 
-#: What opens each layout: a function of a path and of options, or of options alone.
+#: What opens each layout: a function of a path that exists and of options, or of options alone.
 LAYOUTS: Final[dict[str, Callable[..., Dataset]]] = {
     "coco": open_coco,
     "conceptual-captions": open_conceptual_captions,
@@ -104,6 +105,8 @@ def open_dataset(
             remedy = f"Did you mean {near[0]}?" if near else "Check its spelling."
             rule = f"one of {', '.join(known)}" if known else "left out"
             raise InputError(f"an option of {layout} must be {rule}, got {name!r}. {remedy}")
+    if takes_path and not Path(place).exists():
+        raise missing_path(Path(place))
     dataset = LAYOUTS[layout](*([Path(place)] if takes_path else []), **options)
     if part == "all":
         return dataset

@@ -44,9 +44,7 @@ def open_hugging_face(
     the one of class labels.
     """
     named = image_column, caption_column, label_column
-    if not path.exists():
-        raise missing_path(path)
-    if files := find_shards(path, split):
+    if files := _find_shards(path, split):
         shards = ParquetShards(files)
         columns = _choose_columns(shards.features, path, *named)
         found = Collector(path.stem, path, read=shards.picture)
@@ -63,7 +61,7 @@ def open_hugging_face(
     return _read_arrow(folder, features, _choose_columns(features, folder, *named))
 
 
-def find_shards(path: Path, split: str | None) -> list[Path]:
+def _find_shards(path: Path, split: str | None) -> list[Path]:
     """Return the Parquet files of a split, none where the path holds a dataset of another kind."""
     if path.is_file():
         return [path]
@@ -73,39 +71,40 @@ def find_shards(path: Path, split: str | None) -> list[Path]:
     for file in sorted(path.rglob("*.parquet")):
         numbered = _NUMBERED.fullmatch(file.stem)
         by_split.setdefault(numbered[1] if numbered else file.stem, []).append(file)
-    if not by_split:
-        return []
-    if split is None and len(by_split) == 1:
-        return next(iter(by_split.values()))
-    if split not in by_split:
+    return by_split[_choose_split(list(by_split), split)] if by_split else []
+
+
+def _choose_split(splits: Sequence[str], split: str | None) -> str:
+    """Return the split that is asked for, or the only one."""
+    if split is None and len(splits) == 1:
+        return splits[0]
+    if split is None or split not in splits:
         raise InputError(
-            f"split must be one of {', '.join(by_split)}, got {split!r}. "
+            f"split must be one of {', '.join(splits)}, got {split!r}. "
             "Choose it with the option split."
         )
-    return by_split[split]
+    return split
 
 
 def _choose_columns(
-    features: dict[str, Any],
-    place: Path,
-    image: str | None,
-    caption: str | None,
-    label: str | None,
+    features: dict[str, Any], place: Path, image: str | None, caption: str | None, label: str | None
 ) -> Columns:
     """Choose among features as the library describes them; those that are named come first."""
-    kinds = {
-        name: feature.get("_type") if isinstance(feature, dict) else None
-        for name, feature in features.items()
-    }
+    images, labels = (
+        [
+            name
+            for name, told in features.items()
+            if isinstance(told, dict) and told.get("_type") == kind
+        ]
+        for kind in ("Image", "ClassLabel")
+    )
     if image is None:
-        images = [name for name, kind in kinds.items() if kind == "Image"]
         if len(images) != 1:
             raise InputError(
                 f"{place} must have one column of images, got {', '.join(images) or 'none'} among "
                 f"{', '.join(features)}. Name it with the option image_column."
             )
         image = images[0]
-    labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
     label = label or (labels[0] if len(labels) == 1 else None)
     if caption is not None or label is None:
         caption = choose_column(list(features), caption, CAPTION_COLUMNS, "caption", place)
@@ -215,14 +214,7 @@ def _split_folder(path: Path, split: str | None) -> Path:
         return path
     document = read_json(path / "dataset_dict.json")
     splits = document.get("splits", []) if isinstance(document, dict) else []
-    if split is None and len(splits) == 1:
-        split = splits[0]
-    if split not in splits or not is_inside(str(split)):
-        raise InputError(
-            f"split must be one of {', '.join(map(str, splits))}, got {split!r}. "
-            "Choose it with the option split."
-        )
-    return path / str(split)
+    return path / _choose_split([name for name in map(str, splits) if is_inside(name)], split)
 
 
 def _read_arrow(folder: Path, features: dict[str, Any], columns: Columns) -> Dataset:

@@ -106,15 +106,13 @@ def open_halves(path: Path) -> Dataset:
     Every image and every text is a record of its own, and is needed: one vector each. Judgements
     are not read.
     """
-    return ListedDataset(
-        path.name,
-        [
-            Record(name, _picture(path, item), ())
-            if side == "image"
-            else Record(name, None, (str(item.text),))
-            for name, item, side in halves_of(*_read_items(path))
-        ],
-    )
+    records = [
+        Record(name, _picture(path, item), ())
+        if side == "image"
+        else Record(name, None, (str(item.text),))
+        for name, item, side in halves_of(*_read_items(path))
+    ]
+    return ListedDataset(path.name, records)
 
 
 def halves_of(

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from fillgap.errors import InputError, check_integer, check_random_state
 from fillgap.files import missing_path
 
-#: A file, an encoded picture, or pixels: not yet decoded. None where there are texts alone.
 Image: TypeAlias = Path | bytes | NDArray[np.uint8] | None
 
 #: Suffixes of files that are taken for pictures.
@@ -194,11 +193,7 @@ class Collector:
     """
 
     def __init__(
-        self,
-        name: str,
-        where: str | Path,
-        *,
-        read: Callable[[Any], Image] = lambda source: source,
+        self, name: str, where: str | Path, *, read: Callable[[Any], Image] = lambda source: source
     ) -> None:
         self._name, self._where, self._read = name, where, read
         self._records: dict[str, Record] = {}
@@ -254,7 +249,7 @@ class Collector:
         text = " ".join(caption.split())
         if not text:
             self.leave_out(name, "empty caption left out")
-        return text or None
+        return text
 
     def dataset(self, *, class_names: Sequence[str] | None = None) -> ListedDataset:
         """Return what was collected.

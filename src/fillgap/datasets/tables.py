@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -58,6 +59,8 @@ def _check_encoding(path: Path) -> None:
 
 def read_table(path: Path) -> Iterator[TableRow]:
     """Yield the rows of a .csv, .tsv, .jsonl or .parquet file; refuse one of another suffix."""
+    if not path.is_file():
+        raise missing_path(path)
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         raise InputError(
@@ -67,15 +70,11 @@ def read_table(path: Path) -> Iterator[TableRow]:
         yield from _parquet_rows(path)
     elif suffix == ".jsonl":
         for number, line in read_lines(path):
-            place = f"{path.name}, line {number}"
-            try:
+            values: Any = None
+            with suppress(ValueError, RecursionError):
                 values = json.loads(line)
-            except (ValueError, RecursionError):
-                values = None
-            if isinstance(values, dict):
-                yield TableRow(place, values)
-            else:
-                yield TableRow(place, {}, "no whole JSON object")
+            fault = None if isinstance(values, dict) else "no whole JSON object"
+            yield TableRow(f"{path.name}, line {number}", {} if fault else values, fault)
     else:
         yield from read_separated(path, "\t" if suffix == ".tsv" else ",")
 
@@ -105,8 +104,6 @@ def read_separated(
 def _parquet_rows(path: Path) -> Iterator[TableRow]:
     import pyarrow.parquet as pq
 
-    if not path.is_file():
-        raise missing_path(path)
     with reading(str(path), "a whole Parquet file"):
         file = pq.ParquetFile(path)
     number = 0

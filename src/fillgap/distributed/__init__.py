@@ -8,12 +8,7 @@ from fillgap.distributed.executors import (
     ThisProcess,
     make_executor,
 )
-from fillgap.distributed.fit_job import (
-    JobReport,
-    find_bad_shards,
-    fit_shards,
-    load_readable_pair,
-)
+from fillgap.distributed.fit_job import JobReport, find_bad_shards, fit_shards, load_readable_pair
 from fillgap.distributed.measure_job import measure_shards
 
 __all__ = [

@@ -53,11 +53,7 @@ class Executor(Protocol):
     n_workers: int
 
     def map(
-        self,
-        function: Callable[[T], R],
-        items: Iterable[T],
-        *,
-        progress: Progress | None = None,
+        self, function: Callable[[T], R], items: Iterable[T], *, progress: Progress | None = None
     ) -> Iterator[R]:
         """Yield function(item) for each item, in the order of the items."""
         ...
@@ -84,11 +80,7 @@ class ThisProcess(Executor):
     n_workers = 1
 
     def map(
-        self,
-        function: Callable[[T], R],
-        items: Iterable[T],
-        *,
-        progress: Progress | None = None,
+        self, function: Callable[[T], R], items: Iterable[T], *, progress: Progress | None = None
     ) -> Iterator[R]:
         """Yield function(item) for each item, in the order of the items."""
         todo, report = list(items), progress or silent
@@ -144,11 +136,7 @@ class ProcessPool(Executor):
                 worker.join()
 
     def map(
-        self,
-        function: Callable[[T], R],
-        items: Iterable[T],
-        *,
-        progress: Progress | None = None,
+        self, function: Callable[[T], R], items: Iterable[T], *, progress: Progress | None = None
     ) -> Iterator[R]:
         """Yield function(item) for each item, in the order of the items.
 
@@ -195,9 +183,7 @@ class ProcessPool(Executor):
             from multiprocessing import get_context
 
             self._pool = ProcessPoolExecutor(
-                self.n_workers,
-                mp_context=get_context("spawn"),
-                initializer=_prepare_worker,
+                self.n_workers, mp_context=get_context("spawn"), initializer=_prepare_worker
             )
         return self._pool.submit(function, item)
 
@@ -237,11 +223,7 @@ class DaskCluster(Executor):
     """
 
     def __init__(
-        self,
-        address: Any = None,
-        n_workers: int | None = None,
-        *,
-        patience: float = 30.0,
+        self, address: Any = None, n_workers: int | None = None, *, patience: float = 30.0
     ) -> None:
         distributed = require("distributed", "dask", "The engine Dask")
         self._address, self._cluster = address, None
@@ -251,8 +233,7 @@ class DaskCluster(Executor):
             elif address is None:
                 self._cluster = _started_here(distributed, n_workers)
             self._client = _within(
-                2 * patience,
-                lambda: distributed.Client(self._cluster or address, timeout=patience),
+                2 * patience, lambda: distributed.Client(self._cluster or address, timeout=patience)
             )
         except MemoryError as error:  # words of a web server, taken for the length of a message
             stranger = OSError("an answer that is not one of Dask, as from its page in a browser")
@@ -274,11 +255,7 @@ class DaskCluster(Executor):
             self._cluster.close(timeout=5)
 
     def map(
-        self,
-        function: Callable[[T], R],
-        items: Iterable[T],
-        *,
-        progress: Progress | None = None,
+        self, function: Callable[[T], R], items: Iterable[T], *, progress: Progress | None = None
     ) -> Iterator[R]:
         """Yield function(item) for each item, in the order of the items."""
         todo, report = list(items), progress or silent
@@ -300,21 +277,19 @@ class DaskCluster(Executor):
         todo, report = list(items), progress or silent
         leaves = level = self._client.map(_call, todo, function=function, pure=False)
         while len(level) > 1:
-            groups = [
-                level[at : at + MERGED_AT_ONCE] for at in range(0, len(level), MERGED_AT_ONCE)
-            ]
+            starts = range(0, len(level), MERGED_AT_ONCE)
+            groups = [level[at : at + MERGED_AT_ONCE] for at in starts]
             level = [
                 self._client.submit(_merged, merge, *group, pure=False) if group[1:] else group[0]
                 for group in groups
             ]
+
+        def say(_: Any) -> None:
+            done = sum(leaf.done() for leaf in leaves)
+            report(done, len(todo), f"{self.n_workers} workers")
+
         for leaf in leaves:
-            leaf.add_done_callback(
-                lambda _: report(
-                    sum(other.done() for other in leaves),
-                    len(todo),
-                    f"{self.n_workers} workers",
-                )
-            )
+            leaf.add_done_callback(say)
         return self._result(level[0], todo[0])
 
     def _result(self, future: Any, item: Any) -> Any:
@@ -331,10 +306,7 @@ class DaskCluster(Executor):
                 f"workers must live through the items of this job, got one that killed several "
                 f"({_name(item)} or one beside it). Look for too little memory on the workers."
             ) from error
-        except (
-            CancelledError,
-            OSError,
-        ) as error:  # also timeouts, and a connection that was cut
+        except (CancelledError, OSError) as error:  # also timeouts, and a connection that was cut
             raise self._gone(error) from error
 
     def _gone(self, error: BaseException) -> EngineError:

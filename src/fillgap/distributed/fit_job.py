@@ -15,7 +15,6 @@ from fillgap.aligners.methods import method_name
 from fillgap.distributed.executors import EngineError, Executor
 from fillgap.distributed.pieces import (
     Piece,
-    Sides,
     blocks_on,
     cut,
     open_sides,
@@ -224,8 +223,9 @@ def fit_shards(
         If the method needs all rows at once, or a shard cannot be read; its name is in the message.
     """
     sums = check_method(aligner)
-    sides, pieces, bad = fit_pieces(sums, images, texts, skip_bad_shards=skip_bad_shards)
-    report = JobReport(skipped=bad)
+    sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
+    report = JobReport(skipped=sides[0].bad | sides[1].bad)
+    sides, pieces = cut(sides, paired=sums.needs_pairs)
     started = perf_counter()
 
     def reduce(function: BlockFunction) -> Any:
@@ -259,22 +259,6 @@ def check_method(aligner: Aligner) -> SumAligner:
         "Fit it to a sample in one process, or choose a method that fillgap methods says is fitted "
         "by passes over the rows."
     )
-
-
-def fit_pieces(
-    aligner: SumAligner,
-    images: str | Path,
-    texts: str | Path | None = None,
-    *,
-    skip_bad_shards: bool = False,
-) -> tuple[Sides, list[Piece], dict[str, str]]:
-    """Return both sides, the pieces that workers will read, and shards that cannot be opened.
-
-    Nothing but headers is read now.
-    """
-    sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
-    bad = sides[0].bad | sides[1].bad
-    return *cut(sides, paired=aligner.needs_pairs), bad
 
 
 def find_bad_shards(

@@ -13,7 +13,7 @@ from fillgap.aligners.base import Aligner, SumAligner
 from fillgap.aligners.methods import load_aligner
 from fillgap.distributed.apply_job import plan_copies
 from fillgap.distributed.executors import Executor
-from fillgap.distributed.fit_job import check_method, fit_pieces
+from fillgap.distributed.fit_job import check_method
 from fillgap.distributed.pieces import Part, Piece, are_pairs, cut, open_sides, without_partners
 from fillgap.io.names import Modality
 
@@ -52,13 +52,14 @@ def plan_fit(
     Without an executor it is what one process would do, which can also fit methods that hold all
     rows; the size of their file is not known.
     """
-    if executor is None and not isinstance(aligner, SumAligner):
-        sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
+    if executor is not None:
+        check_method(aligner)
+    sides = open_sides(images, texts, skip_bad_shards=skip_bad_shards)
+    if not isinstance(aligner, SumAligner):
         return _plan(cut(sides, paired=False)[1], n_files=1)
-    sums = check_method(aligner)
-    sides, pieces, bad = fit_pieces(sums, images, texts, skip_bad_shards=skip_bad_shards)
-    d = sides[0].shape[1]
-    return _plan(pieces, passes=sums.passes, n_files=1, written_bytes=16 * d * (d + 2), skipped=bad)
+    size, bad = 16 * sides[0].shape[1] * (sides[0].shape[1] + 2), sides[0].bad | sides[1].bad
+    pieces = cut(sides, paired=aligner.needs_pairs)[1]
+    return _plan(pieces, passes=aligner.passes, n_files=1, written_bytes=size, skipped=bad)
 
 
 def plan_apply(
@@ -100,10 +101,7 @@ def plan_measure(
 
 
 def plan_reading(
-    images: str | Path,
-    texts: str | Path | None = None,
-    *,
-    skip_bad_shards: bool = False,
+    images: str | Path, texts: str | Path | None = None, *, skip_bad_shards: bool = False
 ) -> tuple[JobPlan, int]:
     """Return what there is to be read once, and the number of images.
 

@@ -6,8 +6,8 @@ above or level with these. Each returns what merges by `absorb`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -48,8 +48,7 @@ class Sizes(NamedTuple):
     one_to_one: bool
 
 
-@dataclass(frozen=True)
-class Sources:
+class Sources(NamedTuple):
     """What measures read, under the names that the table of measures knows."""
 
     pair: EmbeddingPair
@@ -164,8 +163,9 @@ def _scan(
         queries.append(Queries(units.astype(np.float32), rows, question, n[side]))
     both = queries[0], queries[1]
     k = min(n_neighbors, sum(n) - 1)
-    found = reduce(FindBlock(both, k, (min(N_OWN, n[0] - 1), min(N_OWN, n[1] - 1))))
-    counts = reduce(CountBlock(both, found))
+    k_own = min(N_OWN, n[0] - 1), min(N_OWN, n[1] - 1)
+    found = reduce(partial(find_block, queries=both, k=k, k_own=k_own))
+    counts = reduce(partial(count_block, queries=both, found=found))
     scans = [
         query_scan(
             as_scores(found.of[side], counts.of[side]),
@@ -280,23 +280,19 @@ class Block(NamedTuple):
 
     units: Any
     first: int  # number of the first row
-    copies: tuple[Array, Array]
-
-    @classmethod
-    def of(cls, rows: Any, what: str, first_row: int) -> Block:
-        """Scale the rows; on a device equal rows have equal cosines by themselves."""
-        units = unit_rows(rows, what, first_row=first_row)
-        xp = array_namespace(units)
-        units = xp.astype(units, xp.float32, copy=False)
-        nothing = np.empty(0, np.intp)
-        equal = copies(units) if isinstance(units, np.ndarray) else (nothing, nothing)
-        return cls(units, first_row, equal)
+    copies: tuple[Array, Array]  # none on a device, where equal rows have equal cosines
 
 
-def _blocks(first_row: int, X: Any | None, Y: Any | None) -> list[tuple[int, Block]]:
-    """Return (side, block) of the sides that are there."""
-    sides = enumerate(((X, "images"), (Y, "texts")))
-    return [(i, Block.of(rows, what, first_row)) for i, (rows, what) in sides if rows is not None]
+def _blocks(first_row: int, X: Any | None, Y: Any | None) -> Iterator[tuple[int, Block]]:
+    """Yield (side, block) of the sides that are there."""
+    for side, (rows, what) in enumerate(((X, "images"), (Y, "texts"))):
+        if rows is not None:
+            units = unit_rows(rows, what, first_row=first_row)
+            xp = array_namespace(units)
+            units = xp.astype(units, xp.float32, copy=False)
+            none = np.empty(0, np.intp)
+            equal = copies(units) if isinstance(units, np.ndarray) else (none, none)
+            yield side, Block(units, first_row, equal)
 
 
 def _chunks(n: int) -> list[slice]:
@@ -322,7 +318,7 @@ class Nearby:
 class Found:
     """What the queries of the images, and of the texts, found."""
 
-    of: list[Nearby] = field(default_factory=list)
+    of: list[Nearby]
 
     def absorb(self, other: Found) -> None:
         """Add what other blocks hold."""
@@ -333,47 +329,49 @@ class Found:
             mine.own = _better(mine.own, theirs.own)
 
 
-@dataclass(frozen=True)
-class FindBlock:
-    """A function of a block: what the queries of images and of texts find in it."""
+def find_block(
+    first_row: int,
+    X: Any | None,
+    Y: Any | None,
+    *,
+    queries: tuple[Queries, Queries],
+    k: int,
+    k_own: tuple[int, int],
+) -> Found:
+    """Return what the queries of images and of texts find in a block.
 
-    queries: tuple[Queries, Queries]
-    k: int  # neighbours to keep
-    k_own: tuple[int, int]  # in the own modality
+    They keep `k` neighbours in the pool and `k_own` in their own modality.
+    """
+    blocks = [
+        Found([_find(queries[i], block, i == side, k, k_own[i]) for i in (0, 1)])
+        for side, block in _blocks(first_row, X, Y)
+    ]
+    for other in blocks[1:]:
+        blocks[0].absorb(other)
+    return blocks[0]
 
-    def __call__(self, first_row: int, X: Any | None, Y: Any | None) -> Found:
-        """Return what they find in these rows of images, of texts, or of both."""
-        blocks = [
-            Found([self._find(asked, block, asked == side) for asked in (0, 1)])
-            for side, block in _blocks(first_row, X, Y)
-        ]
-        for other in blocks[1:]:
-            blocks[0].absorb(other)
-        return blocks[0]
 
-    def _find(self, asked: int, block: Block, same: bool) -> Nearby:
-        queries, k_own = self.queries[asked], self.k_own[asked]
-        units, first, n = block.units, block.first, len(queries.rows)
-        best = np.full((2, n), -np.inf, np.float32)
-        top, own = (
-            (np.full((n, k), -np.inf, np.float32), np.full((n, k), -1, np.int64))
-            for k in (self.k, k_own)
-        )
-        pairs = np.full(len(queries.question.item), -np.inf, np.float32)
-        pair, query, column = queries.pairs_in(same, first, first + len(units))
-        for chunk in _chunks(n):
-            scores = queries.scores(block, same, chunk)
-            here = (query >= chunk.start) & (query < chunk.stop)
-            place = _beside(units, query[here] - chunk.start), _beside(units, column[here])
-            pairs[pair[here]] = to_host(scores[place])
-            best[0 if same else 1, chunk] = to_host(array_namespace(scores).max(scores, axis=1))
-            offset = first + (0 if same else queries.n_same)
-            for kept, width in ((top, self.k), (own, k_own if same else 0)):
-                if width:
-                    values, items = _largest(scores, width)
-                    kept[0][chunk, : values.shape[1]] = values
-                    kept[1][chunk, : values.shape[1]] = items + offset
-        return Nearby(best, top, own, pairs)
+def _find(queries: Queries, block: Block, same: bool, k: int, k_own: int) -> Nearby:
+    units, first, n = block.units, block.first, len(queries.rows)
+    best = np.full((2, n), -np.inf, np.float32)
+    top, own = (
+        (np.full((n, k), -np.inf, np.float32), np.full((n, k), -1, np.int64)) for k in (k, k_own)
+    )
+    pairs = np.full(len(queries.question.item), -np.inf, np.float32)
+    pair, query, column = queries.pairs_in(same, first, first + len(units))
+    for chunk in _chunks(n):
+        scores = queries.scores(block, same, chunk)
+        here = (query >= chunk.start) & (query < chunk.stop)
+        place = _beside(units, query[here] - chunk.start), _beside(units, column[here])
+        pairs[pair[here]] = to_host(scores[place])
+        best[0 if same else 1, chunk] = to_host(array_namespace(scores).max(scores, axis=1))
+        offset = first + (0 if same else queries.n_same)
+        for kept, width in ((top, k), (own, k_own if same else 0)):
+            if width:
+                values, items = _largest(scores, width)
+                kept[0][chunk, : values.shape[1]] = values
+                kept[1][chunk, : values.shape[1]] = items + offset
+    return Nearby(best, top, own, pairs)
 
 
 def _largest(scores: Any, k: int) -> Nearest:
@@ -405,12 +403,9 @@ def _ordered(values: Array, items: Array) -> Nearest:
 
 @dataclass
 class Counts:
-    """How many items are above certain cosines, or level with them: for both kinds of queries.
+    """How many items are above certain cosines, or level with them: for both kinds of queries."""
 
-    They are arrays of `Scores` by name.
-    """
-
-    of: list[dict[str, Array]]
+    of: list[dict[str, Array]]  # arrays of `Scores` by name
 
     def absorb(self, other: Counts) -> None:
         """Add what other blocks hold."""
@@ -419,50 +414,47 @@ class Counts:
                 mine[name] = mine[name] + counts
 
 
-@dataclass(frozen=True)
-class CountBlock:
-    """A function of a block: what in it is above the cosines that a first pass found."""
+def count_block(
+    first_row: int, X: Any | None, Y: Any | None, *, queries: tuple[Queries, Queries], found: Found
+) -> Counts:
+    """Count what in a block is above the cosines that a first pass found."""
+    counts = []
+    for nearby in found.of:
+        n, n_pairs = len(nearby.best[0]), len(nearby.pairs)
+        single = ("above", "level", "tied_same", "tied_other")
+        zeros = {name: np.zeros(n, np.int64) for name in single}
+        double = ("pair_above", "pair_level")
+        counts.append(zeros | {name: np.zeros((n_pairs, 2), np.int64) for name in double})
+    for side, block in _blocks(first_row, X, Y):
+        for i in (0, 1):
+            _count(counts[i], queries[i], found.of[i], block, i == side)
+    return Counts(counts)
 
-    queries: tuple[Queries, Queries]
-    found: Found
 
-    def __call__(self, first_row: int, X: Any | None, Y: Any | None) -> Counts:
-        """Count in these rows of images, of texts, or of both."""
-        counts = []
-        for queries, found in zip(self.queries, self.found.of, strict=True):
-            n, n_pairs = len(queries.rows), len(found.pairs)
-            single = ("above", "level", "tied_same", "tied_other")
-            double = ("pair_above", "pair_level")
-            zeros = {name: np.zeros(n, np.int64) for name in single}
-            counts.append(zeros | {name: np.zeros((n_pairs, 2), np.int64) for name in double})
-        for side, block in _blocks(first_row, X, Y):
-            for asked in (0, 1):
-                self._count(counts[asked], asked, block, asked == side)
-        return Counts(counts)
-
-    def _count(self, counts: dict[str, Array], asked: int, block: Block, same: bool) -> None:
-        queries, found = self.queries[asked], self.found.of[asked]
-        units, start = block.units, queries.question.start
-        best = _beside(units, found.best[1])[:, None]
-        last = _beside(units, found.top[0][:, -1])[:, None]
-        within = level_within(found.top[0].dtype)
-        for chunk in _chunks(len(queries.rows)):
-            scores = queries.scores(block, same, chunk)
-            if same:
-                counts["above"][chunk] += _count_true(scores > best[chunk] + within)
-                counts["level"][chunk] += _count_level(scores, best[chunk], within)
-            name = "tied_same" if same else "tied_other"
-            counts[name][chunk] += _count_level(scores, last[chunk], within)
-            sizes = np.diff(start[chunk.start : chunk.stop + 1])
-            query = np.repeat(np.arange(len(sizes)), sizes)
-            column = 0 if same else 1
-            first, stop = int(start[chunk.start]), int(start[chunk.stop])
-            for at in range(first, stop, CHUNK):
-                some = slice(at, min(at + CHUNK, stop))
-                mine = scores[_beside(units, query[some.start - first : some.stop - first])]
-                own = _beside(units, found.pairs[some])[:, None]
-                counts["pair_above"][some, column] += _count_true(mine > own + within)
-                counts["pair_level"][some, column] += _count_level(mine, own, within)
+def _count(
+    counts: dict[str, Array], queries: Queries, found: Nearby, block: Block, same: bool
+) -> None:
+    units, start = block.units, queries.question.start
+    best = _beside(units, found.best[1])[:, None]
+    last = _beside(units, found.top[0][:, -1])[:, None]
+    within = level_within(found.top[0].dtype)
+    for chunk in _chunks(len(queries.rows)):
+        scores = queries.scores(block, same, chunk)
+        if same:
+            counts["above"][chunk] += _count_true(scores > best[chunk] + within)
+            counts["level"][chunk] += _count_level(scores, best[chunk], within)
+        name = "tied_same" if same else "tied_other"
+        counts[name][chunk] += _count_level(scores, last[chunk], within)
+        sizes = np.diff(start[chunk.start : chunk.stop + 1])
+        query = np.repeat(np.arange(len(sizes)), sizes)
+        column = 0 if same else 1
+        first, stop = int(start[chunk.start]), int(start[chunk.stop])
+        for at in range(first, stop, CHUNK):
+            some = slice(at, min(at + CHUNK, stop))
+            mine = scores[_beside(units, query[some.start - first : some.stop - first])]
+            own = _beside(units, found.pairs[some])[:, None]
+            counts["pair_above"][some, column] += _count_true(mine > own + within)
+            counts["pair_level"][some, column] += _count_level(mine, own, within)
 
 
 def _count_level(scores: Any, level: Any, within: float) -> Array:

@@ -12,7 +12,6 @@ from typing import Any
 
 from fillgap.distributed.executors import EngineError
 from fillgap.errors import InputError
-from fillgap.io.names import Modality
 from fillgap.io.shards import BadShard, check_sides, open_shards, reads_ranges, rows_between
 from fillgap.pair import BLOCK_ROWS, RowSource
 from fillgap.runtime import choose_device, to_device
@@ -109,13 +108,11 @@ class Side:
 
     def without(self, reasons: Mapping[str, str]) -> Side:
         """Return the side with other shards among the bad ones."""
-        return Side(
-            self.name,
-            [
-                BadShard(shard.name, reasons[shard.name]) if shard.name in reasons else shard
-                for shard in self.shards
-            ],
-        )
+        shards = [
+            BadShard(shard.name, reasons[shard.name]) if shard.name in reasons else shard
+            for shard in self.shards
+        ]
+        return Side(self.name, shards)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -142,11 +139,9 @@ def open_sides(images: str | Path, texts: str | Path | None, *, skip_bad_shards:
 
     What cannot be read is refused, but where bad shards may be skipped only if none can.
     """
-    modalities: tuple[tuple[str | Path, Modality], ...] = (
-        (images, "image"),
-        (images if texts is None else texts, "text"),
-    )
-    x, y = (Side(str(spec), open_shards(spec, modality)) for spec, modality in modalities)
+    texts = images if texts is None else texts
+    x = Side(str(images), open_shards(images, "image"))
+    y = Side(str(texts), open_shards(texts, "text"))
     for side in (x, y):
         if side.bad and (not skip_bad_shards or not side.readable):
             raise InputError(next(iter(side.bad.values())))
@@ -178,14 +173,11 @@ def cut(sides: Sides, *, paired: bool) -> tuple[Sides, list[Piece]]:
             f"images and texts must be pairs (row i belongs to row i), got {n} images and {m} "
             "texts. Complete the files, or use what needs no pairs."
         )
-    ranges = all(map(reads_ranges, (*images.readable, *texts.readable)))
-    cuts = {0, n}
+    step = PIECE_ROWS if all(map(reads_ranges, (*images.readable, *texts.readable))) else n
+    cuts = {n}
     for side in sides:
-        ends = list(accumulate((shard.shape[0] for shard in side.readable), initial=0))
-        cuts.update(ends)
-        for first, last in pairwise(ends):
-            if ranges:
-                cuts.update(range(first, last, PIECE_ROWS))
+        for first, last in pairwise(accumulate((s.shape[0] for s in side.readable), initial=0)):
+            cuts.update(range(first, last, step))
     spans = list(pairwise(sorted(cuts)))
     both = zip(_located(images.readable, spans), _located(texts.readable, spans), strict=True)
     return sides, [Piece(images=x, texts=y) for x, y in both]
@@ -258,21 +250,14 @@ def are_pairs(sides: Sides) -> bool:
     return True
 
 
-def shared_out(name: str | None, worker: int, count: int) -> str | None:
-    """Return the device of a worker, of a machine with `count` GPUs.
-
-    Those that are not numbered are dealt out; "cuda:1" and others are meant as they are written.
-    """
-    return f"cuda:{worker % count}" if name == "cuda" and count > 1 else name
-
-
 def name_here(name: str | None) -> str | None:
-    """Return the device of this worker by its name."""
-    if name != "cuda":
+    """Return the device of this worker by its name: of several GPUs, each takes one in turn."""
+    if name != "cuda":  # "cuda:1" too is meant as it is written
         return name
     import torch
 
-    return shared_out(name, worker_number(), torch.cuda.device_count())
+    count = torch.cuda.device_count()
+    return f"cuda:{worker_number() % count}" if count > 1 else name
 
 
 def worker_number() -> int:

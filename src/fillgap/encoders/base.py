@@ -1,7 +1,4 @@
-"""What an encoder is and how one is opened; pictures decoded, a few ahead of where they are needed.
-
-Modules of encoders are imported when one of their kind is opened.
-"""
+"""What an encoder is and how one is opened; pictures decoded, a few ahead of their need."""
 
 from __future__ import annotations
 
@@ -207,7 +204,7 @@ def check_batches(encoder: Encoder, *, tolerance: float = 1e-3) -> None:
         )
 
 
-#: Module and class of each kind of encoder.
+#: Module and class of each kind of encoder; imported when one of the kind is opened.
 ENCODERS: Final[dict[str, tuple[str, str]]] = {
     "digit-scenes": ("digits", "DigitSceneEncoder"),
     "clip": ("models", "CLIPEncoder"),

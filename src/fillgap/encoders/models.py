@@ -1,7 +1,4 @@
-"""The kinds of model that run in PyTorch: CLIP, SigLIP, multi-vector, and those of two libraries.
-
-Code that comes with weights is never executed.
-"""
+"""Kinds of model that run in PyTorch; code that comes with weights is never executed."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -183,13 +184,8 @@ class TorchEncoder:
             n_threads=4,
             ahead=2 * self.batch_size,
         )
-        blocks, batch = [], []
-        for item in ready:
-            batch.append(item.value)
-            if len(batch) >= self.batch_size:
-                blocks.append(self._within_memory(self._encode_images, batch))
-                batch = []
-        if batch:
+        blocks = []
+        while batch := [item.value for item in islice(ready, self.batch_size)]:
             blocks.append(self._within_memory(self._encode_images, batch))
         if not blocks:
             raise InputError("images must be at least one picture, got none. Pass a list of them.")
@@ -209,14 +205,12 @@ class TorchEncoder:
 
     def _batch(self, inputs: Sequence[dict[str, NDArray[Any]]]) -> dict[str, Any]:
         """Return inputs of the same shapes as one batch on the device, floats in its precision."""
-        stacked = {
-            key: self._torch.from_numpy(np.stack([item[key] for item in inputs]))
-            for key in inputs[0]
-        }
-        return {
-            key: tensor.to(self.device, self._dtype if tensor.is_floating_point() else tensor.dtype)
-            for key, tensor in stacked.items()
-        }
+        batch = {}
+        for key in inputs[0]:
+            tensor = self._torch.from_numpy(np.stack([item[key] for item in inputs]))
+            dtype = self._dtype if tensor.is_floating_point() else tensor.dtype
+            batch[key] = tensor.to(self.device, dtype)
+        return batch
 
     def _within_memory(self, encode: Callable[[Any], Any], batch: Sequence[Any]) -> NDArray[Any]:
         """Encode a batch; when memory runs out, halve it, and all later ones."""
@@ -245,9 +239,8 @@ class TorchEncoder:
                 UserWarning,
                 stacklevel=2,
             )
-        return np.concatenate(
-            [self._within_memory(encode, part) for part in (batch[:half], batch[half:])]
-        )
+        halves = batch[:half], batch[half:]
+        return np.concatenate([self._within_memory(encode, part) for part in halves])
 
 
 class _Prepared(NamedTuple):
@@ -258,10 +251,6 @@ class _Prepared(NamedTuple):
 
 def _is_out_of_memory(error: BaseException) -> bool:
     """Tell memory that ran out, on a GPU or not, from other failures of PyTorch."""
-    text = str(error).lower()
     said = ("out of memory", "can't allocate memory", "not enough memory")
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or any(words in text for words in said)
-    )
+    kind = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return kind or any(words in str(error).lower() for words in said)

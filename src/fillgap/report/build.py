@@ -19,6 +19,7 @@ from fillgap.errors import InputError, check_random_state
 from fillgap.evaluation.compare import Comparison, compare
 from fillgap.evaluation.splits import held_out_splits
 from fillgap.io.names import SUFFIXES, split_key
+from fillgap.io.tables import TABLE_SUFFIXES
 from fillgap.metrics.summary import measure
 from fillgap.metrics.verdict import Measurements
 from fillgap.pair import EmbeddingPair, fingerprint
@@ -341,12 +342,13 @@ def explain(
 
 
 def _apply_commands(file: str, images: str, texts: str) -> list[str]:
-    """Return a command for each side; where one file holds both, the second continues the first."""
+    """Return a command for each side; of a table with both, the second continues the first."""
     (image_path, _), (text_path, text_key) = split_key(images), split_key(texts)
-    both = image_path == text_path and image_path.suffix in SUFFIXES
-    image_out = _new_name(image_path, "images", "_images" if both else "")
-    text_out = _new_name(text_path, "texts", "")
-    if both and text_key:
+    one_file = image_path == text_path and image_path.suffix in SUFFIXES
+    one_table = one_file and text_key and image_path.suffix in TABLE_SUFFIXES
+    image_out = _new_name(image_path, "images", "_images" if one_file else "")
+    text_out = _new_name(text_path, "texts", "_texts" if one_file and not one_table else "")
+    if one_table:
         texts = f"{image_out}:{text_key}"
     return [
         shlex.join(["fillgap", "apply", file, source, "--modality", modality, "-o", out])
