@@ -3,11 +3,11 @@
 from fillgap.integrations.encoding import SpaceEncoder
 from fillgap.integrations.frameworks import (
     LangChainEmbeddings,
+    MTEBEncoder,
     haystack_document_aligner,
     haystack_query_aligner,
     llama_index_embedding,
 )
-from fillgap.integrations.mteb import MTEBEncoder
 
 __all__ = [
     "LangChainEmbeddings",
