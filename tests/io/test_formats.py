@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fillgap.errors import InputError, InputTypeError
-from fillgap.io import load_rows, open_rows, rows_between, transform_files
+from fillgap.io import load_rows, open_rows, transform_files
 from fillgap.io.names import SUFFIXES
+from fillgap.io.shards import rows_between
 from fillgap.io.tables import FORMATS as READ
 from fillgap.pair import BLOCK_ROWS, RowSource
 from io_formats import (

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fillgap.errors import InputError
-from fillgap.io import guess_modality, load_rows, open_rows, save_rows
+from fillgap.io import load_rows, open_rows, save_rows
+from fillgap.io.names import guess_modality
 from fillgap.io.shards import in_memory
 from io_formats import DOUBLE, FORMATS, HALF, SINGLE, make_rows, save
 
