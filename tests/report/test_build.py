@@ -78,21 +78,17 @@ def test_a_fitted_aligner_is_taken_as_it_is_for_other_rows_and_with_a_doubt(tmp_
     assert doubt in unknown.sentence
 
 
+@pytest.mark.parametrize("n", [60, 50], ids=["all", "of a sample"])
 @pytest.mark.parametrize("aligner", [MeanCentering(), OrthogonalProcrustes()], ids=repr)
-def test_an_aligner_of_these_very_rows_is_fitted_again(aligner, tmp_path) -> None:
+def test_an_aligner_of_these_very_rows_is_fitted_again(aligner, n, tmp_path) -> None:
     pair = pair_with_everything()
     sides = pair.matched() if aligner.needs_pairs else (pair.images, pair.texts)
-    shown = quick_report(aligner=written(aligner, tmp_path, *sides)).shown
-    assert "fitted to these very rows" in shown.sentence
-    assert shown.after.n_images == pair.n_images // 2
-
-
-def test_the_fingerprint_of_the_files_counts_where_only_a_sample_was_read(tmp_path) -> None:
-    pair = pair_with_everything()
-    aligner = written(MeanCentering(), tmp_path, pair.images, pair.texts)
-    files = Files("i.npy", "t.npy", fingerprint=fingerprint(pair.images, pair.texts))
-    report = quick_report(pair.take_images(np.arange(50)), aligner=aligner, files=files)
+    files = Files("i.npy", "t.npy", fingerprint=fingerprint(*sides)) if n < 60 else None
+    report = quick_report(
+        pair.take_images(np.arange(n)), aligner=written(aligner, tmp_path, *sides), files=files
+    )
     assert "fitted to these very rows" in report.shown.sentence
+    assert report.shown.after.n_images == n // 2
 
 
 def test_an_aligner_of_another_dimension_is_refused_before_anything_long(monkeypatch) -> None:
