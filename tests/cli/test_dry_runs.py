@@ -69,7 +69,7 @@ def test_a_plan_counts_what_a_comparison_fits() -> None:
     pair, methods = captioned(80, 2), ["balanced", "shared-space-projection"]
     found = compare(pair, methods, n_splits=3, n_resamples=200)
     plan = plan_compare(80, methods, n_splits=3)
-    sizes = {"n_fit": found.n_fit, "n_test": found.n_test, "n_splits": 3}
+    sizes = {"n_images": 80, "n_fit": found.n_fit, "n_test": found.n_test, "n_splits": 3}
     assert plan == {**sizes, "n_methods": 2, "n_fits": 6}
     many = plan_compare(10**8)
     assert (many["n_fit"], many["n_test"]) == (10**8 - 2000, 2000)
