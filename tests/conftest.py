@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +41,27 @@ def coco(real_data: Path) -> tuple[np.ndarray, np.ndarray]:
     """500 COCO pairs, CLIP B/16, unit rows in float64."""
     arrays = load_npz(real_data / "coco_clip_vitb16_500" / "coco_clip_vitb16_500.npz")
     X, Y = (arrays[side].astype(np.float64) for side in ("images", "texts"))
-    return (
-        X / np.linalg.norm(X, axis=1, keepdims=True),
-        Y / np.linalg.norm(Y, axis=1, keepdims=True),
-    )
+    return X / np.linalg.norm(X, axis=1)[:, None], Y / np.linalg.norm(Y, axis=1)[:, None]
+
+
+@pytest.fixture
+def ok(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must end well, and return what it says."""
+    from fillgap.cli.app import run
+
+    def check(*words: str | Path) -> str:
+        code = run([str(word) for word in words])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return captured.out
+
+    return check
+
+
+@pytest.fixture
+def document(ok: Callable[..., str]) -> Callable[..., dict]:
+    """Run a command that must end well, and return its JSON document."""
+    return lambda *words: json.loads(ok(*words, "--json"))
 
 
 @pytest.fixture(scope="session")

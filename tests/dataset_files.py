@@ -24,7 +24,7 @@ def picture(i: int, kind: str = "JPEG") -> bytes:
 
 
 def images(folder: Path) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for i in range(N):
         (folder / f"{i}.jpg").write_bytes(picture(i))
 

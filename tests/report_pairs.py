@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from conftest import make_gapped
 from fillgap.aligners import MeanCentering
 from fillgap.evaluation import Comparison, compare
 from fillgap.pair import EmbeddingPair
-from fillgap.report import Files, ReportData, build_report
+from fillgap.report import Files, ReportData, build_report, render_html
 
 #: What a caption may hold: nothing of it may become markup, in whatever format.
 HOSTILE = (
@@ -38,22 +39,9 @@ def pair_with_everything(n: int = 60, *, seed: int = 0) -> EmbeddingPair:
     )
 
 
-def hostile_pair() -> EmbeddingPair:
-    """Return a pair whose every word is an attack."""
-    pair = pair_with_everything(40)
-    return replace(
-        pair,
-        captions=[HOSTILE] * pair.n_texts,
-        image_ids=[HOSTILE] * pair.n_images,
-        thumbnails=None,
-        name=HOSTILE,
-    )
-
-
 def unpaired_pair() -> EmbeddingPair:
     """Return sets of which nobody knows what belongs together."""
-    pair = pair_with_everything(60)
-    return pair.take(np.arange(60), np.arange(0, 120, 3))
+    return pair_with_everything(60).take(np.arange(60), np.arange(0, 120, 3))
 
 
 @cache
@@ -63,26 +51,36 @@ def two_methods() -> Comparison:
     return compare(pair_with_everything(), names, n_splits=2, n_resamples=100)
 
 
+def quick_report(pair: EmbeddingPair | None = None, **options: Any) -> ReportData:
+    """Return a report that takes little time."""
+    options = {"comparison": two_methods(), "quick": True} | options
+    return build_report(pair or pair_with_everything(), **options)
+
+
 @cache
 def whole_report() -> ReportData:
     """Return a report with every section."""
-    return build_report(
-        pair_with_everything(),
-        comparison=two_methods(),
-        quick=True,
-        files=Files("images.npy", "texts.npy"),
-    )
+    return quick_report(files=Files("images.npy", "texts.npy"))
 
 
 @cache
 def hostile_report() -> ReportData:
-    """Return a report about nothing but attacks, with every section."""
-    pair = hostile_pair()
+    """Return a report about a pair whose every word is an attack, with every section."""
+    pair = pair_with_everything(40)
+    words = {"captions": [HOSTILE] * pair.n_texts, "image_ids": [HOSTILE] * pair.n_images}
+    pair = replace(pair, **words, thumbnails=None, name=HOSTILE)
     comparison = compare(pair, {HOSTILE: MeanCentering()}, n_splits=1, n_resamples=100)
-    return build_report(pair, comparison=comparison, quick=True, files=Files(HOSTILE, "t.npy"))
+    return quick_report(pair, comparison=comparison, files=Files(HOSTILE, "t.npy"))
 
 
 @cache
 def unpaired_report() -> ReportData:
-    """Return a report of unpaired sets."""
     return build_report(unpaired_pair(), quick=True)
+
+
+REPORTS = {"whole": whole_report, "hostile": hostile_report, "unpaired": unpaired_report}
+
+
+@cache
+def page_of(name: str) -> str:
+    return render_html(REPORTS[name]())

@@ -1,32 +1,13 @@
-"""Commands that must end well, and what they say."""
+"""A folder with 80 pairs."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import make_gapped
-from fillgap.cli.app import run
-
-
-@pytest.fixture
-def ok(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    def check(*words: str | Path) -> str:
-        code = run([str(word) for word in words])
-        captured = capsys.readouterr()
-        assert code == 0, captured.err
-        return captured.out
-
-    return check
-
-
-@pytest.fixture
-def document(ok: Callable[..., str]) -> Callable[..., dict]:
-    return lambda *words: json.loads(ok(*words, "--json"))
 
 
 @pytest.fixture

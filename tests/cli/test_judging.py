@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,138 +51,112 @@ def test_what_cannot_be_fitted_is_said(folder, ok) -> None:
     assert "n/a" in out
 
 
-@pytest.fixture(scope="module")
-def pair() -> EmbeddingPair:
-    return two_texts()
-
-
-@pytest.fixture
-def files(pair: EmbeddingPair, tmp_path: Path) -> list[str]:
-    return [*write(pair, tmp_path, ""), "--splits", "2"]
-
-
-def write(pair: EmbeddingPair, folder: Path, prefix: str) -> list[str]:
+def write(pair: EmbeddingPair, folder: Path, prefix: str = "") -> list[str]:
     """Write a pair, and return the words that name it."""
-    np.save(folder / f"{prefix}i.npy", pair.images.astype(np.float32))
-    np.save(folder / f"{prefix}t.npy", pair.texts.astype(np.float32))
-    np.save(folder / f"{prefix}x.npy", np.asarray(pair.image_index))
     names = [str(folder / f"{prefix}{name}.npy") for name in "itx"]
+    for name, rows in zip(names, (pair.images, pair.texts, pair.image_index), strict=True):
+        np.save(name, rows.astype(np.float32) if rows.dtype.kind == "f" else rows)
     return [*names[:2], "--image-index", names[2]]
 
 
-def test_recommend_writes_a_space(files, tmp_path, ok, document) -> None:
-    out = tmp_path / "s.safetensors"
-    told = document("recommend", *files, "-o", out)
-    space = load_space(out)
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    return [*write(two_texts(), tmp_path), "--splits", "2"]
+
+
+@pytest.fixture
+def refused(capsys) -> Callable[..., str]:
+    def check(*words: str | Path) -> str:
+        assert run([str(word) for word in words]) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1
+        return told
+
+    return check
+
+
+def test_recommend_writes_a_space(files, ok, document) -> None:
+    told = document("recommend", *files, "-o", "s.safetensors")
+    space = load_space("s.safetensors")
     assert space.fingerprint == told["fingerprint"]
     assert space.metadata["evidence"]["sentence"] == told["sentence"]
+    assert told["fitted_on"] is None
+    assert "other data" not in str(told)
     assert told["sentence"] in ok("recommend", *files)
 
 
-@pytest.mark.parametrize("name", ["i.npy", "t.npy", "x.npy"])
-@pytest.mark.parametrize("command", ["recommend", "bench"])
-def test_an_input_is_never_written_over(files, tmp_path, name, command, capsys) -> None:
-    out = tmp_path / name
-    words = [command, *files, "-o", str(out), "--overwrite"]
-    if command == "bench":
-        out = tmp_path / f"{name}.md"
-        out.symlink_to(tmp_path / name)
-        words = ["bench", "mixed", *files, "-o", str(out), "--overwrite"]
-    before = (tmp_path / name).read_bytes()
-    assert run(words) == 2
-    assert "must be another file than the input" in capsys.readouterr().err
-    assert (tmp_path / name).read_bytes() == before
+@pytest.mark.parametrize("name", ["i.npy", "t.npy", "x.npy", "log.npy"])
+@pytest.mark.parametrize("command", ["recommend", "bench mixed"])
+def test_an_input_is_never_written_over(files, name, command, refused) -> None:
+    out, log = Path(name), []
+    np.save("log.npy", np.load("t.npy")[:40])
+    if command == "recommend":
+        log = ["--text-queries", "log.npy"]
+    else:
+        out = Path(f"{name}.md")
+        out.symlink_to(name if name != "log.npy" else "i.npy")
+    before = Path(name).read_bytes()
+    told = refused(*command.split(), *files, *log, "-o", out, "--overwrite")
+    assert "must be another file than the input" in told
+    assert Path(name).read_bytes() == before
 
 
-def test_a_log_of_queries_is_an_input(files, tmp_path, capsys) -> None:
-    log = tmp_path / "log.npy"
-    np.save(log, np.load(files[1])[:40])
-    words = ["--text-queries", str(log), "-o", str(log), "--overwrite"]
-    assert run(["recommend", *files, *words]) == 2
-    assert "must be another file than the input" in capsys.readouterr().err
-
-
-def test_only_what_folds_is_tried_for_databases(files, tmp_path, document) -> None:
-    out = tmp_path / "s.safetensors"
-    lines = document("recommend", *files, "--folds", "-o", out)["leaderboard"]["lines"]
-    tried = {line["what"]["calibration"] for line in lines}
+def test_only_what_folds_is_tried_for_databases(files, document) -> None:
+    told = document("recommend", *files, "--folds", "-o", "s.safetensors")
+    tried = {line["what"]["calibration"] for line in told["leaderboard"]["lines"]}
     assert "z-score after nnn" in tried
     assert not {"quantile-map", "quantile-map after nnn"} & tried
-    assert load_space(out).folds
+    assert load_space("s.safetensors").folds
 
 
-def test_a_judged_folder_is_sent_to_bench(tmp_path, capsys) -> None:
+def test_a_judged_folder_is_sent_to_bench(tmp_path, refused) -> None:
     folder = write_mixbench(tmp_path / "set")
-    assert run(["recommend", str(folder)]) == 2
-    told = capsys.readouterr().err
-    assert f"fillgap bench mixed {folder} ranks" in told
-    assert told.count("\n") == 1
+    assert f"fillgap bench mixed {folder} ranks" in refused("recommend", folder)
 
 
-def test_bench_writes_a_page(files, tmp_path, document) -> None:
-    out = tmp_path / "b.html"
-    told = document("bench", "mixed", *files, "-m", "balanced", "-o", out)
+def test_bench_writes_a_page(files, document) -> None:
+    told = document("bench", "mixed", *files, "-m", "balanced", "-o", "b.html")
     assert told["objective"] == "two_sided_ndcg_at_10"
-    page = out.read_text(encoding="utf-8")
+    page = Path("b.html").read_text(encoding="utf-8")
     assert "<h1>Mixed search: " in page
     assert "http" not in page
 
 
-@pytest.fixture
-def other(pair, tmp_path) -> list[str]:
-    images, texts, _, index = write(of_another_kind(pair), tmp_path, "other-")
-    return [
-        "--fit-on", images, "--fit-on-texts", texts, "--fit-on-image-index", index,
-    ]  # fmt: skip
-
-
-def test_the_figures_say_that_they_are_of_other_data(files, other, tmp_path, ok, document) -> None:
-    out = tmp_path / "s.safetensors"
-    words = ["recommend", *files, *other, "-m", "balanced", "--max-loss", "1"]
-    told = document(*words, "-o", out)
+def test_the_figures_say_that_they_are_of_other_data(files, tmp_path, ok, document) -> None:
+    other = of_another_kind(two_texts())
+    images, texts, _, index = write(other, tmp_path, "other-")
+    words = ["recommend", *files, "-m", "balanced", "--max-loss", "1"]
+    of_other = ["--fit-on", images, "--fit-on-texts", texts, "--fit-on-image-index", index]
+    told = document(*words, *of_other, "-o", "s.safetensors")
     assert told["fitted_on"] == "other-i"
     assert told["leaderboard"]["n_fit"] == 120
     assert "of other data (other-i) fitted on" in told["leaderboard"]["about"]
     assert "of fits to other data (other-i: 120 images, 240 texts)" in told["sentence"]
     assert told["other_kind"].keys() >= {"value", "low", "high"}
-    header = load_space(out).metadata
+    header = load_space("s.safetensors").metadata
     assert header["evidence"]["fitted_on"] == "other-i"
-    rows = [np.load(tmp_path / f"other-{side}.npy") for side in "it"]
-    assert header["data_hash"] == fingerprint(*rows)
-    text = " ".join(ok(*words).split())
+    assert header["data_hash"] == fingerprint(np.load(images), np.load(texts))
+    text = " ".join(ok(*words, *of_other).split())
     assert told["sentence"] in text
     assert "in each split 120 images of other data (other-i) fitted on and 80 others" in text
-
-
-def test_nothing_is_said_where_there_are_no_other_data(files, document) -> None:
-    told = document("recommend", *files, "-m", "balanced")
-    assert told["fitted_on"] is None
-    assert "other data" not in str(told)
-
-
-def test_other_data_need_no_pairs(pair, files, tmp_path, document) -> None:
-    other = of_another_kind(pair)
-    np.savez(tmp_path / "both.npz", images=other.images, texts=other.texts[:99])
-    words = ["--fit-on", str(tmp_path / "both.npz"), "-m", "balanced"]
-    assert document("recommend", *files, *words)["fitted_on"] == "both"
+    np.savez("both.npz", images=other.images, texts=other.texts[:99])  # they need no pairs
+    assert document(*words, "--fit-on", "both.npz")["fitted_on"] == "both"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("images", "texts", "said"),
     [
-        (["--fit-on", "none.npy", "--fit-on-texts", "t.npy"], "none.npy"),
-        (["--fit-on", "i.npy", "--fit-on-texts", "t.npy"], "got the same images"),
-        (["--fit-on", "thin.npy", "--fit-on-texts", "thin2.npy"], "of dimension 24"),
-        (["--fit-on", "nan.npy", "--fit-on-texts", "t.npy"], "images to fit on must be finite"),
+        ("none.npy", "t.npy", "none.npy"),
+        ("i.npy", "t.npy", "got the same images"),
+        ("thin.npy", "thin2.npy", "of dimension 24"),
+        ("nan.npy", "t.npy", "images to fit on must be finite"),
     ],
 )
-def test_what_it_refuses(files, words, said, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_other_data_that_it_refuses(files, images, texts, said, refused) -> None:
     for name in ("thin.npy", "thin2.npy"):
         np.save(name, np.random.default_rng(0).normal(size=(40, 5)))
     np.save("nan.npy", np.full((40, 24), np.nan))
-    assert run(["recommend", *files, *words, "-o", "s.safetensors"]) == 2
-    told = capsys.readouterr().err
-    assert said in told
-    assert told.count("\n") == 1
+    of_other = ["--fit-on", images, "--fit-on-texts", texts]
+    assert said in refused("recommend", *files, *of_other, "-o", "s.safetensors")
     assert not Path("s.safetensors").exists()

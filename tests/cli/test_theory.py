@@ -15,97 +15,75 @@ from fillgap.papers.theory.checks.theorems import lemma_section
 GOOD = Check.equal("Final gap angle", 40.0, 40.1, 0.2)
 BAD = Check.at_most("Excess over the bound", 2.5, -3.0, 0.1)
 BROKEN = Check.equal("A limit", float("nan"), 1.0, 0.1)
-STEPS = np.array([0.0, 1.0, 2.0])
-
-
-def section(title: str, *checks: Check) -> Section:
-    curve = Curve("loss", STEPS, np.array([3.0, 2.0, 1.0]))
-    return Section(title, "A lead.", charts=(Chart(title, "step", "loss", (curve,), checks, "c"),))
 
 
 @pytest.fixture
-def efforts(monkeypatch: pytest.MonkeyPatch, tmp_path) -> list[Effort]:
-    """Two small sections instead of the whole demonstration; what they were asked for is kept."""
-    seen: list[Effort] = []
+def theory(monkeypatch: pytest.MonkeyPatch, tmp_path, capsys):
+    """Return a function that runs the command with small sections instead of the real ones.
 
-    def build(effort: Effort) -> Section:
-        seen.append(effort)
-        return section("Theorem 1", GOOD, GOOD)
-
-    parts = (("a", build), ("b", lambda _: section("Theorem 2", GOOD)))
-    monkeypatch.setattr(page, "_SECTIONS", parts)
+    It returns the exit code, what was printed, and the efforts that sections were asked for.
+    """
     monkeypatch.chdir(tmp_path)
-    return seen
+    curve = Curve("loss", np.array([0.0, 1.0, 2.0]), np.array([3.0, 2.0, 1.0]))
+
+    def call(*words: str, sections: tuple = ((GOOD, GOOD), (GOOD,))) -> tuple:
+        efforts: list[Effort] = []
+
+        def part(number: int, checks: tuple[Check, ...]) -> tuple:
+            title = f"Theorem {number}"
+            charts = (Chart(title, "step", "loss", (curve,), checks, "c"),)
+            return title, lambda effort: efforts.append(effort) or Section(title, "", charts)
+
+        parts = [part(number, checks) for number, checks in enumerate(sections, start=1)]
+        monkeypatch.setattr(page, "_SECTIONS", parts)
+        code = run(["theory", *words])
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return code, captured.out, efforts
+
+    return call
 
 
-@pytest.fixture
-def failing(efforts, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = (("a", lambda _: section("Theorem 1", GOOD, BAD)),)
-    monkeypatch.setattr(page, "_SECTIONS", parts)
-
-
-def test_what_holds_is_said_and_the_exit_code_is_0(efforts, tmp_path, capsys) -> None:
-    assert run(["theory"]) == 0
-    captured = capsys.readouterr()
-    assert captured.out.count("holds") == 3
-    assert "DOES NOT HOLD" not in captured.out
-    assert "40.0000" in captured.out
-    assert "= 40.1000 ± 0.2" in captured.out
-    assert captured.out.endswith("3 checks, 0 of them do not hold.\n")
-    assert captured.err == ""
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_does_not_hold_makes_it_3(failing, capsys) -> None:
-    assert run(["theory"]) == 3
-    out = capsys.readouterr().out
-    assert "DOES NOT HOLD" in out
+def test_what_holds_is_said_and_the_exit_code_is_0_else_3(theory, tmp_path) -> None:
+    code, out, _ = theory()
+    assert (code, out.count("holds"), list(tmp_path.iterdir())) == (0, 3, [])
+    assert "40.0000" in out
+    assert "= 40.1000 ± 0.2" in out
+    assert out.endswith("3 checks, 0 of them do not hold.\n")
+    code, out, _ = theory(sections=[(GOOD, BAD)])
+    assert (code, out.count("DOES NOT HOLD")) == (3, 1)
     assert "2 checks, 1 of them do not hold." in out
 
 
-def test_json_is_one_document_with_every_check_and_no_nan(failing, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(page, "_SECTIONS", (("a", lambda _: section("Theorem 1", GOOD, BROKEN)),))
-    assert run(["theory", "--json", "--quick", "--seed", "5"]) == 3
-    found = json.loads(capsys.readouterr().out)
-    assert (found["holds"], found["quick"], found["seed"]) == (False, True, 5)
-    assert found["checks"] == [
+def test_json_is_one_document_with_every_check_and_no_nan(theory) -> None:
+    words = ("--json", "--quick", "--seed", "5")
+    code, out, efforts = theory(*words, sections=[(GOOD, BROKEN)])
+    assert (code, efforts) == (3, [Effort.of(quick=True, seed=5)])
+    checks = [
         {"section": "Theorem 1", **vars(GOOD)},
         {"section": "Theorem 1", **vars(BROKEN), "value": None},
     ]
+    assert json.loads(out) == {"holds": False, "quick": True, "seed": 5, "checks": checks}
+    (full,) = theory(sections=[(GOOD,)])[2]
+    assert full == Effort.of(quick=False, seed=0)
+    assert full.n_pairs > efforts[0].n_pairs
 
 
-def test_quick_and_seed_reach_the_demonstration(efforts, capsys) -> None:
-    for words in (["--quick", "--seed", "7"], []):
-        assert run(["theory", *words]) == 0
-    assert efforts[0] == Effort.of(quick=True, seed=7)
-    assert efforts[1] == Effort.of(quick=False, seed=0)
-    assert efforts[0].n_pairs < efforts[1].n_pairs
+def test_the_page_is_written_whole_also_where_a_check_fails(theory, tmp_path) -> None:
+    file = tmp_path / "theory.html"
+    code, out, _ = theory("-o", "theory.html", sections=[(GOOD, BAD)])
+    assert (code, [path.name for path in tmp_path.iterdir()]) == (3, ["theory.html"])
+    assert out.endswith("Figures: theory.html\n")
+    text = file.read_text(encoding="utf-8")
+    assert "<svg" in text
+    assert "does not hold" in text
+    file.write_text("precious")
+    code, out, _ = theory("-o", "theory.html", "--overwrite", "--json")
+    assert (code, json.loads(out)["holds"]) == (0, True)
+    assert "precious" not in file.read_text(encoding="utf-8")
 
 
-def test_the_page_is_written_whole_also_where_a_check_fails(failing, tmp_path, capsys) -> None:
-    assert run(["theory", "-o", "theory.html"]) == 3
-    assert capsys.readouterr().out.endswith("Figures: theory.html\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["theory.html"]
-    page = (tmp_path / "theory.html").read_text(encoding="utf-8")
-    assert "<svg" in page
-    assert "does not hold" in page
-
-
-def test_a_page_that_exists_is_kept_unless_it_may_be_replaced(efforts, tmp_path, capsys) -> None:
-    (tmp_path / "theory.html").write_text("precious")
-    assert run(["theory", "-o", "theory.html"]) == 2
-    captured = capsys.readouterr()
-    assert "got one that exists already" in captured.err
-    assert captured.out == ""
-    assert efforts == []
-    assert (tmp_path / "theory.html").read_text() == "precious"
-    assert run(["theory", "-o", "theory.html", "--overwrite", "--json"]) == 0
-    assert "precious" not in (tmp_path / "theory.html").read_text(encoding="utf-8")
-    assert json.loads(capsys.readouterr().out)["holds"] is True
-
-
-def test_real_checks_reach_the_table(efforts, monkeypatch, capsys) -> None:
+def test_real_checks_reach_the_table(document, monkeypatch) -> None:
     monkeypatch.setattr(page, "_SECTIONS", (("lemmas", lemma_section),))
-    assert run(["theory", "--quick", "--json"]) == 0
-    names = [check["name"] for check in json.loads(capsys.readouterr().out)["checks"]]
+    names = [check["name"] for check in document("theory", "--quick")["checks"]]
     assert sum(name.startswith("P(z·c ≥ 0)") for name in names) == 19

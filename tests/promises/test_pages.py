@@ -89,8 +89,8 @@ def test_an_experiment_in_python_runs(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_new_layout_reads_pictures(tmp_path: Path) -> None:
-    files.images(tmp_path, "p{}.jpg")
-    lines = [f"p{i}.jpg|{texts[0]}" for i, texts in files.CAPTIONS.items()]
+    files.images(tmp_path)
+    lines = [f"{i}.jpg|{texts[0]}" for i, texts in files.CAPTIONS.items()]
     (tmp_path / "captions.txt").write_text("\n".join([*lines, "gone.jpg|nothing"]) + "\n")
     code = next(b for b in blocks(ROOT / "docs" / "datasets.md", "python") if "open_bars" in b)
     names: dict[str, object] = {}

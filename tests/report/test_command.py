@@ -22,6 +22,8 @@ from fillgap.report.build import explain
 from fillgap.report.data import Usage
 from report_pairs import pair_with_everything, two_methods
 
+FILES = ["images.npy", "texts.npy", "--image-index", "index.npy"]
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -29,57 +31,46 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pair = pair_with_everything()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(build, "compare", lambda *_, **__: two_methods())
-    np.save("images.npy", pair.images)
-    np.save("texts.npy", pair.texts)
-    np.save("index.npy", pair.image_index)
-    np.save("thumbnails.npy", pair.thumbnails)
+    arrays = {"images": pair.images, "texts": pair.texts, "index": pair.image_index}
+    for name, rows in {**arrays, "thumbnails": pair.thumbnails}.items():
+        np.save(f"{name}.npy", rows)
     Path("captions.json").write_text(json.dumps(pair.captions))
     return tmp_path
 
 
-FILES = ["images.npy", "texts.npy", "--image-index", "index.npy"]
-
-
-def test_files_become_a_page(folder, capsys) -> None:
+def test_files_become_a_page(folder, ok) -> None:
     words = ["--captions", "captions.json", "--thumbnails", "thumbnails.npy", "--quick"]
-    assert run(["report", *FILES, *words, "-o", "r.html"]) == 0
-    said = capsys.readouterr()
-    assert said.out.startswith("A text query sees 0 % images in its first 10;")
-    assert "Use " in said.out
-    assert said.out.endswith("Report: r.html\n")
-    assert said.err == ""
+    said = ok("report", *FILES, *words, "-o", "r.html")
+    assert said.startswith("A text query sees 0 % images in its first 10;")
+    assert "Use " in said
+    assert said.endswith("Report: r.html\n")
     page = Path("r.html").read_text()
-    assert "data:image/png;base64," in page
-    assert " in its first words" in page
-    assert "fillgap fit " in page
-    assert "images.npy texts.npy" in page
+    for part in ("data:image/png;base64,", " in its first words", "fillgap fit ", *FILES[:2]):
+        assert part in page
 
 
-def test_one_json_document_says_all(folder, capsys) -> None:
-    assert run(["report", *FILES, "--quick", "-o", "r.md", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+def test_one_json_document_says_all(folder, document) -> None:
+    found = document("report", *FILES, "--quick", "-o", "r.md")
     assert found["written"] == "r.md"
     assert found["measured"]["verdict"]["kind"] == "gap"
     assert found["comparison"]["recommendation"]["method"] == found["shown"]["name"]
     assert Path("r.md").read_text().startswith("# images")
 
 
-def test_a_method_or_a_file_of_choice_is_shown_and_named_in_the_lines(folder, capsys) -> None:
-    assert run(["report", *FILES, "--quick", "-m", "mean-centering", "-o", "m.json"]) == 0
-    assert json.loads(Path("m.json").read_text())["shown"]["name"] == "mean-centering"
+def test_a_method_or_a_file_of_choice_is_shown_and_named_in_the_lines(folder, document) -> None:
+    words = ["report", *FILES, "--quick", "-o"]
+    assert document(*words, "m.json", "-m", "mean-centering")["shown"]["name"] == "mean-centering"
     X, Y = np.load("images.npy"), np.load("texts.npy")
     known = Provenance(data_hash=fingerprint(X, Y))
     save_aligner(make_aligner("balanced").fit(X, Y), "mine.safetensors", provenance=known)
-    words = ["--aligner", "mine.safetensors", "--quick", "-o", "r.json"]
-    assert run(["report", *FILES, *words]) == 0
+    document(*words, "r.json", "--aligner", "mine.safetensors")
     found = json.loads(Path("r.json").read_text())
     assert "fitted to these very rows" in found["shown"]["sentence"]
     assert found["usage"]["commands"][0].startswith("fillgap apply mine.safetensors images.npy")
 
 
-def test_unpaired_sets_and_samples(folder, capsys) -> None:
-    words = ["images.npy", "texts.npy", "--unpaired", "--max-images", "50", "--quick"]
-    assert run(["report", *words, "-o", "r.md"]) == 0
+def test_unpaired_sets_and_samples(folder, ok) -> None:
+    ok("report", *FILES[:2], "--unpaired", "--max-images", "50", "--quick", "-o", "r.md")
     text = Path("r.md").read_text()
     assert "a sample of 50 of 60 images" in text
     assert "Without pairs no method can be judged." in text
@@ -131,14 +122,21 @@ def test_rows_that_cannot_be_measured_are_refused(folder, capsys) -> None:
 # The lines at the end of a report do what they say
 
 X, Y = (side.astype(np.float32) for side in make_gapped(60, 12, seed=0))
+SOURCES = ("my images.npy", "texts.npy")
 
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder of 60 pairs."""
+    """Return a folder of 60 pairs, in files of several kinds."""
     monkeypatch.chdir(tmp_path)
-    np.save("my images.npy", X)
-    np.save("texts.npy", Y)
+    np.save(SOURCES[0], X)
+    np.save(SOURCES[1], Y)
+    np.savez("clip.npz", images=X, texts=Y)
+    pq.write_table(pa.table({"images": list(X), "texts": list(Y)}), "clip.parquet")
+    for name, rows in (("images", X), ("texts", Y)):
+        Path(name).mkdir()
+        for part in range(3):
+            np.save(f"{name}/part_{part}.npy", rows[20 * part : 20 * part + 20])
     return tmp_path
 
 
@@ -162,69 +160,45 @@ def run_python(usage: Usage) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("method", "parameters"),
-    [("balanced", {"power": 0.25}), ("orthogonal-procrustes", {}), ("mean-centering", {})],
+    ("method", "parameters", "sources"),
+    [
+        ("balanced", {"power": 0.25}, SOURCES),
+        ("orthogonal-procrustes", {}, SOURCES),
+        ("balanced", {}, ("clip.npz:images", "clip.npz:texts")),
+        ("balanced", {}, ("clip.parquet:images", "clip.parquet:texts")),
+        ("mean-centering", {}, ("images", "texts")),
+        ("mean-centering", {}, ("images/part_*.npy", "texts/part_*.npy")),
+    ],
 )
-def test_the_lines_fit_and_apply(empty: Path, method: str, parameters: dict) -> None:
+def test_the_lines_fit_and_apply(empty: Path, method: str, parameters: dict, sources) -> None:
     needs_pairs = method == "orthogonal-procrustes"
-    usage = explain(
-        method, parameters, needs_pairs=needs_pairs, sources=("my images.npy", "texts.npy")
-    )
+    usage = explain(method, parameters, needs_pairs=needs_pairs, sources=sources)
     expected = make_aligner(method, **parameters).fit(X, Y).transform_pair(X, Y)
     for found in (run_commands(usage), run_python(usage)):
         for side, wanted in zip(found, expected, strict=True):
             np.testing.assert_allclose(side, wanted, atol=1e-6)
+    if sources[0] == "clip.npz:images":  # each side has an archive of its own
+        with np.load("clip_images_aligned.npz") as file:
+            assert file.files == ["images"]
+    if sources[0] == "clip.parquet:images":  # a table keeps both
+        both = pq.read_table("clip_aligned.parquet")
+        np.testing.assert_allclose(both["images"].to_pylist(), expected[0], atol=1e-6)
 
 
 def test_pairs_are_named_where_a_fit_needs_them(empty: Path) -> None:
     np.save("texts.npy", np.repeat(Y, 2, axis=0))
     np.save("index.npy", np.repeat(np.arange(60), 2))
-    files = {"sources": ("my images.npy", "texts.npy"), "image_index": "index.npy"}
+    files = {"sources": SOURCES, "image_index": "index.npy"}
     usage = explain("ridge-regression", {}, needs_pairs=True, **files)
     assert "--image-index index.npy" in usage.commands[0]
-    first, second = run_commands(usage), run_python(usage)
-    for side, other in zip(first, second, strict=True):
+    for side, other in zip(run_commands(usage), run_python(usage), strict=True):
         np.testing.assert_allclose(side, other, atol=1e-6)
     assert "index" not in " ".join(explain("balanced", {}, needs_pairs=False, **files).commands)
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
-def test_both_sides_of_one_file_end_up_in_two_but_those_of_a_table_in_one(
-    empty: Path, suffix: str
-) -> None:
-    source = f"clip{suffix}"
-    if suffix == ".npz":
-        np.savez(source, images=X, texts=Y)
-    else:
-        pq.write_table(pa.table({"images": list(X), "texts": list(Y)}), source)
-    sources = (f"{source}:images", f"{source}:texts")
-    run_commands(explain("balanced", {}, needs_pairs=False, sources=sources))
-    expected = make_aligner("balanced").fit(X, Y).transform_pair(X, Y)
-    for name, side in zip(("images", "texts"), expected, strict=True):
-        target = f"clip_{name}_aligned.npz" if suffix == ".npz" else "clip_aligned.parquet"
-        np.testing.assert_allclose(load_rows(f"{target}:{name}"), side, atol=1e-6)
-
-
-@pytest.mark.parametrize("pattern", [False, True])
-def test_folders_of_shards_become_folders(empty: Path, pattern: bool) -> None:
-    for name, rows in (("images", X), ("texts", Y)):
-        Path(name).mkdir()
-        for part in range(3):
-            np.save(f"{name}/part_{part}.npy", rows[20 * part : 20 * part + 20])
-    end = "/part_*.npy" if pattern else ""
-    usage = explain(
-        "mean-centering", {}, needs_pairs=False, sources=(f"images{end}", f"texts{end}")
-    )
-    images, texts = run_commands(usage)
-    assert images.shape == texts.shape == (60, 12)
-
-
 def test_an_aligner_that_has_a_file_is_loaded(empty: Path) -> None:
-    save_aligner(make_aligner("balanced").fit(X, Y), "mine.safetensors")
-    usage = explain(
-        "balanced", {}, needs_pairs=False, sources=("my images.npy", "texts.npy"),
-        aligner_file="mine.safetensors",
-    )  # fmt: skip
+    file = str(save_aligner(make_aligner("balanced").fit(X, Y), "mine.safetensors"))
+    usage = explain("balanced", {}, needs_pairs=False, sources=SOURCES, aligner_file=file)
     assert len(usage.commands) == 2
     before = sorted(empty.iterdir())
     run_python(usage)
@@ -235,4 +209,4 @@ def test_an_aligner_that_has_a_file_is_loaded(empty: Path) -> None:
 
 def test_without_files_there_are_names_to_fill_in() -> None:
     usage = explain("balanced", {}, needs_pairs=False)
-    assert usage.commands[0] == ("fillgap fit balanced IMAGES.npy TEXTS.npy -o aligner.safetensors")
+    assert usage.commands[0] == "fillgap fit balanced IMAGES.npy TEXTS.npy -o aligner.safetensors"
