@@ -13,7 +13,7 @@ from PIL import Image
 
 import browser
 from fillgap.report import render_html
-from fillgap.report.svg import IMAGES, TEXTS
+from fillgap.report.html import IMAGES, TEXTS
 from report_pairs import REPORTS, page_of, whole_report
 
 CSS = Path(render_html.__code__.co_filename).with_name("templates") / "report.css"

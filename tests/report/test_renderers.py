@@ -13,8 +13,8 @@ import pytest
 
 from fillgap.errors import InputError
 from fillgap.report import ReportData, build_report, render_html, write_report
+from fillgap.report.html import draw
 from fillgap.report.markdown import plain, render_json, render_markdown, to_plain
-from fillgap.report.svg import draw
 from report_pairs import (
     HOSTILE,
     REPORTS,
