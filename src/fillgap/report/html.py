@@ -1,4 +1,4 @@
-"""A report as one web page: its figures, drawn by matplotlib in the colours of the page, and text."""
+"""A report as one web page: its text, and its figures in the colours of the page."""
 
 from __future__ import annotations
 
