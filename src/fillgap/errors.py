@@ -1,8 +1,4 @@
-"""The rules for input and the wording of every refusal.
-
-A refusal reads "<what> must be <rule>, got <value>. <what to do>." It is always one of the two
-classes below, so that the command line can tell wrong input (exit code 2) from a fault of ours.
-"""
+"""The rules for input. A refusal reads "<what> must be <rule>, got <value>. <what to do>."."""
 
 from __future__ import annotations
 
@@ -106,10 +102,9 @@ def check_random_state(value: Any, what: str = "random_state") -> np.random.Gene
 
 
 def check_matrix(X: Any, what: str, *, min_rows: int = 1) -> Any:
-    """Return `X` as a 2-D floating array, not copied; refuse every other kind.
+    """Return `X` as a 2-D floating array (of PyTorch or CuPy, as it is); refuse every other kind.
 
-    Arrays of another array library (PyTorch, CuPy) pass through as they are. The values are not
-    read here: `unit_rows` finds NaN, infinities and zero rows while it computes the norms.
+    The values are not read: `unit_rows` finds NaN, infinities and zero rows with the norms.
     """
     foreign = type(X).__module__.partition(".")[0] in {"torch", "cupy"}
     array = X if foreign else as_array(X, what)
@@ -141,8 +136,7 @@ def check_matrix(X: Any, what: str, *, min_rows: int = 1) -> Any:
 def unit_rows(X: Any, what: str, *, first_row: int = 0) -> Any:
     """Return the rows of `X` scaled to length one, as float32 or float64.
 
-    Refuses the first row that holds NaN or infinity, or is zero: it has no direction. A block says
-    by `first_row` where it stands in the whole set.
+    Refuses the first row without direction: NaN, infinity or zero. `first_row` is that of a block.
     """
     rows, scales = row_scales(X, what, first_row=first_row)
     if rows is X:

@@ -42,8 +42,7 @@ _BLOCK_BYTES: Final = 2**18
 def copies(*sides: Array) -> tuple[Rows, Rows]:
     """Return the rows that are equal to an earlier one, and the first row that each is equal to.
 
-    Rows, of sides of one type, are counted through all sides. The numbers ascend, and none is in
-    both results.
+    Rows, of sides of one type, are counted through all sides. The numbers ascend.
     """
     n, n_features = sum(len(side) for side in sides), sides[0].shape[1]
     if n < 2:
@@ -76,10 +75,7 @@ def level_columns(scores: Array, rows: Array) -> Array:
 
 
 def level_rows(mapped: Any, rows: Any) -> Any:
-    """Return mapped rows, changed in place, with equal ones for all copies of a row.
-
-    Tensors are left as they are.
-    """
+    """Return mapped rows, changed in place, equal for all copies of a row; tensors as they are."""
     if isinstance(rows, np.ndarray):
         level_columns(mapped.T, rows)
     return mapped
@@ -120,7 +116,6 @@ def _factors(n_features: int) -> NDArray[np.uint64]:
 
 
 def _rows(sides: tuple[Array, ...], numbers: Rows) -> Array:
-    """Return some rows, counted through all sides."""
     found = np.empty((len(numbers), sides[0].shape[1]), sides[0].dtype)
     start = 0
     for side in sides:
@@ -130,9 +125,7 @@ def _rows(sides: tuple[Array, ...], numbers: Rows) -> Array:
     return found
 
 
-class _Found(NamedTuple):
-    """Items that reach the bound of their row: the row, the item, and the similarity."""
-
+class _Found(NamedTuple):  # items that reach the bound of their row
     row: Array
     item: Array
     value: Array
@@ -141,8 +134,7 @@ class _Found(NamedTuple):
 class _Side:
     """The items of one modality, and a block of similarities with them.
 
-    The buffer is padded with -inf to `fold` times `groups` columns; item j is in group
-    j modulo `groups`.
+    It is padded with -inf to `fold` times `groups` columns; item j is in group j modulo `groups`.
     """
 
     def __init__(self, rows: Array, n_block: int, k: int) -> None:
@@ -365,12 +357,8 @@ class Scores:
 
     def part(self, queries: slice, pairs: slice) -> Scores:
         """Return views of some queries and of their pairs."""
-        return Scores(
-            **{
-                name: array[pairs if name.startswith("pair") else queries]
-                for name, array in vars(self).items()
-            }
-        )
+        parts = {n: a[pairs if n.startswith("pair") else queries] for n, a in vars(self).items()}
+        return Scores(**parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -410,12 +398,11 @@ def answer(
     memory_bytes: int = MEMORY_BYTES,
     progress: Progress | None = None,
 ) -> Scores:
-    """Scan the pool of `same` and `other` for every query.
+    """Scan the pool of `same` and `other`, items of the queries' own modality and of the other one.
 
-    All are unit rows of one type: queries, items of their own modality, and items of the other one.
-    PyTorch tensors are scanned where they lie. `k` neighbours are kept in the whole pool and
-    `k_own` within `same`; not more than there are. The blocks in work take `memory_bytes`, or as
-    much as 16 rows need.
+    All are unit rows of one type; PyTorch tensors are scanned where they lie. `k` neighbours are
+    kept in the whole pool and `k_own` within `same`, of those that there are. The blocks in work
+    take `memory_bytes`, or as much as 16 rows need.
     """
     n, report = int(queries.shape[0]), progress or silent
     in_numpy = isinstance(same, np.ndarray)

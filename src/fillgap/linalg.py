@@ -49,11 +49,7 @@ def _powers(values: Matrix, power: float) -> Matrix:
 
 
 def fix_signs(A: Matrix, *others: Matrix) -> tuple[Matrix, ...]:
-    """Flip columns so that the largest entry of each column of `A` is positive.
-
-    The `others` are flipped alike. Singular vectors are known up to a sign; with this, equal data
-    give equal files.
-    """
+    """Flip columns, of all alike, so that the largest entry of each column of `A` is positive."""
     signs: Any = np.sign(A[np.argmax(np.abs(A), axis=0), np.arange(A.shape[1])])
     signs[signs == 0] = 1.0
     return tuple(matrix * signs for matrix in (A, *others))
@@ -62,8 +58,7 @@ def fix_signs(A: Matrix, *others: Matrix) -> tuple[Matrix, ...]:
 def leading_svd(M: Matrix, count: int) -> tuple[Matrix, Matrix, Matrix]:
     """Return U, S and Vᵀ of at least the first `count` singular values of a matrix.
 
-    They come from the eigenvectors of Mᵀ M, in a fraction of the time, where squaring the values
-    loses no more than 1e-11; otherwise, and where there are fewer, from the whole decomposition.
+    Where squaring loses no more than 1e-11 they come from Mᵀ M, in a fraction of the time.
     """
     if 0 < count <= min(M.shape):
         _, vectors = np.linalg.eigh(M.T @ M)
@@ -96,11 +91,10 @@ def energy_basis(G: Matrix, energy: float) -> Matrix:
 
 
 def principal_vectors(A: Matrix, B: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Return cosines of the principal angles, largest first, and the vectors of both subspaces.
+    """Return cosines of the principal angles of two orthonormal bases, and the vectors of both.
 
-    A and B are orthonormal bases, of as many columns as they like. Column i of the one result is
-    paired with column i of the other; columns beyond the smaller dimension are perpendicular to the
-    other subspace.
+    The largest cosine is first. Columns of the one are paired with those of the other; columns
+    beyond the smaller dimension are perpendicular to the other subspace.
     """
     U, cosines, Vt = np.linalg.svd(A.T @ B)
     return np.clip(cosines, 0.0, 1.0), A @ U, B @ Vt.T
@@ -119,11 +113,8 @@ def random_overlap(n_features: int, size_a: int, size_b: int) -> int:
 def random_cosines(
     n_features: int, size_a: int, size_b: int, *, n_draws: int, random_state: Any
 ) -> Matrix:
-    """Draw random subspaces and return cosines of principal angles, largest first, a row a draw.
-
-    Only the angle between the two matters, so one of them is spanned by the first axes, and the
-    other by a uniformly random basis.
-    """
+    """Draw random subspaces and return cosines of principal angles, largest first, a row a draw."""
+    # Only the angle between the two matters, so one of them is spanned by the first axes.
     rng = check_random_state(random_state)
     cosines = np.empty((n_draws, min(size_a, size_b)))
     for row in cosines:

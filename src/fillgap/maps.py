@@ -15,15 +15,7 @@ from fillgap.linalg import Matrix
 
 @dataclass(frozen=True, eq=False)
 class AffineMap:
-    """The map x ↦ (x − center) · matrix + offset; a part that is None does nothing.
-
-    Attributes
-    ----------
-    center : array of shape (n_features_in,) or None
-    matrix : array of shape (n_features_in, n_features_out) or None
-        None is the identity.
-    offset : array of shape (n_features_out,) or None
-    """
+    """The map x ↦ (x − center) · matrix + offset; a part that is None does nothing."""
 
     center: Matrix | None = None
     matrix: Matrix | None = None
@@ -54,13 +46,7 @@ class AffineMap:
         return AffineMap(*(None if part is None else part.astype(np.float32) for part in parts))
 
     def folded(self, n_features: int) -> tuple[Matrix, Matrix]:
-        """Return (A, b) with x ↦ x A + b, the form that a linear layer stores.
-
-        Parameters
-        ----------
-        n_features : int
-            Dimension of x: the map itself does not know it where it is the identity.
-        """
+        """Return (A, b) with x ↦ x A + b, the form that a linear layer stores; x has n_features."""
         matrix = np.eye(n_features) if self.matrix is None else self.matrix
         offset = np.zeros(matrix.shape[1]) if self.offset is None else self.offset
         return matrix, offset if self.center is None else offset - self.center @ matrix

@@ -1,8 +1,4 @@
-"""Sums of unit rows that merge: counts, means and centred second moments.
-
-Nearly every aligner is a function of these. Because they merge, one pass over a block, a file, a
-thousand shards or a cluster gives the same fit.
-"""
+"""Sums of unit rows that merge, over blocks, files or a cluster: what most aligners need."""
 
 from __future__ import annotations
 
@@ -48,24 +44,13 @@ def gram(A: Any, B: Any | None = None) -> Matrix:
 class Moments:
     """Count, mean and centred scatter of the rows of one modality.
 
-    Attributes
-    ----------
-    count : int
-        Number of rows.
-    mean : array of shape (n_features,)
-        Their mean.
-    scatter : array of shape (n_features, n_features)
-        Sum over rows of (x − mean)(x − mean)ᵀ.
-
-    Notes
-    -----
     Two of them merge by the formula of Chan, Golub and LeVeque (1983), which loses no digits where
     the mean is far larger than the deviation.
     """
 
     count: int
     mean: Matrix
-    scatter: Matrix
+    scatter: Matrix  # sum over rows of (x − mean)(x − mean)ᵀ
 
     @classmethod
     def empty(cls, n_features: int) -> Moments:
@@ -107,19 +92,11 @@ class Moments:
 
 @dataclass
 class PairMoments:
-    """Moments of both modalities, and the cross scatter where rows are pairs.
+    """Moments of both modalities, and the cross scatter where rows are pairs."""
 
-    Attributes
-    ----------
-    x, y : Moments
-        Of the images and of the texts.
-    cross : array of shape (n_features, n_features) or None
-        Sum over pairs of (x − mean of x)(y − mean of y)ᵀ.
-    """
-
-    x: Moments
-    y: Moments
-    cross: Matrix | None = None
+    x: Moments  # of the images
+    y: Moments  # of the texts
+    cross: Matrix | None = None  # sum over pairs of (x − mean of x)(y − mean of y)ᵀ
 
     @property
     def n_features(self) -> int:
@@ -132,15 +109,8 @@ class PairMoments:
     ) -> PairMoments:
         """Return the moments of the unit rows of one block of each side.
 
-        Parameters
-        ----------
-        first_row : int
-            Number of the block's first row in the whole set: for messages, and because small sets
-            are multiplied in float64.
-        X, Y : array of shape (n_samples, n_features) or None
-            One side may be missing where `cross` is not asked for. Rows need not be normalised.
-        cross : bool
-            Whether row i of `X` belongs to row i of `Y`, and their cross scatter is wanted.
+        `first_row` of the whole set is for messages, and because small sets are multiplied in
+        float64. One side may be None where `cross`, for rows that are pairs, is not asked for.
         """
         given = [
             _centred_rows(side, what, first_row)

@@ -56,10 +56,7 @@ def iter_blocks(X: Any, what: str, block_rows: int = BLOCK_ROWS) -> Iterator[tup
 
 
 def fingerprint(*sides: Any) -> str:
-    """Return a SHA-256 of the shape, the type and the first block of each side, in hexadecimal.
-
-    It tells data sets apart without reading them whole.
-    """
+    """Return a SHA-256 of the shape, the type and the first block of each side, in hexadecimal."""
     digest = hashlib.sha256()
     for side in sides:
         digest.update(f"{tuple(side.shape)} {side.dtype}".encode())

@@ -88,7 +88,7 @@ class BalancedAligner(MomentAligner):
 
     def _solve(self, moments: PairMoments) -> None:
         A_x, A_y, self.singular_values_ = start_maps(
-            moments, n_components=self.n_components, power=self.power, ridge=self.ridge
+            moments, self.n_components, self.power, self.ridge
         )
         if isinstance(self.n_components, int) and len(self.singular_values_) < self.n_components:
             self._note(
@@ -101,7 +101,7 @@ class BalancedAligner(MomentAligner):
 
 
 def start_maps(
-    moments: PairMoments, *, n_components: int | str | None, power: float, ridge: float
+    moments: PairMoments, n_components: int | str | None, power: float, ridge: float
 ) -> tuple[Matrix, Matrix, Matrix]:
     """Return A_x, A_y and S, directions that one modality lacks left out."""
     ridge = check_real(ridge, "ridge", low=0)
@@ -129,8 +129,7 @@ def start_maps(
 class MixedPoolLoss:
     """Mean over all 2n items of −log softmax(cos / τ) of the counterpart among the other items.
 
-    Row i of the centred X belongs to row i of Y. Pairs of one group are of one image: none of them
-    counts as wrong for another.
+    Pairs of one group are of one image: none of them counts as wrong for another.
     """
 
     def __init__(self, X: Matrix, Y: Matrix, groups: NDArray[np.intp], temperature: float) -> None:
@@ -145,10 +144,8 @@ class MixedPoolLoss:
 
     def value_and_gradient(self, maps: Maps) -> tuple[float, Maps]:
         """Return the loss and its gradient with respect to both maps."""
-        images = [
-            side @ map_.astype(np.float32) for side, map_ in zip(self.sides, maps, strict=True)
-        ]
-        raw = np.concatenate(images)
+        n = len(self.sides[0])
+        raw = np.concatenate([self.sides[i] @ maps[i].astype(np.float32) for i in (0, 1)])
         Z = scale_to_unit(raw)
         S = (Z @ Z.T) / self.temperature
         S[self.excluded] = -np.inf
@@ -163,12 +160,8 @@ class MixedPoolLoss:
         gradient = (P @ Z + P.T @ Z) / (self.temperature * len(Z))
         gradient -= np.einsum("ij,ij->i", gradient, Z)[:, None] * Z
         gradient /= np.linalg.norm(raw, axis=1, keepdims=True)
-        n = len(images[0])
-        d_x, d_y = (
-            (side.T @ part).astype(np.float64)
-            for side, part in zip(self.sides, (gradient[:n], gradient[n:]), strict=True)
-        )
-        return loss, (d_x, d_y)
+        parts = self.sides[0].T @ gradient[:n], self.sides[1].T @ gradient[n:]
+        return loss, (parts[0].astype(np.float64), parts[1].astype(np.float64))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -236,12 +229,9 @@ class RefinedAligner(Aligner):
         # float32 into other digits of the maps.
         X, Y = (
             np.concatenate(
-                [
-                    unit_rows(to_numpy(rows).astype(np.float64), what, first_row=i)
-                    for i, rows in iter_blocks(side, what)
-                ]
+                [unit_rows(to_numpy(rows), w, first_row=i) for i, rows in iter_blocks(side, w)]
             )
-            for side, what in ((X, "images"), (Y, "texts"))
+            for side, w in ((X, "images"), (Y, "texts"))
         )
         rng = check_random_state(self.random_state)
         maps, (self.mean_x_, self.mean_y_) = self._start(X, Y)
@@ -265,10 +255,8 @@ class RefinedAligner(Aligner):
         """Return the balanced maps of these rows, and the means of both sides."""
         moments = PairMoments.from_block(0, X, Y)
         check_spread(moments)
-        maps = start_maps(
-            moments, n_components=self.n_components, power=self.power, ridge=self.ridge
-        )
-        return maps[:2], (moments.x.mean, moments.y.mean)
+        A_x, A_y, _ = start_maps(moments, self.n_components, self.power, self.ridge)
+        return (A_x, A_y), (moments.x.mean, moments.y.mean)
 
     def _choose(
         self, pairs: Pairs, penalties: list[float], rng: np.random.Generator, progress: Progress

@@ -103,11 +103,9 @@ class Aligner(BaseEstimator):
         return self.transform(X), self.transform_y(Y)
 
     def _fit(self, X: Any, Y: Any, progress: Progress) -> None:
-        """Fit to checked sides."""
         raise NotImplementedError
 
     def _map_rows(self, rows: Any, what: str) -> Any:
-        """Return the image of a block of unit rows, before it is normalised."""
         return (self.map_x_ if what == "images" else self.map_y_)(rows)
 
     def _check_sides(self, X: Any, Y: Any) -> tuple[Any, Any]:
@@ -121,17 +119,14 @@ class Aligner(BaseEstimator):
         return sides[0], sides[1]
 
     def _reset(self) -> None:
-        """Forget an earlier fit."""
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
         self.notes_ = ()
 
     def _note(self, message: str) -> None:
-        """Keep a remark with the fit."""
         self.notes_ = (*self.notes_, message)
 
     def _apply(self, X: Any, what: str) -> Any:
-        """Normalise, map and normalise again, block by block."""
         if not hasattr(self, "n_features_in_"):
             name = type(self).__name__
             raise NotFittedError(f"{name} must be fitted before it is applied. Call fit first.")
@@ -140,8 +135,7 @@ class Aligner(BaseEstimator):
         for start, block in iter_blocks(X, what):
             rows = self.apply_block(block, what, start)
             if len(rows) == X.shape[0]:
-                out = rows
-                break
+                return level_rows(rows, X)
             if out is None:
                 shape = (X.shape[0], rows.shape[1])
                 out = array_namespace(rows).empty(shape, dtype=rows.dtype, device=device(rows))
@@ -149,23 +143,14 @@ class Aligner(BaseEstimator):
         return level_rows(out, X)
 
     def apply_block(self, block: Any, what: str, first_row: int = 0) -> Any:
-        """Return one aligned block of a longer stream.
-
-        Parameters
-        ----------
-        block : array of shape (n_samples, n_features)
-        what : "images" or "texts"
-        first_row : int
-            Number of the block's first row in the stream, for messages.
-        """
+        """Return one aligned block of "images" or "texts"; messages count from `first_row`."""
         if block.shape[1] != self.n_features_in_:
             raise InputError(
                 f"{what} must be of dimension {self.n_features_in_}, as in the fit, got "
                 f"{block.shape[1]}. Use embeddings of the model that the aligner was fitted to."
             )
-        in_strips = isinstance(block, np.ndarray) and self.linear
         n = max(len(block), 1)
-        step = STRIP_ROWS if in_strips else n
+        step = STRIP_ROWS if isinstance(block, np.ndarray) and self.linear else n
         out: Any = None
         for start in range(0, n, step):
             strip = block[start : start + step]
@@ -199,10 +184,7 @@ class SumAligner(Aligner):
     normalize: bool = True
 
     def fit_steps(self) -> FitSteps:
-        """Yield each function of a block whose merged sums the fit needs, and receive the sums.
-
-        Whoever drives this decides where the blocks are: in memory, in files, on a cluster.
-        """
+        """Yield each function of a block whose merged sums the fit needs, and receive the sums."""
         raise NotImplementedError
 
     def fit_by(self, X: Any, Y: Any, reduce: Callable[[BlockFunction], Any]) -> Self:
@@ -212,14 +194,21 @@ class SumAligner(Aligner):
         """
         self._check_sides(X, Y)
         self._reset()
-        drive(self.fit_steps(), reduce)
+        self._drive(reduce)
         return self
 
     def _fit(self, X: Any, Y: Any, progress: Progress) -> None:
-        drive(self.fit_steps(), lambda function: self._sum(function, X, Y, progress))
+        self._drive(lambda function: self._sum(function, X, Y, progress))
+
+    def _drive(self, reduce: Callable[[BlockFunction], Any]) -> None:
+        steps, sums = self.fit_steps(), None
+        while True:
+            try:
+                sums = reduce(steps.send(sums))
+            except StopIteration:
+                return
 
     def _sum(self, function: BlockFunction, X: Any, Y: Any, progress: Progress) -> Any:
-        """Merge `function` over all blocks of both sides."""
         total: Any = None
         n_rows, done = X.shape[0] + Y.shape[0], 0
 
@@ -234,10 +223,9 @@ class SumAligner(Aligner):
         # One block is not worth threads, and a device has its own.
         alone = max(X.shape[0], Y.shape[0]) <= BLOCK_ROWS or not on_host
         for sums, seen in map_blocks(work, self._blocks(X, Y), threads=1 if alone else None):
-            if total is None:
-                total = sums
-            else:
+            if total is not None:
                 total.absorb(sums)
+            total = sums if total is None else total
             done += seen
             progress(done, n_rows, "fit")
         return total
@@ -297,12 +285,11 @@ class MomentAligner(SumAligner):
         return self
 
     def fit_steps(self) -> FitSteps:
-        """Ask for the moments, and solve."""
+        """Yield what the moments of a block are, and solve."""
         moments = yield partial(PairMoments.from_block, cross=self.needs_pairs)
         self.fit_moments(moments)
 
     def _solve(self, moments: PairMoments) -> None:
-        """Set `map_x_` and `map_y_`."""
         raise NotImplementedError
 
     def _map_centred(self, moments: PairMoments, A_x: Matrix | None, A_y: Matrix | None) -> None:
@@ -311,7 +298,6 @@ class MomentAligner(SumAligner):
         self.map_y_ = AffineMap(center=moments.y.mean, matrix=A_y)
 
     def _note_if_few_rows(self, what: str) -> None:
-        """Say so where there are fewer rows than the d × d moments need."""
         fewest, d = min(self.n_samples_), self.n_features_in_
         if fewest <= d:
             self._note(
@@ -329,14 +315,3 @@ def check_spread(moments: PairMoments) -> None:
                 f"{what} must be different embeddings, got {side.count} rows whose spread is "
                 f"{spread:.1g} of their norm. Look for a constant input or a collapsed encoder."
             )
-
-
-def drive(steps: FitSteps, reduce: Callable[[BlockFunction], Any]) -> None:
-    """Run `steps`, with `reduce` to merge a block function over all blocks."""
-    sums: Any = None
-    while True:
-        try:
-            function = steps.send(sums)
-        except StopIteration:
-            return
-        sums = reduce(function)

@@ -36,8 +36,7 @@ class MeanCentering(MomentAligner):
     """
 
     def _solve(self, moments: PairMoments) -> None:
-        self.map_x_ = AffineMap(center=moments.x.mean)
-        self.map_y_ = AffineMap(center=moments.y.mean)
+        self._map_centred(moments, None, None)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -133,15 +133,12 @@ def aligner_state(
         )
     if not hasattr(aligner, "n_features_in_"):
         raise NotFittedError(f"{name} must be fitted before it is saved. Call fit first.")
-    parameters = aligner.get_params()
-    for key, value in parameters.items():  # as JSON can hold them
-        if isinstance(value, (np.generic, np.ndarray)):
-            parameters[key] = value.tolist()
-        elif isinstance(value, tuple):
-            parameters[key] = list(value)
     metadata = {
         "method": name,
-        "parameters": parameters,
+        "parameters": {  # as JSON can hold them
+            key: value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+            for key, value in aligner.get_params().items()
+        },
         "n_features": aligner.n_features_in_,
         "n_samples": list(aligner.n_samples_),
         "notes": list(aligner.notes_),
@@ -149,9 +146,8 @@ def aligner_state(
     }
     arrays = {name: np.asarray(getattr(aligner, name)) for name in (*_MEANS, *aligner.extra_arrays)}
     for side in ("x", "y"):
-        map_ = getattr(aligner, f"map_{side}_", AffineMap())
-        parts = {f"map_{side}.{part}": getattr(map_, part) for part in _PARTS}
-        arrays |= {name: value for name, value in parts.items() if value is not None}
+        parts = vars(getattr(aligner, f"map_{side}_", AffineMap()))
+        arrays |= {f"map_{side}.{part}": parts[part] for part in _PARTS if parts[part] is not None}
     return arrays, metadata
 
 

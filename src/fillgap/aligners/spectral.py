@@ -34,8 +34,8 @@ class Totals:
             if block is not None:
                 rows, scales = row_scales(block, what, first_row=first_row)
                 totals.counts[side] = rows.shape[0]
-                products = precise(scales, first_row) @ precise(rows, first_row)
-                totals.sums[side] = to_numpy(products)
+                rows, scales = precise(rows, first_row), precise(scales, first_row)
+                totals.sums[side] = to_numpy(scales @ rows)
         return totals
 
     def absorb(self, other: Totals) -> None:
@@ -58,11 +58,9 @@ class DegreeSums:
     def of_block(
         cls, first_row: int, X: Any | None, Y: Any | None, *, totals: Totals, shift: float
     ) -> DegreeSums:
-        """Return the sums of one block; a side may be missing.
-
-        The degree of an image is its product with the sum of all texts. A shift c in the weights
-        W + c · 1 1ᵀ is written as one more column √c on each side.
-        """
+        """Return the sums of one block; a side may be missing."""
+        # The degree of an image is its product with the sum of all texts. A shift c in the weights
+        # W + c · 1 1ᵀ is written as one more column √c on each side.
         n_columns = totals.sums.shape[1] + (shift > 0)
         sums = cls([np.zeros((n_columns, n_columns)) for _ in range(2)])
         for side, (block, what) in enumerate(((X, "images"), (Y, "texts"))):
@@ -137,7 +135,7 @@ class SpectralAligner(SumAligner):
     negative: str = "shift"
 
     def fit_steps(self) -> FitSteps:
-        """Ask for the totals, then for the moments weighted by degree, and solve."""
+        """Yield what the totals are, then the moments weighted by degree, and solve."""
         check_integer(self.n_components, "n_components", low=1)
         check_choice(self.negative, "negative", ("shift", "raise"))
         totals: Totals = yield Totals.of_block
@@ -167,12 +165,19 @@ class SpectralAligner(SumAligner):
         s_x, s_y = totals.sums
         if self.shift_:
             s_x, s_y = (np.append(s, n) for s, n in zip(totals.sums, totals.counts, strict=True))
-        M = _without_constant(root_x @ root_y.T, root_x @ s_y, root_y @ s_x)
+        M, u, v = root_x @ root_y.T, root_x @ s_y, root_y @ s_x
+        # The first singular pair, near (u, v), is the constant vector of the graph, at 1: a few
+        # power steps take the rounding of the sums out of it, which would outweigh the others.
+        for _ in range(4):
+            u = M @ (v / np.linalg.norm(v))
+            v = M.T @ (u / np.linalg.norm(u))
+        u = u / np.linalg.norm(u)
+        M -= np.outer(u, u @ M)
         wanted = self.n_components
         U, S, Vt = leading_svd(M, wanted)
         rank = int(np.sum(S > 1e-10))
         kept = min(wanted, rank)
-        if kept < 1:
+        if not kept:
             raise InputError(
                 "the graph must have a non-trivial eigenvector, got similarities of rank one. "
                 "Look for duplicated or collapsed embeddings."
@@ -203,25 +208,10 @@ class SpectralAligner(SumAligner):
 
 
 def _roots(G: Matrix, sums: DegreeSums) -> tuple[Matrix, Matrix]:
-    """Return R of shape (rank, d) with G = Rᵀ R, and its pseudo-inverse of shape (d, rank).
-
-    Directions below the rounding error of the products are noise; cutting more than that moves
-    the result (a relative cut-off of 1e-8 already by 3e-4 in cosine).
-    """
+    """Return R of shape (rank, d) with G = Rᵀ R, and its pseudo-inverse of shape (d, rank)."""
     values, vectors = np.linalg.eigh(G)
+    # Directions below the rounding error of the products are noise; cutting more than that moves
+    # the result (a relative cut-off of 1e-8 already by 3e-4 in cosine).
     kept = values > max(sums.count * np.finfo(np.float64).eps, sums.eps) * values[-1]
     scale, basis = np.sqrt(values[kept]), vectors[:, kept]
     return scale[:, None] * basis.T, basis / scale
-
-
-def _without_constant(M: Matrix, u: Matrix, v: Matrix) -> Matrix:
-    """Return M without its first singular pair, near (u, v): the constant vector of the graph.
-
-    Its singular value is 1, the others are far smaller: a few power steps take the rounding of the
-    sums out of the pair, which would outweigh them otherwise.
-    """
-    for _ in range(4):
-        u = M @ (v / np.linalg.norm(v))
-        v = M.T @ (u / np.linalg.norm(u))
-    u = u / np.linalg.norm(u)
-    return M - np.outer(u, u @ M)

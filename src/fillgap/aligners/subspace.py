@@ -67,24 +67,19 @@ class SharedSpaceProjection(MomentAligner):
                 f"largest cosine of {self.cosines_[0]:.4f} between them. "
                 "Use a larger tolerance or energy, or HyperplaneRotation."
             )
-        shared = self._strongest(vectors[:, : self.overlap_], second)
+        shared = vectors[:, : self.overlap_]
+        if self.n_components is not None:
+            wanted = check_integer(self.n_components, "n_components", low=1)
+            if wanted > self.overlap_:
+                self._note(
+                    f"n_components is {wanted}, but only {self.overlap_} directions are shared: "
+                    "all of them are kept."
+                )
+            strength = sum(_energy(shared, G) / np.trace(G) for G in second)
+            shared = shared[:, np.argsort(-strength, kind="stable")[:wanted]]
         self.kept_energy_ = np.array([_energy(shared, G).sum() / np.trace(G) for G in second])
-        projection = AffineMap(matrix=shared @ shared.T)
-        self.map_x_ = self.map_y_ = projection
+        self.map_x_ = self.map_y_ = AffineMap(matrix=shared @ shared.T)
         self._note_if_few_rows("SharedSpaceProjection")
-
-    def _strongest(self, shared: Matrix, second: list[Matrix]) -> Matrix:
-        """Keep the shared directions with the most energy."""
-        if self.n_components is None:
-            return shared
-        wanted = check_integer(self.n_components, "n_components", low=1)
-        if wanted > self.overlap_:
-            self._note(
-                f"n_components is {wanted}, but only {self.overlap_} directions are shared: "
-                "all of them are kept."
-            )
-        strength = sum(_energy(shared, G) / np.trace(G) for G in second)
-        return shared[:, np.argsort(-strength, kind="stable")[:wanted]]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -134,11 +129,8 @@ class HyperplaneRotation(MomentAligner):
         self.cosines_, a, b = principal_vectors(*bases)
         paired = len(self.cosines_)
         self.left_over_energy_ = float(_energy(a[:, paired:], second).sum() / np.trace(second))
-        rotation = AffineMap(matrix=direct_rotation(a[:, :paired], b[:, :paired]))
-        rotated, still = rotation, AffineMap()
-        if self.direction == "text_to_image":
-            rotated, still = still, rotated
-        self.map_x_, self.map_y_ = rotated, still
+        maps = [AffineMap(matrix=direct_rotation(a[:, :paired], b[:, :paired])), AffineMap()]
+        self.map_x_, self.map_y_ = maps if moved is moments.x else maps[::-1]
         self._note_if_few_rows("HyperplaneRotation")
 
 

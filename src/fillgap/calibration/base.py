@@ -96,7 +96,15 @@ def check_samples(
             raise InputError(
                 f"{what} must be of at least one modality, got none. Pass images, texts or both."
             )
-        checked.append(Sides(*(_matrix(side, what) for side in sides)))
+        rows: list[Any] = []
+        for side in sides:
+            if side is None or (hasattr(side, "iter_blocks") and what == "documents"):
+                rows.append(side)
+            elif hasattr(side, "iter_blocks"):
+                rows.append(np.concatenate([block for _, block in iter_blocks(side, what)]))
+            else:
+                rows.append(check_matrix(side, what, min_rows=2))
+        checked.append(Sides(*rows))
     dimensions = {side.shape[1] for sides in checked for side in sides if side is not None}
     if n_features is not None:
         dimensions.add(n_features)
@@ -110,16 +118,6 @@ def check_samples(
         None if side is None else np.asarray(unit_rows(side, "queries")) for side in checked[0]
     )
     return Sides(*units), checked[1], int(dimensions.pop())
-
-
-def _matrix(side: Any, what: str) -> Any:
-    if side is None:
-        return None
-    if not hasattr(side, "iter_blocks"):
-        return check_matrix(side, what, min_rows=2)
-    if what == "documents":
-        return side
-    return np.concatenate([block for _, block in iter_blocks(side, what)])
 
 
 def more_queries(
@@ -226,7 +224,6 @@ class Calibration(BaseEstimator):
         return self
 
     def _begin(self, n_features: int, relevant: Relevant | None) -> None:
-        """Make ready to learn; refuse where that cannot be."""
         self._check_parameters()
         if relevant is not None and not isinstance(relevant, Mapping):
             raise InputTypeError(
@@ -355,7 +352,6 @@ class Calibration(BaseEstimator):
             raise NotFittedError(f"{name} must be fitted before it is applied. Call fit first.")
 
     def _get(self, *key: str) -> Array:
-        """Return a fitted array, or say for which modalities the calibration is not fitted."""
         self._check_fitted()
         for modality in key[:-1]:
             check_modality(modality)
@@ -370,7 +366,6 @@ class Calibration(BaseEstimator):
 
 
 def _check_rows_of(documents: Any) -> None:
-    """Refuse what is no matrix, in memory or in a stream."""
     shape = getattr(documents, "shape", None)
     if not isinstance(shape, tuple) or len(shape) != 2:
         raise InputTypeError(

@@ -1,9 +1,6 @@
-"""Fusion of lists: what search engines do where scores of two lists cannot be compared.
+"""Fusion of lists: from scores of each list to new ones, which sorted together rank all documents.
 
-Every function takes one array of scores for each list, all of them of shape
-(n_queries, n_documents of that list), and returns the new scores of each list. Sorted together
-they give the fused ranking. A document that is not in a query's list, such as the query itself,
-has the score -inf there; it keeps it, and takes no place of another.
+A document that is not in a query's list has the score -inf there; it keeps it and takes no place.
 """
 
 from __future__ import annotations

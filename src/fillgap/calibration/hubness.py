@@ -29,10 +29,9 @@ _CACHED: Final = 2**18
 
 
 class BankCalibration(Calibration):
-    """Base of corrections by a bank of reference queries, which is kept.
+    """Base of corrections by a bank of reference queries: unit rows in float32, which are kept.
 
-    What a document is to the whole bank tells how much of a hub it is. The bank holds unit rows in
-    float32, for queries of each modality; documents are not kept, so any document can be corrected.
+    What a document is to the whole bank tells how much of a hub it is, whichever document it is.
     """
 
     needs_documents: ClassVar[bool] = True
@@ -62,7 +61,6 @@ class BankCalibration(Calibration):
         return f"{query}.{_BANK}" in self.fitted_
 
     def _bias(self, scores: Array, allowed: Array) -> Array:
-        """Return the correction of each document from its scores (n_bank, n_documents)."""
         raise NotImplementedError
 
     def biases(self, documents: Any, *, document: Modality, query: Modality) -> Array:

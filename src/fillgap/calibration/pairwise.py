@@ -41,17 +41,16 @@ class Sample:
 
     def blocks(self) -> Iterator[Block]:
         """Yield the scores with the documents, some documents at a time."""
-        total = int(self.documents.shape[0])
-        what = f"{self.query} queries, {self.document} documents"
-        same = self.query == self.document
-        for start, rows, cosines, allowed in score_blocks(self.queries, self.documents, same=same):
-            scores = cosines
+        query, document = self.query, self.document
+        same = query == document
+        for start, rows, scores, allowed in score_blocks(self.queries, self.documents, same=same):
             if self.first is not None:
-                scores = self.first.calibrate(
-                    cosines, query=self.query, document=self.document, documents=rows
+                scores = self.first.calibrate(  # noqa: PLW2901
+                    scores, query=query, document=document, documents=rows
                 )
             yield Block(start, scores, allowed, everything=not same)
-            self.progress(start + len(rows), total, what)
+            what = f"{query} queries, {document} documents"
+            self.progress(start + len(rows), int(self.documents.shape[0]), what)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +78,8 @@ class PairwiseCalibration(Calibration):
     """Base of calibrations that look only at the score and at the two modalities.
 
     The map of a score rises. `after` is a calibration that is fitted and applied first, such as
-    `NNN`: the map is then one of the corrected scores. Two maps that fold make one that folds.
-    What one score is corrected to depends on all queries, so that `partial_fit` keeps them in
-    memory then, and asks all of them of the documents that it is given.
+    `NNN`. What one score is corrected to depends on all queries then, so that `partial_fit` keeps
+    them in memory, and asks all of them of the documents that it is given.
     """
 
     #: Whether `_add_block` and `_add_best` learn from the scores of the sample.
@@ -143,7 +141,6 @@ class PairwiseCalibration(Calibration):
 
     @property
     def _wants_best(self) -> bool:
-        """Whether `_add_best` is to be called."""
         return False
 
     def _add_block(self, sample: Sample, block: Block) -> None:
@@ -157,11 +154,9 @@ class PairwiseCalibration(Calibration):
         raise NotImplementedError
 
     def _slope_and_offset(self, query: Modality, document: Modality) -> tuple[float, float]:
-        """Return the affine map of one pair of modalities."""
         raise NotImplementedError
 
     def _map(self, scores: Array, query: Modality, document: Modality) -> Array:
-        """Return the map of scores as the first map left them."""
         a, b = self._slope_and_offset(query, document)
         return a * scores + b
 
@@ -236,7 +231,6 @@ class ScoreCalibration(PairwiseCalibration):
         self._add((sample.query, sample.document), best)
 
     def _add(self, key: tuple[Modality, Modality], values: Array) -> None:
-        """Add scores to `sums_`."""
         raise NotImplementedError
 
 
@@ -332,18 +326,22 @@ def fit_together(
                 f"calibrations must be calibrations by name, got {calibration!r} as {name!r}. "
                 "Pass for example {'nnn': NNN()}."
             )
+    parts: dict[Hashable, Calibration] = {}
+    for calibration in calibrations.values():
+        part: Calibration | None = calibration
+        while part is not None:
+            parts.setdefault(_key(part), part)
+            part = part.after if _is_shared(part) else None
     done: dict[Hashable, Calibration | Exception] = {}
-    for parts in _by_depth(calibrations.values()):
+    while left := {key: part for key, part in parts.items() if key not in done}:
         groups: dict[Hashable, dict[Hashable, PairwiseCalibration]] = defaultdict(dict)
-        for key, part in parts.items():
-            if key in done:
-                continue
+        for key, part in left.items():
             fresh = clone(part)
-            if _is_shared(part):
-                groups[None if part.after is None else _key(part.after)][key] = fresh
-            else:
+            if not _is_shared(part):
                 done[key] = fresh
                 _attempt(done, [key], fresh.fit, queries, documents, relevant=relevant)
+            elif part.after is None or _key(part.after) in done:
+                groups[None if part.after is None else _key(part.after)][key] = fresh
         for after, members in groups.items():
             first = None if after is None else done[after]
             if isinstance(first, Exception):
@@ -351,18 +349,6 @@ def fit_together(
             else:
                 done |= _fit_group(members, first, queries, documents, relevant or {})
     return {name: done[_key(calibration)] for name, calibration in calibrations.items()}
-
-
-def _by_depth(calibrations: Iterable[Calibration]) -> list[dict[Hashable, Calibration]]:
-    """Return what is applied first, then what is applied after that, and so on, each once."""
-    levels: dict[int, dict[Hashable, Calibration]] = defaultdict(dict)
-    for calibration in calibrations:
-        chain = [calibration]
-        while _is_shared(chain[-1]) and chain[-1].after is not None:
-            chain.append(chain[-1].after)
-        for depth, part in enumerate(reversed(chain)):
-            levels[depth].setdefault(_key(part), part)
-    return [levels[depth] for depth in sorted(levels)]
 
 
 def _is_shared(calibration: Calibration) -> TypeGuard[PairwiseCalibration]:

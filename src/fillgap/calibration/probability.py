@@ -241,7 +241,6 @@ class RelevanceProbability(PairwiseCalibration):
                 self.fitted_[f"{query}.{document}.unjudged"] = np.array(1.0)
 
     def _moved(self, curve: Array, of: Histograms, to: Histograms) -> Array:
-        """Return a curve of scores of one mean and deviation for those of other modalities."""
         (mean, width), (new_mean, new_width) = (
             _spread(*of_relevant.with_others(of_others)) for of_relevant, of_others in (of, to)
         )

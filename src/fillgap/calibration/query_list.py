@@ -26,10 +26,7 @@ class OwnListCalibration(PairwiseCalibration):
     _affine = False
 
     def level(self, scores: Array, allowed: Array) -> Array:
-        """Return scores, as `after` left them, against those of the documents that are allowed.
-
-        Both are of shape (n_queries, n_documents); a copy of the query is not allowed.
-        """
+        """Return scores, as `after` left them, against those of the documents that are allowed."""
         raise NotImplementedError
 
     def _check(self, sample: Sample) -> None:
@@ -93,7 +90,7 @@ class QueryCentering(OwnListCalibration):
         check_real(self.weight, "weight", low=0, high=1)
 
     def level(self, scores: Array, allowed: Array) -> Array:
-        """Return s − w · r(query); parameters as for the base class."""
+        """Return s − w · r(query)."""
         best = mean_of_largest(scores.T, allowed.T, self.k)
         return scores - self.weight * best[:, None]
 
@@ -142,7 +139,7 @@ class QueryStandardisation(OwnListCalibration):
         check_integer(self.leave_out, "leave_out", low=0)
 
     def level(self, scores: Array, allowed: Array) -> Array:
-        """Return (s − mean) / deviation; parameters as for the base class."""
+        """Return (s − mean) / deviation."""
         inside = scores if allowed.all() else np.where(allowed, scores, -np.inf)
         left = min(self.leave_out, scores.shape[1])
         mean, deviation = moments_of_best(inside, self.depth, leave_out=left)

@@ -1,15 +1,9 @@
-"""Assignments of least cost, for a sequence of costs that resemble each other.
-
-A cost matrix is first reduced by prices: those of the last problem, then a few entropic steps. The
-reduced costs are so near to optimal ones that the few cheapest entries of each row hold an optimal
-assignment. It is found among those entries alone, and its prices prove on the whole matrix that it
-is optimal, or name the entries that were missing.
-"""
+"""Assignments of least cost, for a sequence of costs that resemble each other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +18,11 @@ from fillgap.runtime import map_blocks
 Costs = NDArray[np.float32]
 Indices = NDArray[np.intp]
 #: Factors of a matrix: the sum of left · rightᵀ.
-Terms: TypeAlias = Sequence[tuple[NDArray[Any], NDArray[Any]]]
+Terms: TypeAlias = Sequence[tuple[NDArray[Any], ...]]
 #: Finds the plan (n, m) of least cost Σ left · rightᵀ among those with its marginals.
 Oracle: TypeAlias = Callable[[Terms], csr_array]
 #: Rows, columns and costs of entries of a cost matrix: sorted by column, each once.
 Edges: TypeAlias = tuple[Indices, Indices, Matrix]
-Result = TypeVar("Result")
 
 #: Cheapest entries for each row, on average, that the assignment is first looked for among.
 CANDIDATES_PER_ROW = 16
@@ -48,9 +41,12 @@ BLOCK_BYTES = 4 * 2**20
 class AssignmentSolver:
     """Solver for n × n assignment problems, one after the other, each starting from the last.
 
-    Costs are summed in float64 and kept, once they are reduced, in float32: what is near zero, and
-    only that matters, keeps nine digits or more after the point, eight from `SINGLE_ROWS` on. A
-    problem takes 8 n² bytes.
+    Costs are first reduced by prices: those of the last problem, then a few entropic steps. The few
+    cheapest entries of each row then hold an optimal assignment. It is found among those alone, and
+    its prices prove on the whole matrix that it is optimal, or name the entries that were missing.
+
+    Reduced costs are kept in float32: what is near zero, and only that matters, has nine digits or
+    more after the point, eight from `SINGLE_ROWS` on. A problem takes 8 n² bytes.
     """
 
     def __init__(self, n: int) -> None:
@@ -64,7 +60,12 @@ class AssignmentSolver:
 
     def solve(self, terms: Terms) -> Indices:
         """Return the column of each row in an assignment of least cost Σ left · rightᵀ."""
-        terms = _centred(terms)
+        dtype = np.float32 if len(self._last) >= SINGLE_ROWS else np.float64
+        # What a whole row or column shares changes no assignment, and is large.
+        terms = [
+            tuple((side - side.mean(axis=0)).astype(dtype, copy=False) for side in term)
+            for term in terms
+        ]
         largest = sum(row_norms(left).max() * row_norms(right).max() for left, right in terms)
         if np.ptp(self._prices) > largest:
             self._prices[:] = 0.0  # from larger costs: they would drown these
@@ -101,11 +102,10 @@ def flow_oracle(ot: Any, a: Matrix, b: Matrix) -> Oracle:
 
 def cost_blocks(terms: Terms) -> Iterator[tuple[slice, Matrix]]:
     """Yield the rows of the sum of left · rightᵀ over `terms`, a block at a time."""
-    n, m = len(terms[0][0]), len(terms[0][1])
-    return _over_rows(lambda part: (part, _product(terms, part)), n, m)
+    return _over_rows(lambda part: (part, _product(terms, part)), *map(len, terms[0]))
 
 
-def _over_rows(function: Callable[[slice], Result], n: int, m: int) -> Iterator[Result]:
+def _over_rows(function: Callable[[slice], Any], n: int, m: int) -> Iterator[Any]:
     """Yield what a function gives for blocks of the rows of an n × m matrix, on several threads."""
     step = max(1, BLOCK_BYTES // (8 * m))
     parts = [slice(start, start + step) for start in range(0, n, step)]
@@ -117,21 +117,6 @@ def _product(terms: Terms, part: slice) -> Matrix:
     for left, right in terms[1:]:
         block += left[part] @ right.T
     return block
-
-
-def _centred(terms: Terms) -> Terms:
-    """Return terms whose sum differs by what is the same in a whole row or column.
-
-    That changes no assignment, and what is left is small, and so is its rounding.
-    """
-    dtype = np.float32 if len(terms[0][0]) >= SINGLE_ROWS else np.float64
-    return [
-        (
-            (left - left.mean(axis=0)).astype(dtype, copy=False),
-            (right - right.mean(axis=0)).astype(dtype, copy=False),
-        )
-        for left, right in terms
-    ]
 
 
 def _row_reduced(terms: Terms, prices: Matrix) -> Costs:
@@ -171,10 +156,7 @@ def _entropic_prices(cost: Costs) -> Matrix:
 
 
 def _solve_reduced(cost: Costs, feasible: Indices) -> tuple[Indices, Matrix]:
-    """Return an optimal assignment of reduced costs (not negative), and its prices.
-
-    Any `feasible` assignment is among the candidates, so that there always is one.
-    """
+    """Return an optimal assignment of reduced costs (not negative), and its prices."""
     n = len(cost)
     order = np.arange(n)
     # About the cheapest entries of each row; the bound is from a sample.
@@ -183,7 +165,7 @@ def _solve_reduced(cost: Costs, feasible: Indices) -> tuple[Indices, Matrix]:
     bound = np.partition(sample, rank, axis=None)[rank]
     above = float(np.nextafter(bound, np.float32(np.inf), dtype=np.float32))
     cheap = _too_cheap(cost, np.full(n, above), np.zeros(n))
-    candidates = np.append(cheap, feasible * n + order)
+    candidates = np.append(cheap, feasible * n + order)  # so that there is an assignment
     for _ in range(MAX_ROUNDS):
         if len(candidates) > max(DENSE_SHARE * n * n, n * CANDIDATES_PER_ROW):
             break
@@ -211,11 +193,9 @@ def _too_cheap(cost: Costs, bounds: Matrix, prices: Matrix) -> Indices:
 
 
 def _match(edges: Edges, n: int) -> Indices:
-    """Return an assignment of least cost among the edges.
-
-    An unused column more makes the problem rectangular. SciPy then goes by shortest paths from the
-    first row on; on square problems it bids for prices first, which near ties make last for ever.
-    """
+    """Return an assignment of least cost among the edges."""
+    # An unused column more makes the problem rectangular. SciPy then goes by shortest paths; on
+    # square problems it bids for prices first, which near ties make last for ever.
     rows, columns, costs = edges
     costs = costs + 1.0  # an entry of zero would be dropped; a constant changes nothing
     data = np.append(costs, (n + 1) * costs.max())
@@ -224,11 +204,7 @@ def _match(edges: Edges, n: int) -> Indices:
 
 
 def _prices(edges: Edges, chosen: Indices, own: Matrix, slack: float) -> Matrix:
-    """Return prices under which no edge is cheaper than the assignment: shortest paths.
-
-    A row pays `own` and no edge may cost less after prices are subtracted; each sweep lowers the
-    prices that still break this (Bellman and Ford).
-    """
+    """Return prices, less which no edge costs a row less than `own`: Bellman and Ford's paths."""
     rows, columns, costs = edges
     starts = np.searchsorted(columns, np.arange(len(chosen)))
     prices = np.zeros(len(chosen))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from array_api_compat import array_namespace, device
-from numpy.typing import NDArray
 
 from fillgap.aligners.base import Aligner, check_spread
 from fillgap.aligners.transport.assignment import AssignmentSolver, Oracle, flow_oracle
 from fillgap.aligners.transport.solver import (
+    BLOCK_BYTES,
     GaussLaplacian,
     TransportProblem,
     default_bandwidth,
@@ -34,26 +34,21 @@ from fillgap.moments import PairMoments, to_numpy
 from fillgap.pair import iter_blocks
 from fillgap.runtime import Progress, silent
 
-Rows = NDArray[np.intp]
-Value = TypeVar("Value")
-
-#: Bytes of similarities that are held at a time.
-BLOCK_BYTES = 32 * 2**20
 #: More rows than this are refused: the reduced costs alone take 8 bytes · rows².
 MAX_ROWS = 30_000
 #: What a file keeps of a fit besides its maps.
 _RECORD = ("objective_", "gap_", "n_iter_", "converged_")
 
 
-class _ByExtension(Generic[Value]):
+class _ByExtension:
     """A class attribute that is another one in instances with `extension="nearest"`."""
 
-    def __init__(self, affine: Value, nearest: Value) -> None:
-        self._affine, self._nearest = affine, nearest
+    def __init__(self, **values: Any) -> None:
+        self._values = values
 
-    def __get__(self, aligner: LaplaceTransport | None, owner: type[LaplaceTransport]) -> Value:
+    def __get__(self, aligner: LaplaceTransport | None, owner: type[LaplaceTransport]) -> Any:
         nearest = aligner is not None and aligner.extension == "nearest"
-        return self._nearest if nearest else self._affine
+        return self._values["nearest" if nearest else "affine"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -69,8 +64,7 @@ class LaplaceTransport(Aligner):
     where an affine map takes them that is fitted to t; or x goes to t(x_nn) + x − x_nn, with x_nn
     the most similar image of the fit.
 
-    Rows of γY are t / n, so the regularisers are small against the distances where n is large: with
-    graphs of neighbours, an effect of a given size needs η in proportion to n.
+    Rows of γY are t / n: with graphs of neighbours, an effect of a given size needs η ∝ n.
 
     Parameters
     ----------
@@ -95,11 +89,10 @@ class LaplaceTransport(Aligner):
         How images are mapped. "affine" is one linear map, fitted to t by ridge regression and
         scaled so that images spread as much as texts; the images of the fit go there too, not to t.
     ridge : float
-        Of that regression, in units of the mean eigenvalue of the images' covariance. A large value
-        keeps only the strongest directions.
+        Of that regression, in units of the mean eigenvalue of the images' covariance.
     max_samples : int or None
-        Fit on a random sample of this many images and of this many texts (the same rows of both
-        where there are equally many). None uses all, at most 30 000.
+        Fit on a random sample of so many images and texts (the same rows of both where there are
+        equally many). None uses all, at most 30 000.
     random_state : int
         Seed of the sample.
     normalize : bool
@@ -187,32 +180,40 @@ class LaplaceTransport(Aligner):
             np.sort(rng.choice(count, min(count, self.max_samples or count), replace=False))
             for count in (n, m)
         )
-        if n == m:  # pairs stay pairs
-            chosen_y = chosen
+        chosen_y = chosen if n == m else chosen_y  # pairs stay pairs
         a = _row_weights(image_weights, "image_weights", n, chosen)
         b = _row_weights(text_weights, "text_weights", m, chosen_y)
         images, texts = _unit_matrix(X, "images", chosen), _unit_matrix(Y, "texts", chosen_y)
         moments = PairMoments.from_block(0, images, texts)
         check_spread(moments)
-        plan = solve_transport(
-            self._problem(images, texts, a, b),
-            self._oracle(a, b),
-            max_iter=self.max_iter,
-            tol=self.tol,
-            progress=progress or silent,
+        bandwidth = self.bandwidth or default_bandwidth(images)
+        L_x, L_y = (
+            neighbour_laplacian(rows, self.n_neighbors)
+            if self.similarity == "knn"
+            else GaussLaplacian(rows, bandwidth)
+            for rows in (images, texts)
+        )
+        p, q = self.eta * self.alpha, self.eta * (1 - self.alpha)
+        problem = TransportProblem(images, texts, a, b, L_x, L_y, p, q, self.reg_type == "disp")
+        if len(a) == len(b) and np.ptp(a) == np.ptp(b) == 0:  # plans are assignments
+            oracle: Oracle = AssignmentSolver(len(a))
+        else:
+            purpose = "LaplaceTransport with weights, or with unequally many images and texts,"
+            oracle = flow_oracle(require("ot", "transport", purpose), a, b)
+        progress = progress or silent
+        mixture, self.objective_, self.gap_, self.n_iter_, self.converged_ = solve_transport(
+            problem, oracle, max_iter=self.max_iter, tol=self.tol, progress=progress
         )
         self.mean_x_, self.mean_y_ = moments.x.mean, moments.y.mean
         self.n_samples_, self.n_features_in_ = (len(images), len(texts)), images.shape[1]
-        self.plan_, self.independent_share_ = plan.vertices, plan.independent
-        self.objective_, self.gap_ = plan.objective, plan.gap
-        self.n_iter_, self.converged_ = plan.n_iter, plan.converged
-        if not plan.converged:
+        self.plan_, self.independent_share_ = mixture.vertices(), float(mixture.weights[0])
+        if not self.converged_:
             self._note(
-                f"LaplaceTransport stopped after {plan.n_iter} iterations: its objective is at "
-                f"most {plan.gap:.1e} ({plan.gap / abs(plan.objective[-1]):.1e} of it) above the "
-                "minimum; raise max_iter, or tol."
+                f"LaplaceTransport stopped after {self.n_iter_} iterations: its objective is at "
+                f"most {self.gap_:.1e} ({self.gap_ / abs(self.objective_[-1]):.1e} of it) above "
+                "the minimum; raise max_iter, or tol."
             )
-        self.sources_, self.transported_ = images, plan.mean_images / a[:, None]
+        self.sources_, self.transported_ = images, mixture.images()[0] / a[:, None]
         self.map_y_ = AffineMap()
         if self.extension == "affine":
             spread = float(b @ np.sum((texts - b @ texts) ** 2, axis=1))
@@ -240,63 +241,38 @@ class LaplaceTransport(Aligner):
                 f"images and texts must be at most {MAX_ROWS} each for LaplaceTransport, got {n} "
                 f"and {m}. Pass max_samples to fit on a random sample, or use GaussianTransport."
             )
-        fewest = min(n, m, self.max_samples or n)
-        if (
-            self.similarity == "knn"
-            and check_integer(self.n_neighbors, "n_neighbors", low=1) >= fewest
-        ):
-            raise InputError(
-                f"n_neighbors must be less than the number of images and of texts, got "
-                f"{self.n_neighbors} neighbours of {fewest} rows. Use fewer neighbours."
-            )
-
-    def _problem(self, X: Matrix, Y: Matrix, a: Matrix, b: Matrix) -> TransportProblem:
-        bandwidth = self.bandwidth or default_bandwidth(X)
-        L_x, L_y = (
-            neighbour_laplacian(rows, self.n_neighbors)
-            if self.similarity == "knn"
-            else GaussLaplacian(rows, bandwidth)
-            for rows in (X, Y)
-        )
-        p, q = self.eta * self.alpha, self.eta * (1 - self.alpha)
-        return TransportProblem(X, Y, a, b, L_x, L_y, p, q, self.reg_type == "disp")
-
-    def _oracle(self, a: Matrix, b: Matrix) -> Oracle:
-        """Return our solver where plans are assignments, and POT's otherwise."""
-        if len(a) == len(b) and np.ptp(a) == np.ptp(b) == 0:
-            return AssignmentSolver(len(a))
-        purpose = "LaplaceTransport with weights, or with unequally many images and texts,"
-        return flow_oracle(require("ot", "transport", purpose), a, b)
+        if self.similarity == "knn":
+            fewest = min(n, m, self.max_samples or n)
+            if check_integer(self.n_neighbors, "n_neighbors", low=1) >= fewest:
+                raise InputError(
+                    f"n_neighbors must be less than the number of images and of texts, got "
+                    f"{self.n_neighbors} neighbours of {fewest} rows. Use fewer neighbours."
+                )
 
     def _map_rows(self, rows: Any, what: str) -> Any:
         if what == "texts" or self.extension == "affine":
             return super()._map_rows(rows, what)
-        return rows + shift_of_nearest(rows, self.sources_, self.transported_)
-
-
-def shift_of_nearest(rows: Any, sources: Matrix, targets: Matrix) -> Any:
-    """Return target − source of the source nearest to each unit row, in the type of the rows."""
-    xp = array_namespace(rows)
-    pool, shifts = (
-        xp.asarray(side, dtype=rows.dtype, device=device(rows))
-        for side in (sources, targets - sources)
-    )
-    out = xp.empty_like(rows)
-    step = max(1, BLOCK_BYTES // (len(sources) * sources.itemsize))
-    for start in range(0, rows.shape[0], step):
-        nearest = xp.argmax(rows[start : start + step, :] @ pool.T, axis=1)
-        out[start : start + step, :] = xp.take(shifts, nearest, axis=0)
-    return out
+        xp = array_namespace(rows)
+        sources, shifts = (
+            xp.asarray(side, dtype=rows.dtype, device=device(rows))
+            for side in (self.sources_, self.transported_ - self.sources_)
+        )
+        out = xp.empty_like(rows)
+        step = max(1, BLOCK_BYTES // self.sources_[:, 0].nbytes)
+        for start in range(0, rows.shape[0], step):
+            block = rows[start : start + step, :]
+            nearest = xp.argmax(block @ sources.T, axis=1)
+            out[start : start + step, :] = block + xp.take(shifts, nearest, axis=0)
+        return out
 
 
 def affine_extension(
     X: Matrix, targets: Matrix, weights: Matrix, *, ridge: float, spread: float
 ) -> AffineMap:
-    """Return the ridge regression of the targets on the rows, scaled to a given spread.
+    """Return the ridge regression of the targets on the rows, scaled to a variance of `spread`.
 
     Targets are means of texts, and a ridge shrinks: without the scale, images would crowd around
-    the mean text and be the nearest items of every text. Weights have sum 1, the ridge is in units
-    of the mean eigenvalue of the covariance, and the spread is the variance of the mapped rows.
+    the mean text and be the nearest items of every text.
     """
     center, offset = weights @ X, weights @ targets
     centred = X - center
@@ -309,7 +285,7 @@ def affine_extension(
     return AffineMap(center=center, matrix=matrix, offset=offset)
 
 
-def _row_weights(weights: Any | None, what: str, n: int, chosen: Rows) -> Matrix:
+def _row_weights(weights: Any | None, what: str, n: int, chosen: Any) -> Matrix:
     """Return the weights of the chosen ones of `n` rows, scaled to sum 1."""
     if weights is None:
         return np.full(len(chosen), 1 / len(chosen))
@@ -329,7 +305,7 @@ def _row_weights(weights: Any | None, what: str, n: int, chosen: Rows) -> Matrix
     return given[chosen] / given[chosen].sum()
 
 
-def _unit_matrix(side: Any, what: str, chosen: Rows) -> Matrix:
+def _unit_matrix(side: Any, what: str, chosen: Any) -> Matrix:
     """Return the chosen rows at unit length in float64; the side is read in blocks."""
     out = np.empty((len(chosen), side.shape[1]))
     for start, block in iter_blocks(side, what):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array, hstack
@@ -25,10 +25,7 @@ Sides: TypeAlias = tuple[Matrix, Matrix]
 
 
 def neighbour_laplacian(rows: Matrix, n_neighbors: int) -> csr_array:
-    """Return the Laplacian of the graph of nearest neighbours, a row itself left out.
-
-    An edge weighs 1 where both rows name each other, ½ where only one does.
-    """
+    """Return the Laplacian of the graph of neighbours: an edge weighs 1 if mutual, ½ otherwise."""
     from sklearn.neighbors import kneighbors_graph
 
     named = csr_array(kneighbors_graph(rows, n_neighbors))
@@ -84,11 +81,6 @@ class TransportProblem:
     displacement: bool = False  # regularise γY − X/n and γᵀX − Y/m instead (less a constant)
 
     @cached_property
-    def constant(self) -> float:
-        """The part of the squared distances that no plan changes."""
-        return float(self.a @ np.sum(self.X**2, axis=1) + self.b @ np.sum(self.Y**2, axis=1))
-
-    @cached_property
     def slope(self) -> Sides:
         """The part of the gradient, as a function of γY and γᵀX, that no plan changes."""
         x, y = -2 * self.X, np.zeros_like(self.Y)
@@ -125,14 +117,13 @@ class TransportProblem:
 
     def products(self, slope: Sides, plans: list[csr_array]) -> Matrix:
         """Return ⟨slope, (γY, γᵀX)⟩ for each of several plans γ."""
-        n, m = len(self.X), len(self.Y)
-        if len(plans) < n / ROWS_PER_PLAN:
+        if len(plans) < len(self.X) / ROWS_PER_PLAN:
             return np.array([dot(slope, self.images(plan)) for plan in plans])
         stacked, sums = csr_array(hstack(plans, format="csr")), np.zeros(len(plans))
         for part, block in cost_blocks(self.terms(slope)):
             entries = stacked[part]
             rows = np.repeat(np.arange(len(block)), np.diff(entries.indptr))
-            number, columns = np.divmod(entries.indices, m)
+            number, columns = np.divmod(entries.indices, len(self.Y))
             sums += np.bincount(number, entries.data * block[rows, columns], minlength=len(plans))
         return sums
 
@@ -145,12 +136,13 @@ def dot(A: Sides, B: Sides) -> float:
 class Mixture:
     """Plans with weights that sum to one, and the objective as a function of the weights.
 
-    The first plan is the independent one, which smooths more than many vertices could. The best
-    weights need only inner products between the plans.
+    The first plan is the independent one, which smooths more than many vertices could.
     """
 
     def __init__(self, problem: TransportProblem) -> None:
         self._problem = problem
+        x, y = (np.sum(side**2, axis=1) for side in (problem.X, problem.Y))
+        self._constant = float(problem.a @ x + problem.b @ y)  # which no plan changes
         self._plans: list[csr_array | None] = []
         self.weights = np.zeros(0)
         self._linear = np.zeros(0)
@@ -161,18 +153,17 @@ class Mixture:
     def value(self) -> float:
         """Return the objective."""
         w = self.weights
-        return self._problem.constant + float(self._linear @ w + 0.5 * w @ self._gram @ w)
+        return self._constant + float(self._linear @ w + 0.5 * w @ self._gram @ w)
 
     def vertices(self) -> csr_array:
         """Return the plan as one sparse array, less the independent part."""
         shape = len(self._problem.X), len(self._problem.Y)
-        weighted = zip(self._plans, self.weights, strict=True)
-        parts = [(plan.tocoo(), float(w)) for plan, w in weighted if plan is not None]
+        weighted = zip(self.weights, self._plans, strict=True)
+        parts = [(w * plan).tocoo() for w, plan in weighted if plan is not None]
         if not parts:
             return csr_array(shape)
-        data = np.concatenate([w * part.data for part, w in parts])
-        rows, columns = (np.concatenate([part.coords[i] for part, _ in parts]) for i in (0, 1))
-        return csr_array((data, (rows, columns)), shape=shape)
+        coords = np.concatenate([part.coords for part in parts], axis=1)
+        return csr_array((np.concatenate([part.data for part in parts]), coords), shape=shape)
 
     def images(self) -> Sides:
         """Return γY and γᵀX."""
@@ -210,10 +201,9 @@ class Mixture:
 def best_weights(gram: Matrix, linear: Matrix, weights: Matrix, tolerance: float) -> Matrix:
     """Minimise ½ wᵀ gram w + linear · w over the simplex, from `weights` with the last one zero.
 
-    First the best step towards the last vertex, which is the plain conditional gradient. Then an
-    active set: the vertex with the least slope joins those that have weight, and the weights move
-    to the minimum over their span, dropping whichever would turn negative, until no slope is below
-    the mean one by more than `tolerance`.
+    First the best step towards the last vertex. Then an active set: the vertex with the least slope
+    joins those that have weight, and the weights move to the minimum over their span, dropping
+    whichever would turn negative, until no slope is below the mean by more than `tolerance`.
     """
     towards = -weights
     towards[-1] += 1.0
@@ -231,11 +221,16 @@ def best_weights(gram: Matrix, linear: Matrix, weights: Matrix, tolerance: float
         active[low] = True
         while True:
             kept = np.flatnonzero(active)
-            here, there = weights[kept], _stationary(gram[np.ix_(kept, kept)], linear[kept])
+            here, k = weights[kept], len(kept)
+            # Stationary among weights with sum one, of whatever sign; vertices may be dependent.
+            system = np.pad(gram[np.ix_(kept, kept)], (0, 1), constant_values=1.0)
+            system[np.arange(k), np.arange(k)] += 1e-13 * np.trace(system[:k, :k])
+            system[k, k] = 0.0
+            there = np.linalg.solve(system, np.append(-linear[kept], 1.0))[:k]
             if there.min() >= 0:
                 weights[kept] = there / there.sum()
                 break
-            reach = np.full(len(kept), np.inf)
+            reach = np.full(k, np.inf)
             negative = there < 0
             reach[negative] = here[negative] / (here - there)[negative]
             blocking = int(np.argmin(reach))
@@ -245,35 +240,15 @@ def best_weights(gram: Matrix, linear: Matrix, weights: Matrix, tolerance: float
     return weights
 
 
-def _stationary(gram: Matrix, linear: Matrix) -> Matrix:
-    """Return the stationary point among weights with sum one, of whatever sign."""
-    k = len(linear)
-    system = np.ones((k + 1, k + 1))
-    system[:k, :k] = gram
-    system[np.arange(k), np.arange(k)] += 1e-13 * np.trace(gram)  # vertices may be dependent
-    system[k, k] = 0.0
-    return np.linalg.solve(system, np.append(-linear, 1.0))[:k]
-
-
-class TransportPlan(NamedTuple):
-    """What the iterations reached."""
-
-    vertices: csr_array  # the plan, less the part below
-    independent: float  # weight of the plan a bᵀ in it
-    mean_images: Matrix  # γY
-    objective: Matrix  # at the independent plan, and after each iteration
-    gap: float  # by how much at most the objective is above its minimum
-    n_iter: int  # linear problems solved
-    converged: bool  # whether the gap is within the tolerance
-
-
 def solve_transport(
     problem: TransportProblem, oracle: Oracle, *, max_iter: int, tol: float, progress: Progress
-) -> TransportPlan:
+) -> tuple[Mixture, Matrix, float, int, bool]:
     """Minimise the objective over all plans; stop where the gap is at most `tol` times it.
 
-    Jaggi (2013), "Revisiting Frank-Wolfe: projection-free sparse convex optimization", has the gap
-    and the fully corrective variant.
+    Returns the plan, the objective at the independent one and after each iteration, by how much at
+    most it is above its minimum, the linear problems solved, and whether that is enough.
+
+    Jaggi (2013), "Revisiting Frank-Wolfe: projection-free sparse convex optimization".
     """
     mixture = Mixture(problem)
     objective, gap, done, allowed = [mixture.value()], np.inf, 0, 0.0
@@ -295,12 +270,4 @@ def solve_transport(
         del corner
         objective.append(mixture.value())
         gap -= objective[-2] - objective[-1]
-    return TransportPlan(
-        vertices=mixture.vertices(),
-        independent=float(mixture.weights[0]),
-        mean_images=mixture.images()[0],
-        objective=np.array(objective),
-        gap=max(float(gap), 0.0),
-        n_iter=done,
-        converged=bool(gap <= allowed),
-    )
+    return mixture, np.array(objective), max(float(gap), 0.0), done, bool(gap <= allowed)
