@@ -100,9 +100,7 @@ def test_the_pair_may_travel_instead(source: PairFrom) -> None:
     assert_same(compare(source(), ["balanced"], executor=ThisProcess(), **OPTIONS), alone)
 
 
-def test_cells_of_one_split_share_it_and_it_is_let_go(
-    source: PairFrom, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cells_of_one_split_share_it_and_it_is_let_go(source, monkeypatch) -> None:
     scans = []
     real = judge.scan_test_pair
     monkeypatch.setattr(judge, "scan_test_pair", lambda test: (scans.append(test), real(test))[1])

@@ -77,9 +77,7 @@ def scheduler() -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @pytest.mark.parametrize("method", ["balanced", "cca"])
-def test_dask_fits_what_one_process_fits(
-    method: str, shards: tuple[Path, Path], cluster: Executor
-) -> None:
+def test_dask_fits_what_one_process_fits(method, shards, cluster) -> None:
     X, Y = make_gapped(N, D, seed=4)
     shared, alone = make_aligner(method), make_aligner(method).fit(X, Y)
     done: list[int] = []

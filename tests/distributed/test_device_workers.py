@@ -16,7 +16,6 @@ from fillgap.cli.app import run
 from fillgap.cli.inputs import PairFrom
 from fillgap.distributed import (
     EngineError,
-    Executor,
     ThisProcess,
     apply_shards,
     fit_shards,
@@ -48,9 +47,7 @@ def executor(request: pytest.FixtureRequest):
 
 @on_each
 @pytest.mark.parametrize("method", ["balanced", "spectral", "cca"])
-def test_workers_fit_on_a_device_what_numpy_fits(
-    method: str, device: str, folder: Path, executor: Executor
-) -> None:
+def test_workers_fit_on_a_device_what_numpy_fits(method, device, folder, executor) -> None:
     parameters = {"n_components": 6} if method == "spectral" else {}
     here, there = (make_aligner(method, **parameters) for _ in range(2))
     expected = fit_shards(here, folder, executor=ThisProcess())
@@ -61,9 +58,7 @@ def test_workers_fit_on_a_device_what_numpy_fits(
 
 
 @on_each
-def test_workers_align_on_a_device_what_numpy_aligns(
-    device: str, folder: Path, executor: Executor, tmp_path: Path
-) -> None:
+def test_workers_align_on_a_device_what_numpy_aligns(device, folder, executor, tmp_path) -> None:
     aligner = make_aligner("balanced")
     fit_shards(aligner, folder, executor=ThisProcess())
     path = save_aligner(aligner, tmp_path / "a.fit")
@@ -76,9 +71,7 @@ def test_workers_align_on_a_device_what_numpy_aligns(
 
 @on_each
 @pytest.mark.parametrize("paired", [True, False])
-def test_workers_measure_on_a_device_what_numpy_measures(
-    paired: bool, device: str, folder: Path, executor: Executor
-) -> None:
+def test_workers_measure_on_a_device_what_numpy_measures(paired, device, folder, executor) -> None:
     options = {"paired": paired, "max_queries": 600, "n_neighbors": 9}
     here, _ = measure_shards(folder, executor=ThisProcess(), **options)
     there, _ = measure_shards(folder, executor=executor, device=device, **options)

@@ -24,9 +24,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return snapshot(out)
 
 
-def test_workers_write_what_one_process_writes_also_when_one_is_killed(
-    expected: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_workers_write_what_one_process_writes_also_when_one_is_killed(expected, tmp_path) -> None:
     opener = FatalOnce(partial(scenes, 40), str(tmp_path))
     openers = opener, partial(once, load_encoder, "digit-scenes", ())
     done: list[int] = []
@@ -46,9 +44,7 @@ def test_workers_write_what_one_process_writes_also_when_one_is_killed(
     assert (tmp_path / "fallen").exists()
 
 
-def test_workers_go_on_where_a_run_stopped_or_was_killed(
-    expected: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_workers_go_on_where_a_run_stopped_or_was_killed(expected, tmp_path) -> None:
     encoder, out = open_encoder("digit-scenes"), tmp_path / "out"
     embed_dataset(scenes(40), encoder, out, shard_rows=8)
     (out / "img_emb" / "img_emb_0003.npy").unlink()
