@@ -5,10 +5,28 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from fillgap.distributed.pieces import worker_number
+
+
+def write_shards(root: Path, X: np.ndarray, Y: np.ndarray, cuts: list[int]) -> Path:
+    """Write pairs as a clip-retrieval folder."""
+    for side, rows in (("img_emb", X), ("text_emb", Y)):
+        (root / side).mkdir(parents=True)
+        for i, part in enumerate(np.split(rows, cuts)):
+            np.save(root / side / f"{side}_{i}.npy", part)
+    return root
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """What a folder holds, by the path within it."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,21 @@ class Fatal:
             os.kill(os.getpid(), signal.SIGKILL)
         mark.touch()
         return item * item
+
+
+@dataclass(frozen=True)
+class FatalOnce:
+    """Call a function, and kill the first process that does so."""
+
+    function: Callable[[], Any]
+    folder: str
+
+    def __call__(self) -> Any:
+        fallen = Path(self.folder) / "fallen"
+        if not fallen.exists():
+            fallen.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.function()
 
 
 @dataclass(frozen=True)

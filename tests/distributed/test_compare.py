@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import captioned, make_gapped
+from distributed_work import FatalOnce, write_shards
 from fillgap.aligners import make_aligner
 from fillgap.cli.app import run
 from fillgap.cli.inputs import PairFrom
@@ -45,12 +43,8 @@ def source(files: list[str]) -> PairFrom:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Pairs in four shards a side."""
-    root = tmp_path / "shards"
-    for side, rows in zip(("img_emb", "text_emb"), make_gapped(N, D, seed=2), strict=True):
-        (root / side).mkdir(parents=True)
-        for i, part in enumerate(np.split((rows + 0.5).astype("f4"), [40, 90, 160])):
-            np.save(root / side / f"{side}_{i}.npy", part)
-    return root
+    X, Y = ((rows + 0.5).astype("f4") for rows in make_gapped(N, D, seed=2))
+    return write_shards(tmp_path / "shards", X, Y, [40, 90, 160])
 
 
 def spoil(folder: Path) -> tuple[Path, Path]:
@@ -77,20 +71,6 @@ def assert_same(one: Comparison, other: Comparison) -> None:
                 assert item.to_dict() == pytest.approx(same.to_dict(), abs=1e-6)
 
 
-@dataclass(frozen=True)
-class FatalPair:
-    """Reads a pair, and kills the first process that does so."""
-
-    source: PairFrom
-    mark: str
-
-    def __call__(self):
-        if not Path(self.mark).exists():
-            Path(self.mark).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.source()
-
-
 def test_workers_compare_what_one_process_compares_also_when_one_is_killed(
     source: PairFrom, tmp_path: Path
 ) -> None:
@@ -104,7 +84,7 @@ def test_workers_compare_what_one_process_compares_also_when_one_is_killed(
             source(),
             methods,
             executor=pool,
-            source=FatalPair(source, str(tmp_path / "fallen")),
+            source=FatalOnce(source, str(tmp_path)),
             progress=lambda *report: done.append(report[:2]),
             **OPTIONS,
         )
@@ -118,9 +98,7 @@ def test_the_pair_may_travel_instead(source: PairFrom) -> None:
     assert_same(compare(source(), ["balanced"], executor=ThisProcess(), **OPTIONS), alone)
 
 
-def test_cells_of_one_split_share_it_and_it_is_let_go(
-    source: PairFrom, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cells_of_one_split_share_it_and_it_is_let_go(source, monkeypatch) -> None:
     scans = []
     real = judge.scan_test_pair
     monkeypatch.setattr(judge, "scan_test_pair", lambda test: (scans.append(test), real(test))[1])
@@ -132,14 +110,13 @@ def test_cells_of_one_split_share_it_and_it_is_let_go(
 
 
 def test_the_command_line_compares_with_workers(files: list[str], capsys) -> None:
-    words = ["compare", *files[:2], "--image-index", files[2], "-m", "balanced"]
+    words = ["compare", *files[:2], "--image-index", files[2], "-m", "balanced", "--splits", "2"]
     printed = []
     for options in ([], ["--workers", "2"]):
-        assert run([*words, "--splits", "2", "--json", *options]) == 0
+        assert run([*words, "--json", *options]) == 0
         printed.append(json.loads(capsys.readouterr().out))
-    here, there = printed
-    assert here["recommendation"] == there["recommendation"]
-    assert here["data"] == there["data"] == Path(files[0]).stem
+    assert printed[0]["recommendation"] == printed[1]["recommendation"]
+    assert printed[0]["data"] == printed[1]["data"] == "images"
 
 
 def test_bad_shards_are_found_and_left_out_with_their_partners(folder: Path) -> None:
@@ -157,9 +134,7 @@ def test_bad_shards_are_found_and_left_out_with_their_partners(folder: Path) -> 
     few = load_readable_pair(folder, None, bad, max_images=5)
     assert few.texts.shape == (5, D)
     assert few.name == "shards, a sample of 5 of 110 images"
-
-
-def test_nothing_but_bad_shards_is_refused(folder: Path) -> None:
+    np.save(torn, whole.images[40:90])
     for file in (folder / "text_emb").glob("*.npy"):
         np.save(file, np.zeros_like(np.load(file)))
     with pytest.raises(InputError, match="all zeros"):

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from conftest import make_gapped
-from distributed_work import Broken, Fatal, Slow
+from distributed_work import Broken, Fatal, Slow, write_shards
 from fillgap.aligners import make_aligner
 from fillgap.distributed import EngineError, Executor, fit_shards, make_executor
 from fillgap.distributed.executors import DaskCluster
@@ -40,11 +40,8 @@ def cluster() -> Iterator[Executor]:
 
 @pytest.fixture
 def shards(tmp_path: Path) -> tuple[Path, Path]:
-    for side, rows in zip(("images", "texts"), make_gapped(N, D, seed=4), strict=True):
-        (tmp_path / side).mkdir()
-        for i, part in enumerate(np.split(rows, [30, 31, 120])):
-            np.save(tmp_path / side / f"{side}_{i}.npy", part)
-    return tmp_path / "images", tmp_path / "texts"
+    folder = write_shards(tmp_path / "shards", *make_gapped(N, D, seed=4), [30, 31, 120])
+    return folder / "img_emb", folder / "text_emb"
 
 
 @contextmanager
@@ -80,9 +77,7 @@ def scheduler() -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @pytest.mark.parametrize("method", ["balanced", "cca"])
-def test_dask_fits_what_one_process_fits(
-    method: str, shards: tuple[Path, Path], cluster: Executor
-) -> None:
+def test_dask_fits_what_one_process_fits(method, shards, cluster) -> None:
     X, Y = make_gapped(N, D, seed=4)
     shared, alone = make_aligner(method), make_aligner(method).fit(X, Y)
     done: list[int] = []

@@ -7,6 +7,7 @@ import operator
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_gapped
-from distributed_work import Fatal
+from distributed_work import Fatal, write_shards
 from fillgap.aligners import Aligner, load_aligner, make_aligner, save_aligner
+from fillgap.cli import output
 from fillgap.cli.app import run
 from fillgap.distributed import (
     EngineError,
@@ -27,6 +29,8 @@ from fillgap.distributed import (
     make_executor,
     measure_shards,
 )
+from fillgap.distributed.fit_job import with_rate
+from fillgap.distributed.job_plan import plan_apply, plan_fit, plan_measure
 from fillgap.errors import InputError
 from fillgap.io import load_rows, open_sides, transform_files
 from fillgap.metrics.scan import scan_pool
@@ -34,6 +38,7 @@ from fillgap.metrics.summary import measure
 from fillgap.metrics.verdict import Measurements
 
 N, D = 260, 16
+CUTS = [40, 41, 140, 200]
 
 
 class Here:
@@ -66,19 +71,10 @@ def pool() -> Iterator[Executor]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip-retrieval folder of pairs in five shards a side, float16."""
-    root = tmp_path_factory.mktemp("shards")
     # Like those of encoders, both sides lie in one half of the space: the spectral graph needs no
     # shift, and so no pass and no warning of its own.
     X, Y = ((side + 1.5).astype(np.float16) for side in make_gapped(N, D, seed=3))
-    write_shards(root, X, Y, [0, 40, 41, 140, 200, N])
-    return root
-
-
-def write_shards(root: Path, X: np.ndarray, Y: np.ndarray, cuts: list[int]) -> None:
-    for side, rows in (("img_emb", X), ("text_emb", Y)):
-        (root / side).mkdir()
-        for i, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
-            np.save(root / side / f"{side}_{i}.npy", rows[start:stop])
+    return write_shards(tmp_path_factory.mktemp("shards"), X, Y, CUTS)
 
 
 FITTED = {"balanced": {}, "spectral": {"n_components": D // 2}, "orthogonal-procrustes": {}}
@@ -104,50 +100,39 @@ def test_workers_fit_what_one_process_fits(method: str, folder: Path, pool: Exec
 
 def test_workers_shift_the_graph_where_one_process_does(tmp_path: Path, pool: Executor) -> None:
     X, Y = make_gapped(N, D, seed=3)  # on opposite sides of zero: degrees are negative
-    write_shards(tmp_path, X, Y, [0, 40, 140, N])
+    write_shards(tmp_path, X, Y, [40, 140])
     alone, shared = (make_aligner("spectral", **FITTED["spectral"]) for _ in range(2))
     alone.fit(*open_sides(tmp_path))
     report = fit_shards(shared, tmp_path, executor=pool)
     assert "1 was added to every weight" in alone.notes_[0]
-    assert shared.notes_ == alone.notes_
     assert shared.shift_ == alone.shift_ == 1
     assert_same_maps(shared, alone)
     assert report.n_rows == 2 * N * (alone.passes + 1)  # once more, with the shifted weights
 
 
+CUT = st.lists(st.integers(1, N - 1), max_size=6, unique=True).map(sorted)
+
+
 @settings(max_examples=15, deadline=None)
-@given(
-    cuts=st.lists(st.integers(1, N - 1), max_size=6, unique=True),
-    others=st.lists(st.integers(1, N - 1), max_size=6, unique=True),
-    seed=st.integers(0, 99),
-)
-def test_neither_cuts_nor_the_order_of_merging_matter(
-    cuts: list[int], others: list[int], seed: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    root = tmp_path_factory.mktemp("cut")
+@given(cuts=CUT, others=CUT, seed=st.integers(0, 99))
+def test_neither_cuts_nor_the_order_of_merging_matter(cuts, others, seed) -> None:
     X, Y = (side + 1.5 for side in make_gapped(N, D, seed=3))
-    for side, rows, at in (("images", X, cuts), ("texts", Y, others)):
-        (root / side).mkdir()
-        for i, part in enumerate(np.split(rows, sorted(at))):
-            np.save(root / side / f"{side}_{i}.npy", part)
     order = np.random.default_rng(seed).permutation(20).tolist()
-    for method, parameters in (*FITTED.items(), ("cca", {})):
-        aligner = make_aligner(method, **parameters)
-        fit_shards(aligner, root / "images", root / "texts", executor=Here(order))
-        assert_same_maps(aligner, make_aligner(method, **parameters).fit(X, Y))
-    shutil.rmtree(root)
+    with TemporaryDirectory() as folder:
+        images = write_shards(Path(folder, "images"), X, Y, cuts) / "img_emb"
+        texts = write_shards(Path(folder, "texts"), X, Y, others) / "text_emb"
+        for method, parameters in (*FITTED.items(), ("cca", {})):
+            aligner = make_aligner(method, **parameters)
+            fit_shards(aligner, images, texts, executor=Here(order))
+            assert_same_maps(aligner, make_aligner(method, **parameters).fit(X, Y))
 
 
-def test_workers_align_what_one_process_aligns(
-    folder: Path, pool: Executor, tmp_path: Path
-) -> None:
+def test_workers_align_what_one_process_aligns(folder, pool: Executor, tmp_path: Path) -> None:
     path = save_aligner(make_aligner("balanced").fit(*open_sides(folder)), tmp_path / "a.fit")
-    fitted = load_aligner(path)
+    fitted, source = load_aligner(path), folder / "img_emb"
     apply = lambda block, first: fitted.apply_block(block, "images", first)  # noqa: E731
-    transform_files(folder / "img_emb", tmp_path / "one", apply, modality="image")
-    report = apply_shards(
-        path, folder / "img_emb", tmp_path / "many", modality="image", executor=pool
-    )
+    transform_files(source, tmp_path / "one", apply, modality="image")
+    report = apply_shards(path, source, tmp_path / "many", modality="image", executor=pool)
     assert len(report.written) == 5
     for one in (tmp_path / "one").iterdir():
         assert one.read_bytes() == (tmp_path / "many" / one.name).read_bytes()
@@ -194,6 +179,8 @@ def assert_measured(found: Measurements, folder: Path, rows: Any = slice(None)) 
 def test_workers_measure_what_one_process_measures(folder: Path, pool: Executor) -> None:
     found, report = measure_shards(folder, executor=pool, n_neighbors=30)
     assert_measured(found, folder)
+    plan = plan_measure(folder, executor=pool)
+    assert (plan.passes, plan.n_rows, plan.n_files) == (3, 2 * N, 0)
     assert report.n_rows == 3 * 2 * N
     assert report.workers.keys() == report.rows_of_workers.keys()
     assert sum(report.rows_of_workers.values()) == report.n_rows
@@ -229,53 +216,48 @@ def test_workers_that_keep_dying_end_the_job(tmp_path: Path) -> None:
         pool.map_reduce(Fatal(str(tmp_path), 0, always=True), [0], operator.add)
 
 
-@pytest.fixture
-def damaged(folder: Path, tmp_path: Path) -> Path:
-    shutil.copytree(folder, tmp_path / "damaged")
-    path = tmp_path / "damaged" / "img_emb" / "img_emb_2.npy"
+def torn(folder: Path) -> None:
+    path = folder / "img_emb" / "img_emb_2.npy"
     path.write_bytes(path.read_bytes()[:-7])
-    return tmp_path / "damaged"
-
-
-def test_an_unreadable_shard_is_named_or_skipped_with_its_partner(damaged: Path) -> None:
-    for method in ("balanced", "orthogonal-procrustes"):
-        with pytest.raises(InputError, match=r"img_emb_2\.npy must be"):
-            fit_shards(make_aligner(method), damaged, executor=Here())
-        aligner = make_aligner(method)
-        report = fit_shards(aligner, damaged, executor=Here(), skip_bad_shards=True)
-        assert aligner.n_samples_ == (N - 99, N - 99 if aligner.needs_pairs else N)
-        assert [Path(name).name for name in report.skipped] == ["img_emb_2.npy"]
 
 
 def with_nan(folder: Path) -> None:
     path = folder / "text_emb" / "text_emb_3.npy"
-    rows = load_rows(path).copy()
+    rows = np.load(path)
     rows[4] = np.nan
     np.save(path, rows)
 
 
-def test_a_row_that_is_not_finite_is_the_fault_of_its_shard(folder: Path, tmp_path: Path) -> None:
-    bad = shutil.copytree(folder, tmp_path / "bad")
-    with_nan(bad)
-    aligner = make_aligner("spectral", **FITTED["spectral"])
-    with pytest.raises(InputError, match=r"text_emb_3\.npy.*finite"):
-        fit_shards(aligner, bad, executor=Here())
-    report = fit_shards(aligner, bad, executor=Here(), skip_bad_shards=True)
-    assert aligner.n_samples_ == (N, N - 60)
-    assert len(report.skipped) == 1
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
 
 
-def test_a_measurement_leaves_out_bad_rows_and_what_cannot_be_opened(
-    folder: Path, tmp_path: Path
-) -> None:
-    bad = shutil.copytree(folder, tmp_path / "bad")
-    with_nan(bad)
+@pytest.mark.parametrize(
+    ("method", "spoil", "said", "left"),
+    [
+        ("balanced", torn, "img_emb_2.npy must be", (N - 99, N)),
+        ("orthogonal-procrustes", torn, "img_emb_2.npy must be", (N - 99, N - 99)),
+        ("spectral", with_nan, "text_emb_3.npy.*finite", (N, N - 60)),
+    ],
+)
+def test_a_bad_shard_is_named_or_skipped(copy: Path, method, spoil, said, left) -> None:
+    spoil(copy)
+    aligner = make_aligner(method, **FITTED[method])
+    with pytest.raises(InputError, match=said):
+        fit_shards(aligner, copy, executor=Here())
+    report = fit_shards(aligner, copy, executor=Here(), skip_bad_shards=True)
+    assert aligner.n_samples_ == left
+    assert [Path(name).stem for name in report.skipped] == [said.partition(".")[0]]
+
+
+def test_a_measurement_leaves_out_bad_rows_and_files(folder, copy, tmp_path) -> None:
+    with_nan(copy)
     with pytest.raises(InputError, match=r"text_emb_3\.npy.*finite"):
-        measure_shards(bad, executor=Here())
-    cut = bad / "img_emb" / "img_emb_0.npy"
-    cut.write_bytes(cut.read_bytes()[:-7])
-    found, report = measure_shards(bad, executor=Here(), n_neighbors=30, skip_bad_shards=True)
-    assert_measured(found, folder, np.r_[40:140, 200:N])
+        measure_shards(copy, executor=Here())
+    torn(copy)
+    found, report = measure_shards(copy, executor=Here(), n_neighbors=30, skip_bad_shards=True)
+    assert_measured(found, folder, np.r_[0:41, 200:N])
     assert "recall_at_1" in found.values  # they are still pairs
     assert len(report.skipped) == 2
     assert "finite" in " ".join(report.skipped.values())
@@ -286,25 +268,23 @@ def test_a_measurement_leaves_out_bad_rows_and_what_cannot_be_opened(
         measure_shards(*files, executor=Here(), skip_bad_shards=True)
 
 
-def test_refusals(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="function of sums"):
-        fit_shards(make_aligner("refined"), folder, executor=Here())
+def test_refusals(folder: Path) -> None:
+    for job in (fit_shards, plan_fit):
+        with pytest.raises(InputError, match="function of sums"):
+            job(make_aligner("refined"), folder, executor=Here())
     with pytest.raises(InputError, match="Name the engine too"):
         make_executor("processes", address="tcp://nowhere:1")
     with pytest.raises(InputError, match="must be one of"):
         make_executor("spark")
-    shards = folder / "text_emb" / "text_emb_*.npy"
+    sides = folder / "img_emb" / "img_emb_2.npy", folder / "text_emb"
     with pytest.raises(InputError, match="pairs"):
-        fit_shards(
-            make_aligner("cca"), folder / "img_emb" / "img_emb_2.npy", shards, executor=Here()
-        )
+        fit_shards(make_aligner("cca"), *sides, executor=Here())
 
 
-def test_the_command_line_says_what_was_skipped(
-    damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_says_what_was_skipped(copy, tmp_path, capsys) -> None:
+    torn(copy)
     out = tmp_path / "a.fit"
-    fit = ["fit", "balanced", str(damaged), "-o", str(out), "--workers", "1"]
+    fit = ["fit", "balanced", str(copy), "-o", str(out), "--workers", "1"]
     assert run(fit) == 2
     error = capsys.readouterr().err
     assert "img_emb_2.npy must be" in error
@@ -312,5 +292,93 @@ def test_the_command_line_says_what_was_skipped(
     assert not out.exists()
     assert run([*fit, "--skip-bad-shards", "--json"]) == 3
     printed = json.loads(capsys.readouterr().out)
-    assert list(printed["job"]["skipped"]) == [str(damaged / "img_emb" / "img_emb_2.npy")]
+    assert list(printed["job"]["skipped"]) == [str(copy / "img_emb" / "img_emb_2.npy")]
     assert load_aligner(out).metadata_["skipped_shards"] == printed["job"]["skipped"]
+
+
+@pytest.mark.parametrize("method", [*FITTED, "cca"])
+def test_a_plan_counts_what_a_fit_reads(method: str, folder: Path) -> None:
+    aligner = make_aligner(method, **FITTED.get(method, {}))
+    plan = plan_fit(aligner, folder, executor=Here())
+    assert not hasattr(aligner, "n_samples_")  # it is not fitted
+    report = fit_shards(aligner, folder, executor=Here())
+    assert (plan.n_shards, plan.n_rows, plan.n_features) == (10, 2 * N, D)
+    assert plan.n_rows * plan.passes == report.n_rows
+    assert plan.n_bytes * plan.passes == report.n_bytes
+
+
+def test_a_plan_of_copies_knows_what_is_finished(folder: Path, tmp_path: Path) -> None:
+    fitted = make_aligner("spectral", n_components=7).fit(*open_sides(folder))
+    path = save_aligner(fitted, tmp_path / "a.fit")
+
+    def plan():
+        return plan_apply(path, folder / "img_emb", tmp_path / "out", modality="image")
+
+    before = plan()
+    assert (before.n_files, before.kept, before.n_rows) == (5, 0, N)
+    assert not (tmp_path / "out").exists()
+    report = apply_shards(
+        path, folder / "img_emb", tmp_path / "out", modality="image", executor=Here()
+    )
+    written = sum(Path(name).stat().st_size - 128 for name in report.written)  # but the headers
+    assert before.written_bytes == written == N * 7 * 2
+    (tmp_path / "out" / "img_emb_1.npy").unlink()
+    after = plan()
+    assert (after.n_files, after.kept, after.n_rows) == (1, 4, 1)
+
+
+def test_the_command_line_plans_and_writes_nothing(folder, tmp_path, capsys) -> None:
+    out = tmp_path / "a.fit"
+    fit = ["fit", "balanced", str(folder), "-o", str(out)]
+    for options in ([], ["--workers", "1"]):
+        assert run([*fit, *options, "--dry-run"]) == 0
+        said = capsys.readouterr().out
+        assert "Would read 10 shards with 520 rows of 16 numbers, 16.6 kB, once." in said
+        assert f"Would write a file, at most 4.6 kB: {out}" in said
+        assert "Nothing was written." in said
+        assert not out.exists()
+    assert run(["fit", "refined", str(folder), "-o", str(out), "--dry-run"]) == 0
+    assert f"Would write a file: {out}" in capsys.readouterr().out
+    assert run([*fit, "--workers", "1", "--json"]) == 0
+    job = json.loads(capsys.readouterr().out)["job"]
+    assert sum(job["rows_of_workers"].values()) == 2 * N
+    apply = ["apply", str(out), str(folder / "img_emb"), "--modality", "image"]
+    assert run([*apply, "-o", str(tmp_path / "copies"), "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_files"] == 5
+    assert not (tmp_path / "copies").exists()
+    assert run(["measure", str(folder), "--dry-run"]) == 0
+    assert "Would read 10 shards" in capsys.readouterr().out
+    assert run([*fit, "--dry-run"]) == 2  # the file is there by now
+    assert "must be a new name" in capsys.readouterr().err
+
+
+def test_progress_tells_the_rate_of_a_worker() -> None:
+    said: list[str] = []
+    with_rate(lambda done, total, what: said.append(what), 1000, 2)(1, 2, "2 workers")
+    assert said[0].startswith("2 workers, ")
+    assert said[0].endswith(" rows/s each")
+
+
+def test_a_file_of_progress_gets_a_line_now_and_then(monkeypatch, capsys) -> None:
+    now = [100.0]
+    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    with output.progress_bar(quiet=False) as progress:
+        for done in range(1, 5):
+            now[0] += 45
+            progress(done, 10, "2 workers")
+    assert capsys.readouterr().err.splitlines() == [
+        "2 workers: 2 of 10, about 6.0 min left",
+        "2 workers: 4 of 10, about 4.5 min left",
+    ]
+    with output.progress_bar(quiet=True) as progress:
+        now[0] += 500
+        progress(1, 2, "x")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.04, "0.0 s"), (80, "80 s"), (91, "1.5 min"), (5400, "1.5 h"), (1e6, "11.6 days")],
+)
+def test_times_are_said_as_people_say_them(seconds: float, said: str) -> None:
+    assert output.duration(seconds) == said

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from datasets_in_memory import Records, scenes
+from distributed_work import snapshot
 from fillgap.embed import embed_dataset, embed_shard
 from fillgap.encoders import DigitSceneEncoder, open_encoder
 from fillgap.errors import InputError
@@ -26,10 +26,6 @@ from fillgap.io import load_pair, open_sides, read_manifest
 @pytest.fixture(scope="module")
 def encoder() -> DigitSceneEncoder:
     return open_encoder("digit-scenes")
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_what_is_written_is_what_the_encoder_gives(encoder, tmp_path):

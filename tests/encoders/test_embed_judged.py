@@ -58,9 +58,7 @@ def values(found: dict[str, Any]) -> list[float]:
     ]
 
 
-def test_what_clip_embedded_is_benched_as_what_it_embeds(
-    source: Path, clip: str, tmp_path: Path, capsys: Capture
-) -> None:
+def test_what_clip_embedded_is_benched_as_what_it_embeds(source, clip, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     assert run(["embed", f"judged:{source}", clip, "-o", str(out), "--shard-rows", "20"]) == 0
     told = capsys.readouterr().out
@@ -95,9 +93,7 @@ def test_one_folder_serves_all_judgements(clip: str, tmp_path: Path, capsys: Cap
         assert queries.rows.keys() == documents.rows.keys() == {"text"}
 
 
-def test_pictures_within_a_table_give_what_files_give(
-    source: Path, embedded: Path, tmp_path: Path
-) -> None:
+def test_pictures_within_a_table_give_what_files_give(source, embedded, tmp_path) -> None:
     folder = tmp_path / "set"
     (folder / "qrels").mkdir(parents=True)
     for name in ("queries.jsonl", "qrels/qrels.tsv"):
@@ -127,9 +123,7 @@ def refused(words: list[str], capsys: Capture) -> str:
     return " ".join(told.split())
 
 
-def test_bench_refuses_vectors_of_something_else(
-    source: Path, embedded: Path, tmp_path: Path, capsys: Capture
-) -> None:
+def test_bench_refuses_vectors_of_something_else(source, embedded, tmp_path, capsys) -> None:
     other = write_mixbench(tmp_path / "other")
     table = other / "queries.jsonl"
     table.write_text(table.read_text().replace('"text": "', '"text": "indeed ', 1))
