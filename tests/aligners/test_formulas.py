@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
+from reference import unit
 from scipy.linalg import subspace_angles
+from worlds import load_npz, make_gapped
 
-from conftest import load_npz, make_gapped
 from fillgap.aligners import (
     CCA,
     Aligner,
@@ -35,7 +36,6 @@ from fillgap.aligners.subspace import direct_rotation
 from fillgap.errors import InputError
 from fillgap.linalg import energy_basis, principal_vectors, random_overlap
 from fillgap.maps import scale_to_unit
-from reference import unit
 
 Pair = tuple[np.ndarray, np.ndarray]
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from conftest import make_gapped
+from worlds import make_gapped
 
 
 @pytest.fixture

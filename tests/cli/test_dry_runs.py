@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-from conftest import captioned
 from datasets_in_memory import scenes
+from worlds import captioned
+
 from fillgap.cli.app import run
 from fillgap.embed import embed_dataset, plan_embed
 from fillgap.encoders import open_encoder

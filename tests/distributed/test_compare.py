@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from conftest import captioned, make_gapped
 from distributed_work import FatalOnce, write_shards
+from worlds import captioned, make_gapped
+
 from fillgap.aligners import make_aligner
 from fillgap.cli.app import run
 from fillgap.cli.inputs import PairFrom

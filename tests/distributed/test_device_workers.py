@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from conftest import make_gapped
 from devices import on_each, strict, torch  # noqa: F401
 from distributed_work import numbered, write_shards
+from worlds import make_gapped
+
 from fillgap.aligners import make_aligner, save_aligner
 from fillgap.cli.app import run
 from fillgap.cli.inputs import PairFrom

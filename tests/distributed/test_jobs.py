@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from distributed_work import Fatal, write_shards
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import make_gapped
 
-from conftest import make_gapped
-from distributed_work import Fatal, write_shards
 from fillgap.aligners import Aligner, load_aligner, make_aligner, save_aligner
 from fillgap.cli import output
 from fillgap.cli.app import run

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from worlds import captioned, make_gapped
 
-from conftest import captioned, make_gapped
 from fillgap.aligners import (
     Aligner,
     BalancedAligner,

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from worlds import make_gapped
 
-from conftest import make_gapped
 from fillgap.aligners import GaussianTransport, MeanCentering
 from fillgap.aligners.transport.laplace import LaplaceTransport
 from fillgap.errors import InputError

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from worlds import captioned, make_gapped
 
-from conftest import captioned, make_gapped
 from fillgap.errors import InputError
 from fillgap.evaluation import held_out_splits, paired_permutation_test
 from fillgap.evaluation.judge import (

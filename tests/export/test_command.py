@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from conftest import make_gapped
 from export_spaces import needed, small_space
+from worlds import make_gapped
+
 from fillgap.aligners import LaplaceTransport, MeanCentering, save_aligner
 from fillgap.cli.app import run
 from fillgap.search import create_index

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.exceptions import NotFittedError
-
 from aligner_table import ROWS, Row
-from conftest import make_gapped
 from export_spaces import AFTER_NNN, bank_rows, calibrated, hubness_space, needed, small_space
+from sklearn.exceptions import NotFittedError
+from worlds import make_gapped
+
 from fillgap import InputError, InputTypeError
 from fillgap.aligners import (
     LaplaceTransport,

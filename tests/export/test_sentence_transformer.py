@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from conftest import make_gapped
 from export_spaces import calibrated, hubness_space, needed
+from worlds import make_gapped
+
 from fillgap import InputError
 from fillgap.aligners import MeanCentering
 from fillgap.calibration import NNN, Sides, ZScore

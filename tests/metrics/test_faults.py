@@ -7,8 +7,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 from scipy.stats import norm
+from worlds import load_npz, make_gapped
 
-from conftest import load_npz, make_gapped
 from fillgap.metrics import faults
 from fillgap.metrics.faults import examine_pairing, examine_rows
 from fillgap.metrics.geometry import paired_moments

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reference
 from scipy import stats
 from scipy.linalg import sqrtm, subspace_angles
+from worlds import load_npz, make_gapped
 
-import reference
-from conftest import load_npz, make_gapped
 from fillgap import linalg
 from fillgap.metrics import distances, geometry
 from fillgap.metrics.geometry import both_moments

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from worlds import make_gapped
 
-from conftest import make_gapped
 from fillgap.errors import InputError
 from fillgap.metrics import distances, geometry, neighbours, retrieval, structure
 from fillgap.metrics.geometry import both_moments

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from worlds import make_gapped
 
-from conftest import make_gapped
 from fillgap.metrics import MEASURES, intervals, retrieval
 from fillgap.metrics.intervals import bootstrap_interval, bounds_around
 from fillgap.metrics.summary import first_texts, measure

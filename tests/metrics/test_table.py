@@ -6,9 +6,9 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
-
 import reference
-from conftest import make_gapped
+from worlds import make_gapped
+
 from fillgap.metrics import MEASURES
 from fillgap.metrics.geometry import both_moments, paired_moments
 from fillgap.metrics.scan import scan_pool

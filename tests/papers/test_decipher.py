@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
-
 import reference
-from conftest import make_gapped
+from worlds import make_gapped
+
 from fillgap.aligners import BalancedAligner, HyperplaneRotation, SharedSpaceProjection, Translation
 from fillgap.datasets.scenes import ClassPrompts
 from fillgap.errors import InputError, InputTypeError

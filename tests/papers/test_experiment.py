@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from worlds import make_gapped
 
-from conftest import make_gapped
 from fillgap import InputError, __version__
 from fillgap.metrics import itr, mixed_recall_at_k
 from fillgap.papers.experiment import runner

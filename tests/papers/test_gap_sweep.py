@@ -8,10 +8,10 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from scipy.stats import skew
-
 import reference
-from conftest import make_gapped
+from scipy.stats import skew
+from worlds import make_gapped
+
 from fillgap.datasets.scenes import ClassPrompts
 from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import held_out_splits, zero_shot

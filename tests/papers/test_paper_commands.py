@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from worlds import make_gapped
 
-from conftest import make_gapped
 from fillgap.cli.app import run
 from fillgap.datasets import scenes
 from fillgap.datasets.scenes import ClassPrompts

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from report_pairs import pair_with_everything, two_methods
+from worlds import make_gapped
 
-from conftest import make_gapped
 from fillgap.aligners import make_aligner, save_aligner
 from fillgap.aligners.methods import Provenance
 from fillgap.cli.app import run
@@ -20,7 +21,6 @@ from fillgap.pair import fingerprint
 from fillgap.report import build
 from fillgap.report.build import explain
 from fillgap.report.data import Usage
-from report_pairs import pair_with_everything, two_methods
 
 FILES = ["images.npy", "texts.npy", "--image-index", "index.npy"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
+from worlds import make_gapped
 
-from conftest import make_gapped
 from fillgap.aligners import BalancedAligner, SpectralAligner
 from fillgap.metrics.scan import scan_pool
 from fillgap.runtime import MAX_THREADS, map_blocks, n_threads

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.exceptions import NotFittedError
-
-from conftest import make_gapped
 from filled_index import D, N, X, Y
+from sklearn.exceptions import NotFittedError
+from worlds import make_gapped
+
 from fillgap import InputError, InputTypeError, MeanCentering, measure
 from fillgap.calibration import (
     CSLS,

@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from worlds import make_gapped
 
-from conftest import make_gapped
 from fillgap.aligners import MeanCentering
 from fillgap.evaluation import Comparison, compare
 from fillgap.pair import EmbeddingPair

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+from worlds import make_gapped
 
-from conftest import make_gapped
 from fillgap.search import MixedIndex, fit_space
 from fillgap.space import MixedSpace
 

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from worlds import make_gapped
 
-from conftest import make_gapped
 from fillgap.aligners import Aligner, MeanCentering
 from fillgap.calibration import NNN, Calibration, Sides, ZScore
 from fillgap.space import MixedSpace
