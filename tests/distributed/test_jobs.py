@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pytest
@@ -165,9 +164,9 @@ def test_finished_shards_are_kept_and_others_written_again(folder: Path, tmp_pat
         again(other)
 
 
-def assert_measured(found: Measurements, folder: Path, rows: Any = slice(None)) -> None:
+def assert_measured(found: Measurements, folder: Path, rows=slice(None), k=30) -> None:
     X, Y = (load_rows(folder, modality=side)[rows] for side in ("image", "text"))
-    alone = measure(X, Y, n_neighbors=30)
+    alone = measure(X, Y, n_neighbors=k)
     assert (found.n_images, found.n_texts) == (len(X), len(Y))
     assert set(found.values) == set(alone.values)
     for name, parts in alone.values.items():
@@ -184,6 +183,14 @@ def test_workers_measure_what_one_process_measures(folder: Path, pool: Executor)
     assert report.n_rows == 3 * 2 * N
     assert report.workers.keys() == report.rows_of_workers.keys()
     assert sum(report.rows_of_workers.values()) == report.n_rows
+
+
+def test_mixed_modalities_in_shards_of_other_sizes_are_measured(tmp_path: Path) -> None:
+    X, Y = make_gapped(N, D, seed=3, gap=0.1)  # among the nearest items are both
+    sides = [write_shards(tmp_path / f"{i}", X, Y, at) for i, at in enumerate(([], CUTS))]
+    paths = sides[0] / "img_emb", sides[1] / "text_emb"
+    found, _ = measure_shards(*paths, executor=Here(), n_neighbors=90)
+    assert_measured(found, sides[0], k=90)
 
 
 def test_a_sample_of_queries_is_the_one_of_a_scan_in_memory(folder: Path) -> None:

@@ -23,10 +23,10 @@ def picture(i: int, kind: str = "JPEG") -> bytes:
     return out.getvalue()
 
 
-def images(folder: Path) -> None:
+def images(folder: Path, name: str = "{}.jpg") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(N):
-        (folder / f"{i}.jpg").write_bytes(picture(i))
+        (folder / name.format(i)).write_bytes(picture(i))
 
 
 def lines_of(form: str) -> list[str]:
