@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from worlds import data_folder, load_npz, make_gapped
 
 

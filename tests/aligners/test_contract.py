@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aligner_table import ROWS, Row
-from reference import unit
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from worlds import make_gapped
 
+from aligner_table import ROWS, Row
 from fillgap.aligners import Aligner, BalancedAligner, SpectralAligner
 from fillgap.aligners.base import MomentAligner, SumAligner
 from fillgap.errors import InputError
 from fillgap.io import open_rows, save_rows
 from fillgap.pair import BLOCK_ROWS, RowSource
+from reference import unit
+from worlds import make_gapped
 
 Pair = tuple[np.ndarray, np.ndarray]
 SUMS = [row for row in ROWS if isinstance(row.make(), SumAligner)]

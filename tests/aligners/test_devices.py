@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from devices import on_each, strict, torch  # noqa: F401
-from reference import unit
-from worlds import captioned, make_gapped
 
+from devices import on_each, strict, torch  # noqa: F401
 from fillgap.aligners import METHODS, load_aligner, make_aligner
 from fillgap.cli.app import run
 from fillgap.errors import InputError
@@ -19,6 +17,8 @@ from fillgap.io import load_rows, open_rows, open_sides
 from fillgap.papers.theory import simulate
 from fillgap.papers.theory.settings import Cone, Unconstrained
 from fillgap.runtime import OnDevice, choose_device, pair_on_device, to_host
+from reference import unit
+from worlds import captioned, make_gapped
 
 N, D = 300, 10
 

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
-from reference import unit
 from scipy.linalg import subspace_angles
-from worlds import load_npz, make_gapped
 
 from fillgap.aligners import (
     CCA,
@@ -36,6 +34,8 @@ from fillgap.aligners.subspace import direct_rotation
 from fillgap.errors import InputError
 from fillgap.linalg import energy_basis, principal_vectors, random_overlap
 from fillgap.maps import scale_to_unit
+from reference import unit
+from worlds import load_npz, make_gapped
 
 Pair = tuple[np.ndarray, np.ndarray]
 

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import unit
 from scipy.optimize import linear_sum_assignment, minimize
 from sklearn.base import clone
-from worlds import make_gapped
 
 from fillgap.aligners.transport import assignment, laplace, solver
 from fillgap.aligners.transport.assignment import AssignmentSolver, Oracle, flow_oracle
@@ -30,6 +28,8 @@ from fillgap.aligners.transport.solver import (
 )
 from fillgap.errors import InputError
 from fillgap.runtime import Progress, silent
+from reference import unit
+from worlds import make_gapped
 
 ot = pytest.importorskip("ot")
 Pair = tuple[np.ndarray, np.ndarray]

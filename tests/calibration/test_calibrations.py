@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference_scores as slow
-from calibration_table import ROWS, Row
-from reference import unit
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from worlds import make_gapped
 
+import reference_scores as slow
+from calibration_table import ROWS, Row
 from fillgap import InputError, InputTypeError
 from fillgap.calibration import (
     CALIBRATIONS,
@@ -34,6 +32,8 @@ from fillgap.calibration import (
 from fillgap.calibration.base import MODALITIES
 from fillgap.calibration.methods import calibration_state, restore_calibration
 from fillgap.calibration.probability import ScoreHistogram
+from reference import unit
+from worlds import make_gapped
 
 PAIRS = [(q, d) for q in ("image", "text") for d in ("image", "text")]
 Q_ROWS, D_ROWS, DIM = 40, 60, 12

@@ -8,15 +8,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from datasets_in_memory import scenes
-from worlds import captioned
 
+from datasets_in_memory import scenes
 from fillgap.cli.app import run
 from fillgap.embed import embed_dataset, plan_embed
 from fillgap.encoders import open_encoder
 from fillgap.errors import InputError
 from fillgap.evaluation.compare import compare, plan_compare
 from fillgap.io.pairs import take_rows
+from worlds import captioned
 
 
 def files_in(folder: Path) -> dict[Path, int]:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from judged_folders import write_mixbench
-from worlds import of_another_kind, two_texts
 
 from fillgap import EmbeddingPair, load_space
 from fillgap.aligners import GaussianTransport, load_aligner
 from fillgap.cli.app import run
 from fillgap.evaluation import grid_search
 from fillgap.pair import fingerprint
+from judged_folders import write_mixbench
+from worlds import of_another_kind, two_texts
 
 SEARCH = ["grid-search", "gaussian-transport", "images.npy", "texts.npy", "--splits", "2"]
 

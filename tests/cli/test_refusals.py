@@ -9,11 +9,11 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import safetensors.numpy
-from io_formats import FORMATS
-from worlds import make_gapped
 
 from fillgap.aligners import METHODS, BalancedAligner, save_aligner
 from fillgap.cli.app import run
+from io_formats import FORMATS
+from worlds import make_gapped
 
 WORDS = {
     "grid": "grid-search gaussian-transport images.npy texts.npy --splits 2",

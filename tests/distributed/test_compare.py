@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed_work import FatalOnce, write_shards
-from worlds import captioned, make_gapped
 
+from distributed_work import FatalOnce, write_shards
 from fillgap.aligners import make_aligner
 from fillgap.cli.app import run
 from fillgap.cli.inputs import PairFrom
@@ -18,6 +17,7 @@ from fillgap.errors import InputError
 from fillgap.evaluation import Comparison, compare, judge
 from fillgap.evaluation.judge import JudgeCell
 from fillgap.io import load_pair
+from worlds import captioned, make_gapped
 
 N, D = 200, 12
 OPTIONS = {"n_splits": 3, "n_resamples": 200}

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed_work import Broken, Fatal, Slow, write_shards
-from worlds import make_gapped
 
+from distributed_work import Broken, Fatal, Slow, write_shards
 from fillgap.aligners import make_aligner
 from fillgap.distributed import EngineError, Executor, fit_shards, make_executor
 from fillgap.distributed.executors import DaskCluster
+from worlds import make_gapped
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning:distributed")
 N, D = 200, 12

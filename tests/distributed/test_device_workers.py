@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from devices import on_each, strict, torch  # noqa: F401
 from distributed_work import numbered, write_shards
-from worlds import make_gapped
-
 from fillgap.aligners import make_aligner, save_aligner
 from fillgap.cli.app import run
 from fillgap.cli.inputs import PairFrom
@@ -26,6 +25,7 @@ from fillgap.distributed import (
 from fillgap.distributed.pieces import blocks_on, cut, device_here, open_sides
 from fillgap.io import load_rows
 from fillgap.metrics.summary import measure
+from worlds import make_gapped
 
 N, D = 700, 10
 

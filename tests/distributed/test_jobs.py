@@ -11,11 +11,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from distributed_work import Fatal, write_shards
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import make_gapped
 
+from distributed_work import Fatal, write_shards
 from fillgap.aligners import Aligner, load_aligner, make_aligner, save_aligner
 from fillgap.cli import output
 from fillgap.cli.app import run
@@ -35,6 +34,7 @@ from fillgap.io import load_rows, open_sides, transform_files
 from fillgap.metrics.scan import scan_pool
 from fillgap.metrics.summary import measure
 from fillgap.metrics.verdict import Measurements
+from worlds import make_gapped
 
 N, D = 260, 16
 CUTS = [40, 41, 140, 200]

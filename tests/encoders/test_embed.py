@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from datasets_in_memory import Records, scenes
-from distributed_work import snapshot
 from PIL import Image
 
+from datasets_in_memory import Records, scenes
+from distributed_work import snapshot
 from fillgap.embed import embed_dataset, embed_shard
 from fillgap.encoders import DigitSceneEncoder, open_encoder
 from fillgap.errors import InputError

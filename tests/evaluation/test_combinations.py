@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
-from reference_lists import all_scores, one_sided_values, two_sided_values
-from worlds import make_gapped
 
+import reference
 from fillgap import EmbeddingPair, Sides
 from fillgap.bench.mixed import calibrations_to_bench
 from fillgap.calibration import CSLS, QueryCentering
@@ -34,6 +32,8 @@ from fillgap.evaluation.shortlists import (
     lists_within_pools,
 )
 from fillgap.runtime import silent
+from reference_lists import all_scores, one_sided_values, two_sided_values
+from worlds import make_gapped
 
 N, D = 150, 16
 INDEX = np.repeat(np.arange(N), 2)

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from worlds import captioned, make_gapped
 
 from fillgap.aligners import (
     Aligner,
@@ -22,6 +21,7 @@ from fillgap.evaluation import Comparison, Estimate, compare
 from fillgap.evaluation.compare import MethodResult, decide
 from fillgap.maps import AffineMap
 from fillgap.pair import EmbeddingPair
+from worlds import captioned, make_gapped
 
 QUICK = {"n_splits": 2, "n_resamples": 200}
 

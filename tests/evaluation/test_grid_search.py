@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import make_gapped
 
 from fillgap.aligners import GaussianTransport, MeanCentering
 from fillgap.aligners.transport.laplace import LaplaceTransport
@@ -16,6 +15,7 @@ from fillgap.evaluation.grid_search import grid_search
 from fillgap.metrics import mixed_recall_at_k
 from fillgap.metrics.scan import scan_pool
 from fillgap.pair import EmbeddingPair
+from worlds import make_gapped
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from worlds import captioned, make_gapped
 
 from fillgap.errors import InputError
 from fillgap.evaluation import held_out_splits, paired_permutation_test
@@ -21,6 +20,7 @@ from fillgap.evaluation.judge import (
 )
 from fillgap.evaluation.statistics import estimates, holm, mean_of_directions, per_image
 from fillgap.pair import EmbeddingPair
+from worlds import captioned, make_gapped
 
 
 class TestSplits:

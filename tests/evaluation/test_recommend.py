@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference import unit
-from reference_lists import all_scores, one_sided_values
-from worlds import of_another_kind, two_texts
 
 from fillgap import EmbeddingPair, InputError, InputTypeError, MeanCentering, Sides, recommend
 from fillgap.bench.mixed import bench_mixed
@@ -23,6 +20,9 @@ from fillgap.evaluation.leaderboard import Combination, Leaderboard, Tally
 from fillgap.evaluation.recommend import choose
 from fillgap.evaluation.shortlists import calibrated
 from fillgap.metrics import exposure_at_k, mixed_ndcg_at_k, recall_at_k
+from reference import unit
+from reference_lists import all_scores, one_sided_values
+from worlds import of_another_kind, two_texts
 
 QUICK = {
     "n_splits": 2,

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import unit
-from worlds import make_gapped
 
 from fillgap.aligners import BalancedAligner, EmbeddingShift, MeanCentering
 from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import zero_shot
 from fillgap.metrics import bootstrap_interval
 from fillgap.pair import BLOCK_ROWS
+from reference import unit
+from worlds import make_gapped
 
 FAST = {"n_resamples": 100}
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export_spaces import needed, small_space
-from worlds import make_gapped
 
+from export_spaces import needed, small_space
 from fillgap.aligners import LaplaceTransport, MeanCentering, save_aligner
 from fillgap.cli.app import run
 from fillgap.search import create_index
 from fillgap.space import save_space
+from worlds import make_gapped
 
 
 @pytest.fixture

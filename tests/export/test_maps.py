@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
+
 from aligner_table import ROWS, Row
 from export_spaces import AFTER_NNN, bank_rows, calibrated, hubness_space, needed, small_space
-from sklearn.exceptions import NotFittedError
-from worlds import make_gapped
-
 from fillgap import InputError, InputTypeError
 from fillgap.aligners import (
     LaplaceTransport,
@@ -24,6 +23,7 @@ from fillgap.aligners import (
 from fillgap.calibration import CSLS, Calibration, QBNorm
 from fillgap.export import fold, onnx_model, torch_module
 from fillgap.space import MixedSpace
+from worlds import make_gapped
 
 MODALITIES = ("image", "text")
 SIZE = 12

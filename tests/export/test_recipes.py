@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from export_spaces import needed, small_space
-from postgres import running_postgres
-from worlds import make_gapped
 
+from export_spaces import needed, small_space
 from fillgap import InputError
 from fillgap.aligners import MeanCentering
 from fillgap.calibration import NNN, Calibration, Sides, ZScore
 from fillgap.export import render_recipe
 from fillgap.export.recipes import ENGINES, PLACEHOLDER
 from fillgap.space import MixedSpace
+from postgres import running_postgres
+from worlds import make_gapped
 
 SIZE = 12
 Search = Callable[[str, np.ndarray], list[tuple[str, float]]]

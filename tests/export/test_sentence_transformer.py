@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from export_spaces import calibrated, hubness_space, needed
-from worlds import make_gapped
 
+from export_spaces import calibrated, hubness_space, needed
 from fillgap import InputError
 from fillgap.aligners import MeanCentering
 from fillgap.calibration import NNN, Sides, ZScore
 from fillgap.export import export_space, sentence_transformer_module
 from fillgap.space import MixedSpace
+from worlds import make_gapped
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries, about each other
 SIZE = 12

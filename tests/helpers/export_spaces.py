@@ -9,11 +9,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from worlds import make_gapped
 
 from fillgap.aligners import Aligner, MeanCentering
 from fillgap.calibration import NNN, Calibration, Sides, ZScore
 from fillgap.space import MixedSpace
+from worlds import make_gapped
 
 
 def needed(module: str) -> ModuleType:

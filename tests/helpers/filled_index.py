@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from worlds import make_gapped
 
 from fillgap.search import MixedIndex, fit_space
 from fillgap.space import MixedSpace
+from worlds import make_gapped
 
 N, D = 120, 16
 STAGES = ("raw", "aligned", "calibrated")

@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from worlds import make_gapped
 
 from fillgap.aligners import MeanCentering
 from fillgap.evaluation import Comparison, compare
 from fillgap.pair import EmbeddingPair
 from fillgap.report import Files, ReportData, build_report, render_html
+from worlds import make_gapped
 
 #: What a caption may hold: nothing of it may become markup, in whatever format.
 HOSTILE = (

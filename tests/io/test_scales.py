@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from io_formats import FORMATS, exact_in_bfloat16, save
-from worlds import make_gapped
 
 from fillgap.aligners import make_aligner
 from fillgap.distributed import ThisProcess, fit_shards
 from fillgap.errors import InputError, InputTypeError
 from fillgap.io import load_rows, open_rows, open_sides, transform_files
 from fillgap.io.shards import rows_between
+from io_formats import FORMATS, exact_in_bfloat16, save
+from worlds import make_gapped
 
 #: Shapes of the scales, and what each stands for.
 SHAPES = {

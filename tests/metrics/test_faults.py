@@ -7,7 +7,6 @@ from itertools import permutations
 import numpy as np
 import pytest
 from scipy.stats import norm
-from worlds import load_npz, make_gapped
 
 from fillgap.metrics import faults
 from fillgap.metrics.faults import examine_pairing, examine_rows
@@ -15,6 +14,7 @@ from fillgap.metrics.geometry import paired_moments
 from fillgap.metrics.scan import scan_pool
 from fillgap.metrics.verdict import give_verdict, kind_of
 from fillgap.pair import EmbeddingPair
+from worlds import load_npz, make_gapped
 
 
 def kinds(findings):

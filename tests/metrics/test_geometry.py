@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import reference
 from scipy import stats
 from scipy.linalg import sqrtm, subspace_angles
-from worlds import load_npz, make_gapped
 
+import reference
 from fillgap import linalg
 from fillgap.metrics import distances, geometry
 from fillgap.metrics.geometry import both_moments
 from fillgap.pair import EmbeddingPair
+from worlds import load_npz, make_gapped
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from worlds import make_gapped
 
 from fillgap.errors import InputError
 from fillgap.metrics import distances, geometry, neighbours, retrieval, structure
 from fillgap.metrics.geometry import both_moments
 from fillgap.metrics.intervals import bootstrap_interval
 from fillgap.metrics.scan import scan_pool
+from worlds import make_gapped
 
 CROSS = np.array([[1.0, 0], [-1.0, 0], [0, 1.0], [0, -1.0]])
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
-from worlds import make_gapped
 
+import reference
 from fillgap.metrics import neighbours, structure
 from fillgap.metrics.scan import scan_pool
 from fillgap.metrics.structure import linear_separability
 from fillgap.pair import EmbeddingPair
+from worlds import make_gapped
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from worlds import make_gapped
 
 from fillgap.metrics import MEASURES, intervals, retrieval
 from fillgap.metrics.intervals import bootstrap_interval, bounds_around
 from fillgap.metrics.summary import first_texts, measure
 from fillgap.pair import EmbeddingPair
+from worlds import make_gapped
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
-import reference
-from worlds import make_gapped
 
+import reference
 from fillgap.metrics import MEASURES
 from fillgap.metrics.geometry import both_moments, paired_moments
 from fillgap.metrics.scan import scan_pool
 from fillgap.pair import EmbeddingPair
+from worlds import make_gapped
 
 N, D = 120, 10
 ORDER_DEPENDENT = {"linear_separability", "cluster_mixing"}

@@ -7,9 +7,8 @@ import math
 
 import numpy as np
 import pytest
-import reference
-from worlds import make_gapped
 
+import reference
 from fillgap.aligners import BalancedAligner, HyperplaneRotation, SharedSpaceProjection, Translation
 from fillgap.datasets.scenes import ClassPrompts
 from fillgap.errors import InputError, InputTypeError
@@ -29,6 +28,7 @@ from fillgap.papers.decipher import (
     printed_zero_shot,
     reproduce_decipher,
 )
+from worlds import make_gapped
 
 PAPER = ("raw", "translation", "dimension-removal", "shared-space-projection")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from worlds import make_gapped
 
 from fillgap import InputError, __version__
 from fillgap.metrics import itr, mixed_recall_at_k
@@ -25,6 +24,7 @@ from fillgap.papers.experiment.specification import (
     find_measure,
     read_experiment,
 )
+from worlds import make_gapped
 
 WAYS = (
     Representation("raw"),

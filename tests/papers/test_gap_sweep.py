@@ -8,10 +8,9 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-import reference
 from scipy.stats import skew
-from worlds import make_gapped
 
+import reference
 from fillgap.datasets.scenes import ClassPrompts
 from fillgap.errors import InputError, InputTypeError
 from fillgap.evaluation import held_out_splits, zero_shot
@@ -28,6 +27,7 @@ from fillgap.papers.gap_sweep import (
     sweep_gap,
     write_sweep_figure,
 )
+from worlds import make_gapped
 
 QUICK = {"n_splits": 2, "n_resamples": 100}
 BOTH = {"image_to_text": "image", "text_to_image": "text"}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from worlds import make_gapped
 
 from fillgap.cli.app import run
 from fillgap.datasets import scenes
@@ -16,6 +15,7 @@ from fillgap.pair import EmbeddingPair
 from fillgap.papers.decipher import reproduce_decipher
 from fillgap.papers.fill_the_gap import TABLES
 from fillgap.papers.gap_sweep import AMOUNTS, sweep_gap
+from worlds import make_gapped
 
 D = 8
 

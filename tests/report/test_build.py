@@ -7,15 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_pairs import (
-    pair_with_everything,
-    quick_report,
-    two_methods,
-    unpaired_pair,
-    unpaired_report,
-    whole_report,
-)
-from worlds import make_gapped
 
 from fillgap.aligners import (
     METHODS,
@@ -33,6 +24,15 @@ from fillgap.metrics import measure
 from fillgap.pair import EmbeddingPair, fingerprint
 from fillgap.report import Files, build, build_report, panels
 from fillgap.report.markdown import render_json
+from report_pairs import (
+    pair_with_everything,
+    quick_report,
+    two_methods,
+    unpaired_pair,
+    unpaired_report,
+    whole_report,
+)
+from worlds import make_gapped
 
 
 def test_measures_before_and_after_are_of_rows_that_were_not_fitted() -> None:

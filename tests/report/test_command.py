@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from report_pairs import pair_with_everything, two_methods
-from worlds import make_gapped
 
 from fillgap.aligners import make_aligner, save_aligner
 from fillgap.aligners.methods import Provenance
@@ -21,6 +19,8 @@ from fillgap.pair import fingerprint
 from fillgap.report import build
 from fillgap.report.build import explain
 from fillgap.report.data import Usage
+from report_pairs import pair_with_everything, two_methods
+from worlds import make_gapped
 
 FILES = ["images.npy", "texts.npy", "--image-index", "index.npy"]
 

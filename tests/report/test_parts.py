@@ -13,8 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from report_pairs import pair_with_everything, unpaired_pair
-from worlds import make_gapped
 
 from fillgap.errors import InputError
 from fillgap.metrics.geometry import principal_angles, subspace_overlap
@@ -32,6 +30,8 @@ from fillgap.report.panels import (
     project_more,
     small_png,
 )
+from report_pairs import pair_with_everything, unpaired_pair
+from worlds import make_gapped
 
 
 def views_of(pair: EmbeddingPair) -> dict[str, EmbeddingPair]:

@@ -14,9 +14,6 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from io_formats import FORMATS, HALF, make_rows
-from remote_servers import google_server, plain_server, range_server, s3_server
-from worlds import make_gapped
 
 from fillgap import remote
 from fillgap.aligners import load_aligner, make_aligner, save_aligner
@@ -25,6 +22,9 @@ from fillgap.distributed import ProcessPool, apply_shards, fit_shards, measure_s
 from fillgap.errors import InputError, InputTypeError
 from fillgap.io import load_rows, open_rows, open_sides, save_rows, transform_files
 from fillgap.remote import as_path
+from io_formats import FORMATS, HALF, make_rows
+from remote_servers import google_server, plain_server, range_server, s3_server
+from worlds import make_gapped
 
 N, D = 90, 12
 pytestmark = pytest.mark.filterwarnings(

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
-from worlds import make_gapped
 
 from fillgap.aligners import BalancedAligner, SpectralAligner
 from fillgap.metrics.scan import scan_pool
 from fillgap.runtime import MAX_THREADS, map_blocks, n_threads
+from worlds import make_gapped
 
 
 def test_results_come_in_order_and_blocks_are_not_read_far_ahead() -> None:

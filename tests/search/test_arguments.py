@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from filled_index import D, N, X, Y
 from sklearn.exceptions import NotFittedError
-from worlds import make_gapped
 
+from filled_index import D, N, X, Y
 from fillgap import InputError, InputTypeError, MeanCentering, measure
 from fillgap.calibration import (
     CSLS,
@@ -28,6 +27,7 @@ from fillgap.calibration import (
 )
 from fillgap.search import MixedIndex, create_index, open_index
 from fillgap.space import MixedSpace
+from worlds import make_gapped
 
 IMAGES, TEXTS = make_gapped(30, 8, seed=0)
 ROWS = Sides(IMAGES, TEXTS)

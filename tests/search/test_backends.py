@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from export_spaces import needed
 from filled_index import NASTY, STAGES, D, N, X, Y, fill, fitted_space
-from postgres import running_postgres
-from worlds import make_gapped
-
 from fillgap.cli.app import run
 from fillgap.errors import InputError, InputTypeError
 from fillgap.search import MixedIndex, create_index, open_index
 from fillgap.search.opening import BACKENDS, new_index
 from fillgap.space import MixedSpace
+from postgres import running_postgres
+from worlds import make_gapped
 
 PACKAGES = {"qdrant-edge": "qdrant_edge", "lancedb": "lancedb", "pgvector": "psycopg"}
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser_session import Session, session
 from PIL import Image
-from remote_servers import running
-from worlds import make_gapped
 
+from browser_session import Session, session
 from fillgap.datasets import load_digit_scenes
 from fillgap.search import create_index, fit_space
 from fillgap.serve import create_app
+from remote_servers import running
+from worlds import make_gapped
 
 HOSTILE = "<img src=x onerror=\"document.body.dataset.hacked='yes'\">'; DROP TABLE x; --"
 #: What the page shows of one ranking.

@@ -74,13 +74,11 @@ def demo(
     to_fit = _write(load_digit_scenes("fitting"), out / "fitting")
     checking = _write(load_digit_scenes("evaluation"), out / "checking")
 
-    silent = ["--quiet"] * quiet
-
     def step(title: str, *words: str, new: bool = False) -> Any:
-        say()
-        say(f"# {title}")
+        say(f"\n# {title}")
         say(f"$ fillgap {' '.join(words)}")
-        return app(args=[*words, *["--overwrite"] * new, *silent], standalone_mode=False)
+        more = ["--overwrite"] * new + ["--quiet"] * quiet
+        return app(args=[*words, *more], standalone_mode=False)
 
     step("How large is the gap?", "measure", *checking)
     found = step("Which method closes it? Judged on held-out scenes.", "compare", *to_fit)
@@ -99,7 +97,7 @@ def demo(
     step("All of it on one page, to look at and to pass on.", "report", *words, new=True)
 
 
-def _write(pair: EmbeddingPair, folder: Path) -> tuple[str, str]:
+def _write(pair: EmbeddingPair, folder: Path) -> list[str]:
     """Write both sides as Parquet, the texts with their captions and the row of their image."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -107,15 +105,13 @@ def _write(pair: EmbeddingPair, folder: Path) -> tuple[str, str]:
     from fillgap.files import atomic_file
 
     texts = {"caption": pair.captions, "image_index": pair.image_index}
-    written = []
-    for name, rows, columns in (("images", pair.images, {}), ("texts", pair.texts, texts)):
+    paths = [folder / "images.parquet", folder / "texts.parquet"]
+    for path, rows, columns in zip(paths, (pair.images, pair.texts), ({}, texts), strict=True):
         values = pa.array(rows.ravel())
         vectors = pa.FixedSizeListArray.from_arrays(values, pair.n_features)
-        path = folder / f"{name}.parquet"
         with atomic_file(path) as temporary:
             pq.write_table(pa.table({"embedding": vectors, **columns}), temporary)
-        written.append(str(path))
-    return written[0], written[1]
+    return [str(path) for path in paths]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -129,31 +125,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; no error reaches the user as a traceback."""
+    message = None
     try:
         code = app(args=arguments, standalone_mode=False)
-    except Exception as error:
-        return _report_error(error)
+    except BrokenPipeError:  # the reader of stdout went away, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         code = 130
+    except Exception as error:
+        message, code = _explain(error)
     if code == 130:
-        return _say("interrupted; nothing half-written is left.", 130)
+        message = "interrupted; nothing half-written is left."
+    if message is not None:
+        typer.echo(f"fillgap: {message}", err=True)
     return code if isinstance(code, int) else 0
 
 
-def _report_error(error: Exception) -> int:
-    """Say in one line what is wrong, and return the exit code."""
+def _explain(error: Exception) -> tuple[str, int]:
+    """Return in one line what is wrong, and the exit code."""
     if type(error).__name__ == "Abort":  # what typer makes of Ctrl-C
-        return _say("interrupted; nothing half-written is left.", 130)
+        return "", 130
     if hasattr(error, "format_message"):  # a usage error: unknown option, missing argument
-        return _say(" ".join(error.format_message().split()), 2)
-    if isinstance(error, BrokenPipeError):  # the reader of stdout went away, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return " ".join(error.format_message().split()), 2
     from sklearn.exceptions import NotFittedError
 
     from fillgap.errors import InputError, InputTypeError
 
-    message, refusals = " ".join(str(error).split()), (InputError, InputTypeError)
+    message = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         message = "there is not enough memory for this. Use fewer rows or a machine with more."
     elif isinstance(error, OSError) and error.errno is not None and error.filename is not None:
@@ -161,17 +160,11 @@ def _report_error(error: Exception) -> int:
             f"{error.filename} must be accessible, got {os.strerror(error.errno)!r}. "
             "Check the path, its permissions and the disk."
         )
-    elif not isinstance(error, (*refusals, ImportError, NotFittedError)):
+    elif not isinstance(error, (InputError, InputTypeError, ImportError, NotFittedError)):
         if os.environ.get("FILLGAP_DEBUG"):
             raise error
-        message = (
+        return (
             f"{type(error).__name__}: {message}. This is a fault of fillgap: please report it with "
             "the output of the same command under FILLGAP_DEBUG=1."
-        )
-        return _say(message, 1)
-    return _say(message, 2)
-
-
-def _say(message: str, code: int) -> int:
-    typer.echo(f"fillgap: {message}", err=True)
-    return code
+        ), 1
+    return message, 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from contextlib import nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,20 +14,22 @@ from typer import Argument, Option
 from fillgap.cli import options as opt
 from fillgap.cli.inputs import new_file, parse_parameters, read_pair
 from fillgap.cli.output import (
-    end,
+    end_job,
     print_json,
     print_table,
     progress_bar,
     refuse,
     say,
+    say_all,
     say_embed_plan,
-    say_job,
     say_plan,
 )
 
 if TYPE_CHECKING:
     from fillgap.aligners.base import Aligner
-    from fillgap.io.embedded import Manifest
+
+#: Images left out that are named.
+MOST_SKIPPED = 5
 
 
 def embed(
@@ -98,36 +101,43 @@ def embed(
     given = tuple((name, value) for name, value in options.items() if value is not None)
     data, encoder = (dataset, tuple(dataset_options or ())), (model, given)
     opened = open_data(*data)
+    layout: dict[str, Any] = {"shard_rows": shard_rows, "dtype": dtype}
     if dry_run:
         with executor or nullcontext():
-            plan = plan_embed(opened, out, shard_rows=shard_rows, dtype=dtype)
+            plan = plan_embed(opened, out, **layout)
         say_embed_plan(plan, out, as_json=as_json)
         return
     loaded = load_encoder(*encoder)
+    openers = partial(once, open_data, *data), partial(once, load_encoder, *encoder)
     with (
         warnings.catch_warnings(record=True) as caught,
         executor or nullcontext(),
         progress_bar(quiet=quiet) as progress,
     ):
         warnings.simplefilter("always", UserWarning)
-        manifest = embed_dataset(
-            opened,
-            loaded,
-            out,
-            shard_rows=shard_rows,
-            dtype=dtype,
-            n_threads=threads,
-            executor=executor,
-            openers=(partial(once, open_data, *data), partial(once, load_encoder, *encoder)),
-            progress=progress,
-        )
+        work = {"n_threads": threads, "executor": executor, "progress": progress}
+        manifest = embed_dataset(opened, loaded, out, openers=openers, **layout, **work)
     notes = list(dict.fromkeys(str(item.message) for item in caught))
     if as_json:
         keys = ("model", "dataset", "n_images", "n_texts", "n_empty", "skipped")
         shown = {key: getattr(manifest, key) for key in keys}
         print_json({**shown, "notes": notes, "out": str(out)})
         return
-    _print_embedded(manifest, notes, out)
+    name, n_features = manifest.model["name"], manifest.model["n_features"]
+    say(
+        f"{manifest.dataset['name']} embedded by {name}: {manifest.n_images} images and "
+        f"{manifest.n_texts} texts in {n_features} dimensions: {out}"
+    )
+    skipped = manifest.skipped
+    if skipped:
+        say(f"{len(skipped)} images could not be read and were left out:")
+        for item in skipped[:MOST_SKIPPED]:
+            say(f"  {item['id']}: {item['reason']}")
+        if len(skipped) > MOST_SKIPPED:
+            say(f"  and {len(skipped) - MOST_SKIPPED} more, listed in {out}/manifest.json")
+    if manifest.n_empty:
+        say(f"{manifest.n_empty} empty captions were left out.")
+    say_all("Note", [*manifest.dataset["problems"], *notes])
     if dataset.startswith("judged:"):
         say(f"Next: fillgap bench mixed {dataset.removeprefix('judged:')} --embeddings {out}")
     else:
@@ -154,26 +164,6 @@ def load_encoder(model: str, options: tuple[tuple[str, Any], ...]) -> Any:
 
     here = {name: name_here(value) if name == "device" else value for name, value in options}
     return open_encoder(model, **here)
-
-
-def _print_embedded(manifest: Manifest, notes: list[str], out: Path, most: int = 5) -> None:
-    """Print what was written and what was left out."""
-    name, n_features = manifest.model["name"], manifest.model["n_features"]
-    say(
-        f"{manifest.dataset['name']} embedded by {name}: {manifest.n_images} images and "
-        f"{manifest.n_texts} texts in {n_features} dimensions: {out}"
-    )
-    skipped = manifest.skipped
-    if skipped:
-        say(f"{len(skipped)} images could not be read and were left out:")
-        for item in skipped[:most]:
-            say(f"  {item['id']}: {item['reason']}")
-        if len(skipped) > most:
-            say(f"  and {len(skipped) - most} more, listed in {out}/manifest.json")
-    if manifest.n_empty:
-        say(f"{manifest.n_empty} empty captions were left out.")
-    for note in [*manifest.dataset["problems"], *notes]:
-        say(f"Note: {note}")
 
 
 def fit(
@@ -209,38 +199,28 @@ def fit(
     new_file(out, (images, texts, image_index), overwrite=overwrite)
     if out.is_dir():
         refuse(f"{out} must be a file, got a folder. Name the new file in it.")
-    executor = opt.engine_of(
-        engine, workers, address, skip_bad_shards=skip_bad_shards, device=device
-    )
+    executor = opt.engine_of(engine, workers, address, skip_bad_shards, device)
+    spread: dict[str, Any] = {"executor": executor, "skip_bad_shards": skip_bad_shards}
     if dry_run:
         from fillgap.distributed.job_plan import plan_fit
 
         with executor or nullcontext():
-            plan = plan_fit(
-                aligner, images, texts, executor=executor, skip_bad_shards=skip_bad_shards
-            )
+            plan = plan_fit(aligner, images, texts, **spread)
         say_plan(plan, out, as_json=as_json)
         return
     job, data_hash, skipped = None, None, {}
     with progress_bar(quiet=quiet) as progress:
         if executor is None:
             sides = _sides(aligner, images, texts, image_index)
-            aligner.fit(*on_device(sides, device), progress=progress)
+            aligner.fit(*_on_device(sides, device), progress=progress)
             data_hash = fingerprint(*sides)
         else:
             from fillgap.distributed.fit_job import fit_shards
 
             opt.refuse_index(image_index)
+            spread |= {"device": device, "progress": progress}
             with executor:
-                job = fit_shards(
-                    aligner,
-                    images,
-                    texts,
-                    executor=executor,
-                    skip_bad_shards=skip_bad_shards,
-                    device=device,
-                    progress=progress,
-                )
+                job = fit_shards(aligner, images, texts, **spread)
             skipped = job.skipped
     created = datetime.now(UTC).date().isoformat()
     provenance = Provenance(
@@ -261,35 +241,29 @@ def fit(
     else:
         size = f"{n} images and {m} texts in {aligner.n_features_in_} dimensions"
         say(f"{method} fitted to {size}: {out}")
-        for note in aligner.notes_:
-            say(f"Note: {note}")
-        say_job(job)
-    end(job)
+        say_all("Note", aligner.notes_)
+    end_job(job, said=as_json)
 
 
 def _sides(
     aligner: Aligner, images: str, texts: str | None, image_index: str | None
 ) -> tuple[Any, Any]:
     """Return what to fit on: streams where sums suffice, pairs row by row where they are needed."""
-    if aligner.needs_pairs:
-        return read_pair(images, texts, image_index=image_index).matched()
     from fillgap.io.shards import open_sides
 
+    if aligner.needs_pairs:
+        return read_pair(images, texts, image_index=image_index).matched()
     return open_sides(images, texts)
 
 
-def on_device(sides: tuple[Any, Any], name: str | None) -> tuple[Any, Any]:
+def _on_device(sides: tuple[Any, Any], name: str | None) -> Iterable[Any]:
     """Return both sides as tensors of a device, block by block where they are streams."""
     if name is None:
         return sides
     from fillgap.runtime import OnDevice, choose_device, to_device
 
     device = choose_device(name)
-    images, texts = (
-        OnDevice(side, device) if hasattr(side, "iter_blocks") else to_device(side, device)
-        for side in sides
-    )
-    return images, texts
+    return [(OnDevice if hasattr(s, "iter_blocks") else to_device)(s, device) for s in sides]
 
 
 def apply(
@@ -319,55 +293,35 @@ def apply(
     from fillgap.distributed.job_plan import plan_apply
     from fillgap.io.writing import transform_files
 
-    executor = opt.engine_of(
-        engine, workers, address, skip_bad_shards=skip_bad_shards, device=device
-    )
+    executor = opt.engine_of(engine, workers, address, skip_bad_shards, device)
     if dry_run:
         with executor or nullcontext():
             plan = plan_apply(aligner, files, out, modality=modality)
         say_plan(plan, out, as_json=as_json)
         return
+    where: dict[str, Any] = {"modality": modality, "overwrite": overwrite}
     if executor is not None:
+        spread = {"executor": executor, "skip_bad_shards": skip_bad_shards, "device": device}
         with executor, progress_bar(quiet=quiet) as progress:
-            job = apply_shards(
-                aligner,
-                files,
-                out,
-                modality=modality,
-                executor=executor,
-                skip_bad_shards=skip_bad_shards,
-                overwrite=overwrite,
-                device=device,
-                progress=progress,
-            )
+            job = apply_shards(aligner, files, out, progress=progress, **where, **spread)
         if as_json:
             print_json(job.to_dict())
-        else:
-            say_job(job)
-        end(job)
+        end_job(job, said=as_json)
         return
     fitted = load_aligner(aligner)
     for file in files:
         _check_side(fitted, file, modality)
-    what = "images" if modality == "image" else "texts"
+    function = block_function(fitted, f"{modality}s", device)
     with warnings.catch_warnings(record=True) as caught, progress_bar(quiet=quiet) as progress:
         warnings.simplefilter("once", UserWarning)
-        written = transform_files(
-            files,
-            out,
-            block_function(fitted, what, device),
-            modality=modality,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        written = transform_files(files, out, function, progress=progress, **where)
     notes = sorted({str(warning.message) for warning in caught})
     if as_json:
         print_json({"written": [str(path) for path in written], "notes": notes})
         return
     for path in written:
         say(str(path))
-    for note in notes:
-        say(f"Note: {note}")
+    say_all("Note", notes)
 
 
 def _check_side(fitted: Aligner, file: str, modality: Literal["image", "text"]) -> None:

@@ -22,7 +22,7 @@ def read_pair(
     images: str,
     texts: str | None,
     *,
-    image_index: str | None,
+    image_index: str | None = None,
     captions: str | None = None,
     unpaired: bool = False,
     max_images: int | None = None,
@@ -39,18 +39,13 @@ def read_pair(
     from fillgap.runtime import choose_device, pair_on_device
 
     where = None if device is None else choose_device(device)  # before anything is read
+    sample: dict[str, Any] = {"max_images": max_images, "random_state": seed}
     if bad:
-        pair = load_readable_pair(images, texts, bad, max_images=max_images, random_state=seed)
+        pair = load_readable_pair(images, texts, bad, **sample)
     else:
-        pair = load_pair(
-            images,
-            texts,
-            image_index=image_index,
-            captions=captions,
-            paired=False if unpaired else None,
-            max_images=max_images,
-            random_state=seed,
-        )
+        paired = False if unpaired else None
+        sample |= {"image_index": image_index, "captions": captions, "paired": paired}
+        pair = load_pair(images, texts, **sample)
     return pair if where is None else pair_on_device(pair, where)
 
 
@@ -76,15 +71,6 @@ def _read_once(source: PairFrom) -> EmbeddingPair:
     from fillgap.distributed.pieces import name_here
 
     return read_pair(**(vars(source) | {"device": name_here(source.device)}))
-
-
-def read_or_bundled(images: str | None, texts: str | None, **options: Any) -> EmbeddingPair:
-    """Read both sides, or take the bundled scenes where there are no words."""
-    if images is not None:
-        return read_pair(images, texts, **options)
-    from fillgap.datasets.scenes import load_digit_scenes
-
-    return load_digit_scenes()
 
 
 def new_file(out: Path | None, words: Iterable[str | Path | None] = (), *, overwrite: bool) -> None:
@@ -129,18 +115,20 @@ def _value(text: str) -> Any:
 def read_classified(
     images: str | None,
     texts: str | None,
-    *,
     image_index: str | None,
-    labels: str | None,
-    prompts: str | None,
-    prompt_labels: str | None,
+    words: tuple[str | None, str | None, str | None],
+    *,
     unpaired: bool = False,
 ) -> tuple[EmbeddingPair, ClassPrompts | None]:
-    """Read both sides and what classifies them; without any words, the bundled scenes."""
+    """Read both sides and what classifies them; without any words, the bundled scenes.
+
+    `words` name the labels of the images, the prompts, and the labels of these.
+    """
     from fillgap.datasets.scenes import ClassPrompts, load_class_prompts, load_digit_scenes
     from fillgap.io.shards import load_rows
 
-    classes = {"--labels": labels, "--prompts": prompts, "--prompt-labels": prompt_labels}
+    labels, prompts, prompt_labels = words
+    classes = dict(zip(("--labels", "--prompts", "--prompt-labels"), words, strict=True))
     given = [name for name, word in classes.items() if word is not None]
     if images is None:
         given += ["--image-index"] * (image_index is not None) + ["--unpaired"] * unpaired

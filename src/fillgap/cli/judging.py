@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,11 +17,10 @@ from fillgap.cli.inputs import (
     new_file,
     parse_grid,
     parse_parameters,
-    read_or_bundled,
     read_pair,
 )
 from fillgap.cli.output import (
-    end,
+    end_job,
     interval,
     number,
     print_json,
@@ -30,16 +28,14 @@ from fillgap.cli.output import (
     progress_bar,
     refuse,
     say,
-    say_job,
+    say_all,
     say_plan,
 )
 
 if TYPE_CHECKING:
     from fillgap.distributed.job_plan import JobPlan
     from fillgap.evaluation.compare import Comparison
-    from fillgap.evaluation.grid_search import GridSearch
     from fillgap.evaluation.recommend import SpaceRecommendation
-    from fillgap.runtime import Progress
 
 TITLES = {
     "two_sided_ndcg_at_10": "two-sided NDCG@10",
@@ -59,8 +55,11 @@ def print_comparison(found: Comparison) -> None:
     )
     measures = list(TITLES)[not found.two_sided :]
     rows = []
-    for name in sorted(found.results, key=partial(_score, found), reverse=True):
-        result = found.results[name]
+    objective = found.recommendation.objective
+    by_score = sorted(
+        found.results.items(), key=lambda item: -item[1].estimates[objective]["mean"].value
+    )
+    for name, result in by_score:
         means = [result.estimates[measure]["mean"] for measure in measures]
         # Without the zeros before their points intervals fit in a line.
         cells = [interval(mean).replace("0.", ".") for mean in means]
@@ -77,12 +76,7 @@ def print_comparison(found: Comparison) -> None:
     for name, reason in found.failures.items():
         say(f"{name} cannot run on these data: {reason}")
     for name, result in found.results.items():
-        for note in result.notes:
-            say(f"{name}: {note}")
-
-
-def _score(found: Comparison, name: str) -> float:
-    return found.results[name].estimates[found.recommendation.objective]["mean"].value
+        say_all(name, result.notes)
 
 
 def compare(
@@ -112,9 +106,7 @@ def compare(
     from fillgap.distributed.fit_job import JobReport, find_bad_shards
     from fillgap.evaluation.compare import compare as compare_pair
 
-    executor = opt.engine_of(
-        engine, workers, address, skip_bad_shards=skip_bad_shards, device=device
-    )
+    executor = opt.engine_of(engine, workers, address, skip_bad_shards, device)
     if skip_bad_shards:
         opt.refuse_index(image_index)
     source = PairFrom(images, texts, image_index, max_images, seed, device)
@@ -145,8 +137,7 @@ def compare(
         print_json(found.to_dict() | job)
     else:
         print_comparison(found)
-        say_job(report)
-    end(report)
+    end_job(report, said=as_json)
     return found
 
 
@@ -352,28 +343,14 @@ def grid_search(
     aligner = make_aligner(method, **fixed)
     pair = read_pair(images, texts, image_index=image_index, max_images=max_images, seed=seed)
     with progress_bar(quiet=quiet) as progress:
-        found = search(
-            pair,
-            aligner,
-            values,
-            measure=measure,
-            n_splits=n_splits,
-            random_state=seed,
-            progress=progress,
-        )
+        judging: dict[str, Any] = {"measure": measure, "n_splits": n_splits}
+        judging |= {"random_state": seed, "progress": progress}
+        found = search(pair, aligner, values, **judging)
     best = found.best  # refuses where no combination can be fitted
     if as_json:
         print_json({**found.to_dict(), "best": best.parameters})
         return
-    chosen = {**fixed, **best.parameters}
-    settings = [f"--set {shlex.quote(f'{name}={value}')}" for name, value in chosen.items()]
-    sides = shlex.join([images] if texts is None else [images, texts])
-    print_search(found, f"fillgap fit {method} {sides} {' '.join(settings)} --out ALIGNER")
-
-
-def print_search(found: GridSearch, command: str) -> None:
-    """Print every combination, best first, and how to fit the best one."""
-    names = list(found.best.parameters)
+    names = list(best.parameters)
     directions = {"mean": "mean", "image_to_text": "images", "text_to_image": "texts"}
     say(f"{found.method}: {found.measure} of held-out queries, best first.")
     rows = [
@@ -385,10 +362,12 @@ def print_search(found: GridSearch, command: str) -> None:
     say("images, texts: by the modality of the query. The best of many is optimistic: compare it")
     say("with other methods on rows that are not among these.")
     for point in found.points:
-        said = [f"cannot be fitted: {point.failure}"] if point.failure else point.notes
-        for remark in said:
-            say(f"{point.label}: {remark}")
-    say(f"To fit the best one: {command}")
+        failure = [f"cannot be fitted: {point.failure}"] if point.failure else []
+        say_all(point.label, failure or point.notes)
+    chosen = {**fixed, **best.parameters}
+    settings = [f"--set {shlex.quote(f'{name}={value}')}" for name, value in chosen.items()]
+    sides = shlex.join([images] if texts is None else [images, texts])
+    say(f"To fit the best one: fillgap fit {method} {sides} {' '.join(settings)} --out ALIGNER")
 
 
 app = Typer(help="Leaderboards of methods on data of your own or on the bundled scenes.")
@@ -456,6 +435,7 @@ def mixed(
     from fillgap.bench.mixed import bench_mixed, in_thirds
     from fillgap.bench.pages import against_published, to_html, to_markdown
     from fillgap.datasets.judged import is_judged
+    from fillgap.datasets.scenes import load_digit_scenes
     from fillgap.files import atomic_file
 
     if out is not None and out.suffix not in {".html", ".md"}:
@@ -474,19 +454,18 @@ def mixed(
             f"{' and '.join(given)} must be given with pairs, got {images}, which has judgements. "
             "Leave it out."
         )
+    sample: dict[str, Any] = {"max_images": max_images, "seed": seed}
+    common: dict[str, Any] = {"aligners": methods or None, "n_splits": n_splits}
     with progress_bar(quiet=quiet) as progress:
-        common: dict[str, Any] = {
-            "aligners": methods or None,
-            "n_splits": n_splits,
-            "random_state": seed,
-            "progress": progress,
-        }
+        common |= {"random_state": seed, "progress": progress}
         if judged:
             items = _read_judged(Path(str(images)), embeddings, encoder, qrels, progress)
             board = bench_judged(*items, **common)
         else:
-            pair = read_or_bundled(
-                images, texts, image_index=image_index, max_images=max_images, seed=seed
+            pair = (
+                load_digit_scenes()
+                if images is None
+                else read_pair(images, texts, image_index=image_index, **sample)
             )
             if thirds:
                 board = bench_judged(*in_thirds(pair, random_state=seed), **common)
@@ -504,11 +483,7 @@ def mixed(
 
 
 def _read_judged(
-    folder: Path,
-    embeddings: Path | None,
-    encoder: str | None,
-    qrels: str | None,
-    progress: Progress,
+    folder: Path, embeddings: Path | None, encoder: str | None, qrels: str | None, progress: Any
 ) -> tuple[Any, ...]:
     """Return the judgements of a folder, with the vectors of its queries and documents."""
     from tempfile import TemporaryDirectory

@@ -5,21 +5,20 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from fillgap.cli import options as opt
 from fillgap.cli.inputs import read_npy, read_pair
 from fillgap.cli.output import (
-    end,
+    end_job,
     interval,
     print_json,
     print_table,
     progress_bar,
     refuse,
     say,
-    say_job,
     say_plan,
 )
 
@@ -49,32 +48,22 @@ def measure(
 
     Workers read all rows: sums are exact, and a sample of queries is asked against all of them.
     """
-    executor = opt.engine_of(
-        engine, workers, address, skip_bad_shards=skip_bad_shards, device=device
-    )
+    executor = opt.engine_of(engine, workers, address, skip_bad_shards, device)
     paired = False if unpaired else None
+    spread: dict[str, Any] = {"executor": executor, "skip_bad_shards": skip_bad_shards}
     if dry_run:
         from fillgap.distributed.job_plan import plan_measure
 
         with executor or nullcontext():
-            plan = plan_measure(
-                images, texts, executor=executor, paired=paired, skip_bad_shards=skip_bad_shards
-            )
+            plan = plan_measure(images, texts, paired=paired, **spread)
         say_plan(plan, as_json=as_json)
         return
     if executor is None:
         from fillgap.metrics.summary import measure as measure_pair
 
-        pair = read_pair(
-            images,
-            texts,
-            image_index=image_index,
-            captions=captions,
-            unpaired=unpaired,
-            max_images=max_images,
-            seed=seed,
-            device=device,
-        )
+        how: dict[str, Any] = {"image_index": image_index, "captions": captions}
+        how |= {"unpaired": unpaired, "max_images": max_images, "seed": seed, "device": device}
+        pair = read_pair(images, texts, **how)
         with progress_bar(quiet=quiet) as progress:
             found, job = measure_pair(pair, random_state=seed, progress=progress), None
         _check_measured(found)
@@ -82,22 +71,13 @@ def measure(
         from fillgap.distributed.measure_job import measure_shards
 
         with executor, progress_bar(quiet=quiet) as progress:
-            found, job = measure_shards(
-                images,
-                texts,
-                executor=executor,
-                paired=paired,
-                random_state=seed,
-                skip_bad_shards=skip_bad_shards,
-                device=device,
-                progress=progress,
-            )
+            spread |= {"device": device, "progress": progress}
+            found, job = measure_shards(images, texts, paired=paired, random_state=seed, **spread)
     if as_json:
         print_json(found.to_dict() | ({} if job is None else {"job": job.to_dict()}))
     else:
         print_measurements(found)
-        say_job(job)
-    end(job)
+    end_job(job, said=as_json)
 
 
 def _check_measured(found: Measurements) -> None:
@@ -112,9 +92,8 @@ def print_measurements(found: Measurements) -> None:
     say(found.verdict.text)
     for finding in found.findings:
         say(f"{'Fault' if finding.is_fault else 'Note'}: {finding.message}")
-    say()
     sizes = f"{found.n_images} images, {found.n_texts} texts, {found.n_features} dimensions"
-    say(f"{found.name}: {sizes}")
+    say(f"\n{found.name}: {sizes}")
     families: dict[str, list[list[str]]] = {}
     for entry in MEASURES.values():
         for key, _ in entry.variants():
@@ -187,29 +166,18 @@ def report(
         )
     chosen = None if method is None else make_aligner(method)
     chosen = chosen if aligner is None else load_aligner(aligner)
-    pair = read_pair(
-        images,
-        texts,
-        image_index=image_index,
-        captions=captions,
-        unpaired=unpaired,
-        # Pictures are in the order of all rows, so that none of these may be left out.
-        max_images=None if thumbnails else max_images,
-        seed=seed,
-    )
+    belonging: dict[str, Any] = {"image_index": image_index, "captions": captions}
+    # Pictures are in the order of all rows, so that none of these may be left out.
+    most = None if thumbnails else max_images
+    pair = read_pair(images, texts, unpaired=unpaired, max_images=most, seed=seed, **belonging)
     if thumbnails is not None:
         pair = replace(pair, thumbnails=read_npy(thumbnails, "pictures", mmap_mode="r"))
     sides = open_sides(images, texts)
     names = sides[0].name, sides[1].name, image_index, None if aligner is None else str(aligner)
+    files = Files(*names, fingerprint=fingerprint(*sides))
     with progress_bar(quiet=quiet) as progress:
-        found = build_report(
-            pair,
-            aligner=chosen,
-            quick=quick,
-            files=Files(*names, fingerprint=fingerprint(*sides)),
-            random_state=seed,
-            progress=progress,
-        )
+        seeded: dict[str, Any] = {"random_state": seed, "progress": progress}
+        found = build_report(pair, aligner=chosen, quick=quick, files=files, **seeded)
     _check_measured(found.measured)
     write_report(found, out, inputs=inputs, overwrite=overwrite)
     if as_json:

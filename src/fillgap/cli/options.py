@@ -84,13 +84,13 @@ Model = Annotated[str | None, Option(metavar="NAME", help="The model behind the 
 Dtype = Literal["float32", "float16"]
 
 
-def _place(text: str) -> Path:
+def _path(text: str) -> Path:
     from fillgap.remote import as_path
 
     return as_path(text)
 
 
-Out = Annotated[Path, Option("--out", "-o", metavar="OUT", help="Where to write.", parser=_place)]
+Out = Annotated[Path, Option("--out", "-o", metavar="OUT", help="Where to write.", parser=_path)]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace an output that exists.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Only say what would be read, written and kept.")]
 AsJson = Annotated[bool, Option("--json", help="Print one JSON document instead of tables.")]
@@ -142,19 +142,17 @@ def engine_of(
     engine: str | None,
     workers: int | None,
     address: str | None,
-    *,
     skip_bad_shards: bool = False,
     device: str | None = None,
 ) -> Any:
     """Return the executor that the options ask for, or None for this process alone."""
     if (engine, workers, address) == (None, None, None) and not skip_bad_shards:
         return None
-    if device is not None and address is None:  # elsewhere only workers can tell
-        from fillgap.runtime import choose_device
-
-        choose_device(device)
     from fillgap.distributed.executors import make_executor
+    from fillgap.runtime import choose_device
 
+    if device is not None and address is None:  # elsewhere only workers can tell
+        choose_device(device)
     return make_executor(engine or "processes", n_workers=workers, address=address)
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 def say(text: str = "") -> None:
     """Print a line on stdout."""
     typer.echo(text)
+
+
+def say_all(title: str, texts: Iterable[Any]) -> None:
+    """Print each of the texts behind a title."""
+    for text in texts:
+        say(f"{title}: {text}")
 
 
 def refuse(message: str) -> NoReturn:
@@ -95,9 +101,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 class _Lines:
     """Progress of a long job in a file: a line now and then, with the time that is left."""
 
-    def __init__(self, every: float = 60.0) -> None:
-        self.every, self.started = every, time.monotonic()
-        self.next, self.done = self.started + every, 0
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.next, self.done = self.started + 60.0, 0
 
     def __call__(self, done: int, total: int | None, what: str) -> None:
         now = time.monotonic()
@@ -106,7 +112,7 @@ class _Lines:
         self.done = done
         if now < self.next or done == total:
             return
-        self.next = now + self.every
+        self.next = now + 60.0
         left = ""
         if total and done:
             seconds = (now - self.started) * (total - done) / done
@@ -148,26 +154,24 @@ def progress_bar(*, quiet: bool) -> Iterator[Progress]:
         yield update
 
 
-def say_job(report: JobReport | None) -> None:
-    """Print what a job read and how fast, and the shards that it kept or left out."""
+def end_job(report: JobReport | None, *, said: bool) -> None:
+    """Unless it is said, print what a job read and how fast, and what it kept or left out.
+
+    Exits with 3 where shards were skipped.
+    """
     if report is None:
         return
-    if report.workers:
+    if report.workers and not said:
         megabytes = report.n_bytes / 1e6 / (report.seconds or 1.0)
         speed = f"{report.rows_per_second:,.0f} rows/s, {megabytes:,.0f} MB/s"
         say(
             f"{counted(report.n_rows, 'rows')} read by {counted(len(report.workers), 'workers')} "
             f"in {report.seconds:.1f} s: {speed}, workers busy {report.busy:.0%} of the time."
         )
-    if report.kept:
+    if report.kept and not said:
         say(f"Finished before, and kept: {counted(len(report.kept), 'shards')}.")
-    for reason in report.skipped.values():
-        say(f"Skipped: {reason}")
-
-
-def end(report: JobReport | None) -> None:
-    """Exit with 3 where shards were skipped."""
-    if report is not None and report.skipped:
+    say_all("Skipped", () if said else report.skipped.values())
+    if report.skipped:
         raise typer.Exit(3)
 
 
@@ -199,8 +203,7 @@ def say_plan(
     _say_files(plan.n_files, plan.written_bytes, out)
     if plan.kept:
         say(f"Finished, and would be kept: {counted(plan.kept, 'shards')}.")
-    for reason in plan.skipped.values():
-        say(f"Would skip: {reason}")
+    say_all("Would skip", plan.skipped.values())
     say("Nothing was written.")
 
 

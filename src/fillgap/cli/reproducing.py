@@ -10,11 +10,10 @@ from typer import Argument, Context, Exit, Option, Typer
 
 from fillgap.cli import options as opt
 from fillgap.cli.inputs import new_file, read_classified
-from fillgap.cli.output import interval, number, print_json, print_table, progress_bar, say
+from fillgap.cli.output import interval, number, print_json, print_table, progress_bar, say, say_all
 
 if TYPE_CHECKING:
     from fillgap.papers.decipher import Decipher
-    from fillgap.papers.fill_the_gap import PaperCell
     from fillgap.papers.gap_sweep import GapSweep
 
 Cache = Annotated[
@@ -110,19 +109,17 @@ def fill_the_gap(
         require("umap", "viz", "UMAP")
     found_data = [] if data is None else tables.find_embeddings(data)
     pictures = [PictureData(default_name(spec), spec) for spec in datasets or []]
+    sizes = {"n_judged": n_judged, "n_separate": n_separate, "random_state": seed}
     experiment = tables.fill_the_gap(
         (*found_data, *pictures) or None,
         encoders=[EncoderModel(default_name(spec), spec) for spec in encoders or []],
-        n_judged=n_judged,
-        n_separate=n_separate,
         eta=eta,
         alpha=alpha,
-        random_state=seed,
+        **sizes,
     )
+    cache = cache or default_cache()
     with progress_bar(quiet=quiet) as progress:
-        found = run_experiment(
-            experiment, cache=cache or default_cache(), n_workers=workers, progress=progress
-        )
+        found = run_experiment(experiment, cache=cache, n_workers=workers, progress=progress)
     cells, lines = tables.paper_cells(found), tables.remarks(found)
     if results is not None:
         found.save(results, overwrite=overwrite)
@@ -141,24 +138,16 @@ def fill_the_gap(
     for line in lines:
         say(line)
     for table in dict.fromkeys(cell.table for cell in cells):
-        _print_table(table, [cell for cell in cells if cell.table == table])
+        say(f"\nTable {table}: {tables.TABLES[table][0]}")
+        rows: list[Sequence[str]] = []
+        here = [cell for cell in cells if cell.table == table]
+        for title in dict.fromkeys(f"{cell.data}: {cell.label}" for cell in here):
+            same = [cell for cell in here if f"{cell.data}: {cell.label}" == title]
+            rows += _compared(title, same)
+        print_table(["", *tables.COLUMNS[table]], rows)
     for reason in dict.fromkeys(f"n/a, {c.representation}: {c.reason}" for c in cells if c.reason):
         say(reason)
-    for note in found.notes():
-        say(f"Note: {note}")
-
-
-def _print_table(table: int, cells: list[PaperCell]) -> None:
-    """Print a table: for each data and number what was found, what is printed, the difference."""
-    from fillgap.papers.fill_the_gap import COLUMNS, TABLES
-
-    say()
-    say(f"Table {table}: {TABLES[table][0]}")
-    rows: list[Sequence[str]] = []
-    for data, label in dict.fromkeys((cell.data, cell.label) for cell in cells):
-        same = [cell for cell in cells if (cell.data, cell.label) == (data, label)]
-        rows += _compared(f"{data}: {label}", same)
-    print_table(["", *COLUMNS[table]], rows)
+    say_all("Note", found.notes())
 
 
 def _compared(title: str, cells: Iterable[Any]) -> list[list[str]]:
@@ -238,25 +227,12 @@ def decipher(
     """
     from fillgap.papers.decipher import reproduce_decipher
 
-    pair, classes = read_classified(
-        images,
-        texts,
-        image_index=image_index,
-        labels=labels,
-        prompts=prompts,
-        prompt_labels=prompt_labels,
-        unpaired=unpaired,
-    )
+    classified = (labels, prompts, prompt_labels)
+    pair, classes = read_classified(images, texts, image_index, classified, unpaired=unpaired)
     with progress_bar(quiet=quiet) as progress:
-        found = reproduce_decipher(
-            pair,
-            prompts=classes,
-            held_out=held_out,
-            energy=energy,
-            tolerance=tolerance,
-            random_state=seed,
-            progress=progress,
-        )
+        how: dict[str, Any] = {"held_out": held_out, "energy": energy, "tolerance": tolerance}
+        how |= {"random_state": seed, "progress": progress}
+        found = reproduce_decipher(pair, prompts=classes, **how)
     if as_json:
         print_json({**found.to_dict(model, dataset), "bundled": images is None})
     else:
@@ -296,8 +272,7 @@ def print_decipher(found: Decipher, model: str, dataset: str, *, bundled: bool) 
     if found.retrieval:
         tables["Retrieval; printed: table 3, L/14, MSCOCO"] = found.retrieval_cells()
     for title, cells in tables.items():
-        say()
-        say(title)
+        say(f"\n{title}")
         rows: list[Sequence[str]] = []
         for measure in next(iter(cells.values())):
             rows += _compared(_MEASURES[measure], [row[measure] for row in cells.values()])
@@ -321,9 +296,9 @@ def print_decipher(found: Decipher, model: str, dataset: str, *, bundled: bool) 
             "balanced moves the centroids of images and texts to zero: their distance is the gap "
             "that is left, Δθ the angle between two vectors of nearly no length."
         )
-    lines = [f"{name} cannot run on these data: {why}" for name, why in found.failures.items()]
-    for line in [*lines, *(f"Note: {note}" for note in found.notes)]:
-        say(line)
+    for name, why in found.failures.items():
+        say(f"{name} cannot run on these data: {why}")
+    say_all("Note", found.notes)
 
 
 app.command("fill-the-gap")(fill_the_gap)
@@ -349,11 +324,9 @@ def experiment(
     from fillgap.papers.experiment.specification import read_experiment
 
     new_file(out, [spec], overwrite=overwrite)
-    described = read_experiment(spec)
+    described, cache = read_experiment(spec), cache or default_cache()
     with progress_bar(quiet=quiet) as progress:
-        found = run_experiment(
-            described, cache=cache or default_cache(), n_workers=workers, progress=progress
-        )
+        found = run_experiment(described, cache=cache, n_workers=workers, progress=progress)
     found.save(out, overwrite=overwrite)
     reasons = dict.fromkeys(
         f"{row.data}, {row.representation}, {row.measure}: {row.reason}"
@@ -406,14 +379,8 @@ def sweep_gap(
 
     if out is not None:
         check_figure(out, overwrite=overwrite)
-    pair, classes = read_classified(
-        images,
-        texts,
-        image_index=image_index,
-        labels=labels,
-        prompts=prompts,
-        prompt_labels=prompt_labels,
-    )
+    classified = (labels, prompts, prompt_labels)
+    pair, classes = read_classified(images, texts, image_index, classified)
     with progress_bar(quiet=quiet) as progress:
         found = sweep(
             pair, prompts=classes, n_splits=n_splits, random_state=seed, progress=progress

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Option
 
 from fillgap.cli import options as opt
-from fillgap.cli.output import number, print_json, print_table, progress_bar, refuse, say
+from fillgap.cli.output import number, print_json, print_table, progress_bar, refuse, say, say_all
 
 if TYPE_CHECKING:
     from fillgap.search.index import MixedIndex
@@ -74,12 +74,14 @@ def index(
         )
     if server is not None and backend != "pgvector":
         refuse(f"--server must be given with --backend pgvector, got {backend}. Leave it out.")
-    engine = {"backend": backend, **({} if server is None else {"server": server})}
-    if demo:
-        from fillgap.search.opening import open_index
-        from fillgap.serve.server import build_demo_index
+    from fillgap.search.opening import index_files, open_index
+    from fillgap.serve.server import build_demo_index
+    from fillgap.space import load_space
 
-        build_demo_index(out, overwrite=overwrite, **engine)
+    engine: dict[str, Any] = {"backend": backend, "overwrite": overwrite}
+    engine |= {} if server is None else {"server": server}
+    if demo:
+        build_demo_index(out, **engine)
         with open_index(out) as opened:
             built: dict[str, Any] = {
                 "count": opened.count(),
@@ -87,32 +89,17 @@ def index(
                 "fingerprint": opened.space.fingerprint,
             }
     else:
-        from fillgap.search.opening import index_files
-        from fillgap.space import load_space
-
-        loaded = None if space is None else load_space(space)
+        engine |= {"image_index": image_index, "captions": captions, "encoder": encoder}
+        engine |= {"space": None if space is None else load_space(space), "model": model}
         with progress_bar(quiet=quiet) as progress:
-            written = index_files(
-                str(images),
-                texts,
-                out,
-                space=loaded,
-                image_index=image_index,
-                captions=captions,
-                model=model,
-                encoder=encoder,
-                overwrite=overwrite,
-                progress=progress,
-                **engine,
-            )
+            written = index_files(str(images), texts, out, progress=progress, **engine)
         built = dict(written)
     if as_json:
         print_json({"index": str(out), **built})
         return
     counts = ", ".join(f"{n} {modality}" for modality, n in built["count"].items())
     say(f"Indexed {counts}: {out}")
-    for note in built["notes"]:
-        say(f"Note: {note}")
+    say_all("Note", built["notes"])
 
 
 def search(
@@ -147,9 +134,8 @@ def search(
 
     with open_index(index) as opened:
         sides, unknown = _query(opened, text, image, vector, vector_modality)
-        hits = opened.search(
-            **sides, k=k, modalities=modality or None, stage=stage, explain=explain
-        )
+        how: dict[str, Any] = {"modalities": modality or None, "stage": stage, "explain": explain}
+        hits = opened.search(**sides, k=k, **how)
         shown = opened.check_stage(stage)
     if as_json:
         found = [
@@ -270,15 +256,9 @@ def serve(
         with open_index(path) as opened:
             shown = f"[{host}]" if ":" in host else host
             told = f"Serving {opened.manifest.name} at http://{shown}:{port} (Ctrl-C ends it)"
-            run(
-                opened,
-                ready=partial(say, told),
-                host=host,
-                port=port,
-                hosts=[host, *(names or [])],
-                max_bytes=max_bytes,
-                max_pixels=max_pixels,
-            )
+            limits = {"max_bytes": max_bytes, "max_pixels": max_pixels}
+            hosts = [host, *(names or [])]
+            run(opened, ready=partial(say, told), host=host, port=port, hosts=hosts, **limits)
 
 
 def export(
@@ -315,16 +295,8 @@ def export(
     from fillgap.export.formats import export_space
     from fillgap.space import load_space
 
-    written = export_space(
-        load_space(space),
-        format,
-        out,
-        name=name,
-        dtype=dtype,
-        model=model,
-        queries=queries,
-        overwrite=overwrite,
-    )
+    options: dict[str, Any] = {"name": name, "dtype": dtype, "model": model, "queries": queries}
+    written = export_space(load_space(space), format, out, overwrite=overwrite, **options)
     if as_json:
         print_json({"format": format, "written": [str(path) for path in written]})
         return
