@@ -31,7 +31,7 @@ def python(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_rows_are_those_of_the_library(tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
-    done = python(ROOT / "tests" / "open_clip_rows.py", tmp_path / "tiny")
+    done = python(ROOT / "tests" / "helpers" / "open_clip_rows.py", tmp_path / "tiny")
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert (found["name"], found["revision"]) == ("tiny", True)
