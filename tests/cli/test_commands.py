@@ -156,3 +156,8 @@ def test_module_version_and_exit_codes() -> None:
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("fillgap: nothing.npy must be a file or folder that exists")
     assert wrong.stderr.count("\n") == 1
+
+
+def test_without_words_the_help_is_shown_line_by_line(capsys) -> None:
+    assert run([]) == 2
+    assert "\n  measure " in capsys.readouterr().err

@@ -134,6 +134,9 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help itself
+            typer.echo(error.format_message(), err=True)  # type: ignore[attr-defined]
+            return 2
         message, code = _explain(error)
     if code == 130:
         message = "interrupted; nothing half-written is left."
